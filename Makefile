@@ -1,0 +1,47 @@
+# `make demo` and `make test` need nothing but this checkout, Python >= 3.11 and a package index.
+PYTHON ?= python3
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install -c constraints.txt
+
+.PHONY: help demo test check bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+demo: .venv/demo.stamp ## train a small classifier on the CPU
+	$(BIN)/python examples/digits.py
+
+test: .venv/dev.stamp ## run the whole test suite, doctests and documents included
+	$(BIN)/python -m pytest
+
+check: .venv/dev.stamp ## format, lint, types, documentation
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
+bench: .venv/dev.stamp ## what an event costs, next to pytorch-ignite
+	$(BIN)/python tests/benchmarks/engine.py
+
+clean: ## remove whatever the commands above made
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than what it was installed from, so a second call installs nothing.
+# torch comes first and alone: whichever build is wanted, nothing after it brings another.
+.venv/torch.stamp: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python >= 3.11 is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(INSTALL) torch
+	touch $@
+
+.venv/demo.stamp: .venv/torch.stamp pyproject.toml
+	$(INSTALL) -e ".[examples]"
+	touch $@
+
+.venv/dev.stamp: .venv/torch.stamp pyproject.toml
+	$(INSTALL) -e ".[dev,docs,examples,bench]"
+	touch $@
