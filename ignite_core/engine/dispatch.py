@@ -1,0 +1,386 @@
+"""Who listens to what: registration, order, and firing that costs nothing where no handler is due.
+
+One :class:`Channel` an event. It tells the loop an open window of counts, ``lo < count < hi``, in which no handler is
+due, so that an event nobody waits for costs one chained comparison, whether 0 or 1000 handlers sleep on it. Invariants:
+
+- Listeners stand in their order: higher priority first, then as they were registered.
+- A removed listener's ``call`` does nothing, so a firing under way skips it; lists that a firing under way iterates
+  are never changed, only replaced.
+- Listeners with a numeric filter sleep in a heap of next-due counts, one entry for each different filter.
+- Nothing here refers back to the engine or from a listener to its channel: no reference cycles.
+"""
+
+from __future__ import annotations
+
+import difflib
+import heapq
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from ignite_core.engine.events import CallableEventWithFilter, EventEnum, EventsList, When
+from ignite_core.engine.listener import Listener, nothing
+
+if TYPE_CHECKING:
+    from ignite_core.engine.emitter import Emitter
+
+__all__ = ["Channel", "Dispatch", "Relay", "RemovableEventHandle"]
+
+NEVER: Final = sys.maxsize
+
+
+class _Group:
+    """Listeners of one event that share the numeric part of their filter, asleep until the count ``due``."""
+
+    __slots__ = ("due", "listeners", "when")
+
+    def __init__(self, when: When) -> None:
+        self.when = when
+        self.listeners: list[Listener] = []
+        self.due = 0
+
+    def __lt__(self, other: _Group) -> bool:
+        return self.due < other.due
+
+
+class Channel:
+    """The listeners of one event, and the window of counts in which none of them is due."""
+
+    __slots__ = (
+        "__weakref__",
+        "_always",
+        "_asleep_above",
+        "_asleep_below",
+        "_awake_at",
+        "_groups",
+        "_listeners",
+        "_newest",
+        "_sleeping",
+        "_stale",
+        "counter",
+        "event",
+        "fired",
+        "hi",
+        "lo",
+        "muted",
+    )
+
+    def __init__(self, event: Any, counter: str | None) -> None:
+        self.event: Final = event
+        self.counter = counter  #: the attribute of the state that counts this event; None if ``fired`` does
+        self.fired = 0  #: how often it was fired in this run; counted only where nothing else counts it
+        self.muted = False  #: pass over the next firing, which was done before a pause
+        self.lo, self.hi = -1, NEVER
+        self._listeners: list[Listener] = []
+        self._newest = -1  # number of the listener that came last
+        self._stale = False
+        self._always: list[Listener] = []
+        self._groups: list[_Group] = []
+        self._sleeping: list[_Group] = []  # a heap
+        self._awake_at = NEVER  # the count for which the heap stands
+        self._asleep_above, self._asleep_below = -1, NEVER
+
+    def __len__(self) -> int:
+        return len(self._listeners)
+
+    def __iter__(self) -> Iterator[Listener]:
+        """The listeners in the order in which they would run."""
+        return iter(sorted(self._listeners, key=_rank))
+
+    def add(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+        self._newest = listener.number
+        self._renew()
+
+    def remove(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+        listener.call = nothing
+        self._renew()
+
+    def mute(self) -> None:
+        """Let the next firing pass unheard."""
+        self.muted = True
+        self._renew()
+
+    def fire(self, engine: Emitter, count: int) -> None:
+        """Run all listeners that are due at ``count``, then those that were added meanwhile."""
+        newest = self._newest
+        engine.last_event_name = self.event
+        due = self._always if self._asleep_above < count < self._asleep_below else self._wake(count)
+        listener = None
+        try:
+            for listener in due:
+                call = listener.call
+                call(engine)
+            if self._newest != newest:
+                for listener in self._added_since(newest, count):
+                    listener.call(engine)
+        except BaseException as error:
+            if listener is not None:
+                engine._blame(error, listener)
+            raise
+
+    def fire_with(self, engine: Emitter, count: int, extras: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """As :meth:`fire`, with what the event hands to each handler."""
+        for listener in self.listening(engine, count):
+            try:
+                listener.invoke(engine, extras, named)
+            except BaseException as error:
+                engine._blame(error, listener)
+                raise
+
+    def listening(self, engine: Emitter, count: int) -> Iterator[Listener]:
+        """Those whose turn it is at ``count``, one by one, those that are added meanwhile included."""
+        newest = self._newest
+        engine.last_event_name = self.event
+        due = self._always if self._asleep_above < count < self._asleep_below else self._wake(count)
+        for listener in due:
+            if not listener.removed:
+                yield listener
+        yield from self._added_since(newest, count)
+
+    def _added_since(self, number: int, count: int) -> Iterator[Listener]:
+        """Listeners younger than ``number`` that are due at ``count``, the ones they add included."""
+        while self._newest > number:
+            listener = next((other for other in self._listeners if other.number > number), None)
+            if listener is None:
+                return
+            number = listener.number
+            if listener.when is None or listener.when.next_due(count) == count:
+                yield listener
+
+    def _renew(self) -> None:
+        """Compile anew at the next firing; until then every count is one at which somebody may be due."""
+        self._stale = True
+        self.lo = self._asleep_above = NEVER
+
+    def _refresh(self) -> bool:
+        """Compile the listeners into lists; False if this firing is to pass unheard."""
+        if self.muted:
+            self.muted = False
+            return False
+        self._stale = False
+        self._always = []
+        groups: dict[When, _Group] = {}
+        for listener in self:
+            when = listener.when
+            if when is None:
+                self._always.append(listener)
+            else:
+                groups.setdefault(when, _Group(when)).listeners.append(listener)
+        self._groups = list(groups.values())
+        self._sleep(above=-1, below=NEVER if not groups else -1, awake_at=NEVER)
+        return True
+
+    def _wake(self, count: int) -> list[Listener]:
+        """The listeners due at ``count``, in order; those with a numeric filter fall asleep until they are due next.
+
+        The heap stands for one count and moves forward; where the count was moved back, it is built anew.
+        """
+        if self._stale and not self._refresh():
+            return []
+        if count <= self._awake_at:
+            self._sleeping = [group for group in self._groups if _doze(group, count)]
+            heapq.heapify(self._sleeping)
+        sleeping = self._sleeping
+        due: list[Listener] = []
+        while sleeping and sleeping[0].due <= count:
+            group = sleeping[0]
+            if group.due < count and not _doze(group, count):  # the count jumped over it, and it is never due again
+                heapq.heappop(sleeping)
+                continue
+            if group.due == count:
+                due += group.listeners
+                if not _doze(group, count + 1):
+                    heapq.heappop(sleeping)
+                    continue
+            heapq.heapreplace(sleeping, group)
+        self._sleep(above=count if due else count - 1, below=sleeping[0].due if sleeping else NEVER, awake_at=count)
+        return sorted(self._always + due, key=_rank) if due else self._always
+
+    def _sleep(self, above: int, below: int, awake_at: int) -> None:
+        self._asleep_above, self._asleep_below, self._awake_at = above, below, awake_at
+        self.lo, self.hi = (NEVER, NEVER) if self._always else (above, below)
+
+
+def _doze(group: _Group, count: int) -> bool:
+    """Set the next count, from ``count`` on, at which the group is due; False if there is none."""
+    due = group.when.next_due(count)
+    if due is None:
+        return False
+    group.due = due
+    return True
+
+
+class RemovableEventHandle:
+    """Removes exactly the registrations it was made for; also a context manager that does so at its end.
+
+    It keeps neither the engine nor the handler alive, and removing twice does no harm.
+
+    Example:
+        >>> from ignite_core.engine import Engine, Events
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> with engine.add_event_handler(Events.STARTED, lambda: print("hello")):
+        ...     _ = engine.run([1])
+        hello
+        >>> _ = engine.run([1])
+    """
+
+    def __init__(self, event_name: Any, listeners: list[Listener], engine: Emitter) -> None:
+        self.event_name = event_name
+        self._listeners = [weakref.ref(listener) for listener in listeners]
+        self._engine = weakref.ref(engine)
+
+    def remove(self) -> None:
+        """Remove the handler from the events it was registered on."""
+        engine = self._engine()
+        if engine is not None:
+            engine._dispatch.remove([listener for ref in self._listeners if (listener := ref()) is not None])
+
+    def __enter__(self) -> RemovableEventHandle:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+
+class Relay(Channel):
+    """Stands in for a channel where the engine's class has its own ``_fire_event``: everything goes through that."""
+
+    __slots__ = ()
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel.event, channel.counter)
+        self.lo = NEVER
+        self.muted, channel.muted = channel.muted, False
+
+    def fire(self, engine: Emitter, count: int) -> None:
+        """Hand the event to the engine's own ``_fire_event``."""
+        if self.muted:
+            self.muted = False
+        else:
+            engine._fire_event(self.event)
+
+
+class Dispatch:
+    """All channels of one engine."""
+
+    __slots__ = ("_channels", "_listening", "_numbers", "_restored")
+
+    def __init__(self) -> None:
+        self._channels: dict[Any, Channel] = {}
+        self._numbers = 0
+        self._listening: dict[type, int] = {}  # listeners on all events of one enum
+        self._restored: dict[str, int] = {}  # counts of events that are not registered yet
+
+    def register(self, event: Any, counter: str | None) -> None:
+        """Allow an event. Registering it again may only name its counter."""
+        channel = self._channels.get(event)
+        if channel is None:
+            channel = self._channels[event] = Channel(event, counter)
+            channel.fired = self._restored.pop(_key(event), 0)
+        elif counter is not None:
+            channel.counter = counter
+
+    def __contains__(self, event: Any) -> bool:
+        return isinstance(event, str | CallableEventWithFilter) and event in self._channels
+
+    def __iter__(self) -> Iterator[Channel]:
+        return iter(self._channels.values())
+
+    def channel(self, event: Any) -> Channel:
+        """The channel of an event, filtered or not.
+
+        Raises:
+            ValueError: If the event was not registered.
+        """
+        if not isinstance(event, str | CallableEventWithFilter):
+            raise TypeError(f"an event must come from an EventEnum or be a str, got {event!r}")
+        channel = self._channels.get(event)
+        if channel is None:
+            raise ValueError(_unknown_event(event, self._channels))
+        return channel
+
+    def add(
+        self, event: Any, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Listener]:
+        """Register a handler on an event or a list of events: on all of them, or on none if one is wrong."""
+        if not callable(handler):
+            raise TypeError(f"a handler must be callable, got {handler!r} of type {type(handler).__name__}")
+        added = []
+        for one in event if isinstance(event, EventsList) else (event,):
+            channel = self.channel(one)
+            self._numbers += 1
+            added.append((channel, Listener(one, channel, self._numbers, handler, args, kwargs)))
+        for channel, listener in added:
+            channel.add(listener)
+            self._count_listeners(channel, +1)
+        return [listener for _, listener in added]
+
+    def find(self, handler: Callable[..., Any], event: Any = None) -> list[Listener]:
+        """The registrations of a handler, on one event (with that filter, if it has one) or on all of them."""
+        if event is None:
+            channels = list(self)
+        elif isinstance(event, EventsList):
+            return [listener for one in event for listener in self.find(handler, one)]
+        else:
+            channels = [self.channel(event)]
+        return [
+            listener
+            for channel in channels
+            for listener in channel
+            if listener.handler == handler and (event is None or listener.event == event)
+        ]
+
+    def remove(self, listeners: list[Listener]) -> None:
+        """Remove registrations; those that are gone already do not matter."""
+        for listener in listeners:
+            if not listener.removed:
+                channel = self.channel(listener.event)
+                channel.remove(listener)
+                self._count_listeners(channel, -1)
+
+    def listens_to(self, events: type[EventEnum]) -> bool:
+        """Whether any handler is registered on any event of an enum."""
+        return self._listening.get(events, 0) > 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often the events were fired that nothing but their firing counts; only those that were."""
+        counted = {_key(channel.event): channel.fired for channel in self if channel.counter is None and channel.fired}
+        return {**self._restored, **counted}
+
+    @counts.setter
+    def counts(self, counts: dict[str, int]) -> None:
+        self._restored = dict(counts)
+        for channel in self:
+            channel.fired = self._restored.pop(_key(channel.event), 0)
+
+    def _count_listeners(self, channel: Channel, change: int) -> None:
+        kind = type(channel.event)
+        self._listening[kind] = self._listening.get(kind, 0) + change
+
+
+_rank = attrgetter("rank")
+
+
+def _key(event: Any) -> str:
+    """The name under which the count of an event is saved; two enums may have members of one name."""
+    return event if isinstance(event, str) else f"{type(event.bare).__name__}.{event.name}"
+
+
+def _unknown_event(event: Any, known: dict[Any, Channel]) -> str:
+    names = {_name(other): other for other in known}
+    near = difflib.get_close_matches(_name(event).upper(), names, n=3, cutoff=0.5)
+    near += [name for name in difflib.get_close_matches(_name(event), names, n=3) if name not in near]
+    hint = f"did you mean {', '.join(repr(names[name]) for name in near)}? " if near else ""
+    bare = event if isinstance(event, str) else event.bare
+    return (
+        f"unknown event {bare!r}; {hint}An event of your own must be registered first: engine.register_events({bare!r})"
+    )
+
+
+def _name(event: Any) -> str:
+    return event if isinstance(event, str) else str(event.name)

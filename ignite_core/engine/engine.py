@@ -1,0 +1,589 @@
+"""The engine: one loop over batches, with events around the user's step.
+
+What is kept apart: where the run stands (:class:`State` and ``Position``), who listens (``Dispatch``), what was asked
+(:class:`Stop`), what the arguments of ``run`` mean (``plan_run``), and the walk through the events (``_walk`` and
+``_run_batches`` below; there is no second copy of it).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from enum import IntEnum
+from typing import Any
+
+from ignite_core.engine.data import Position
+from ignite_core.engine.describe import describe, draw
+from ignite_core.engine.dispatch import Channel, Relay
+from ignite_core.engine.emitter import Emitter
+from ignite_core.engine.events import Events
+from ignite_core.engine.plan import check_not_empty, is_done, plan_run
+from ignite_core.engine.saved import read_progress
+from ignite_core.engine.state import State
+
+__all__ = ["Engine", "Stop"]
+
+#: The engine whose run is the innermost one in this thread (or task).
+_innermost: ContextVar[Engine | None] = ContextVar("ignite_core_innermost_engine", default=None)
+
+
+class Stop(IntEnum):
+    """What a handler, the step or the data asked for; the stronger request wins."""
+
+    NO = 0
+    EPOCH = 1
+    INTERRUPT = 2
+    RUN = 3
+
+
+class Engine(Emitter):
+    """Runs a step function over batches and fires events around it.
+
+    Args:
+        process_function: The step, ``step(engine, batch) -> output``; what it returns becomes ``engine.state.output``.
+
+    Attributes:
+        state: Counters, batch, output and metrics of the run, and the user's own attributes.
+        logger: A :class:`logging.Logger`; runs are reported at level INFO.
+        last_event_name: The event reached last.
+        parent: While this engine runs inside the run of another one (in the same thread), that engine; else None.
+        state_dict_user_keys: Names of attributes of ``state`` that :meth:`state_dict` saves too; append to it.
+
+    Raises:
+        TypeError: If ``process_function`` is not callable.
+        ValueError: If it cannot be called with an engine and a batch.
+
+    Example:
+        >>> trainer = Engine(lambda engine, batch: 2 * batch)
+        >>> @trainer.on(Events.ITERATION_COMPLETED(every=2))
+        ... def show(engine):
+        ...     print(engine.state.epoch, engine.state.iteration, engine.state.output)
+        >>> state = trainer.run([1, 2, 3], max_epochs=2)
+        1 2 4
+        2 4 2
+        2 6 6
+    """
+
+    def __init__(self, process_function: Callable[[Any, Any], Any]) -> None:
+        _check_step(process_function)
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
+        super().__init__()
+        self.parent: Engine | None = None
+        self._process_function = process_function
+        self._state_dict_user_keys: list[str] = []
+        self._position = Position()
+        self._stop = Stop.NO
+        self._skip = False  # the request is to skip the COMPLETED event that belongs to it
+        self._is_running = False
+        self._paused_at: Any = None  # the event after which the run was interrupted
+        self._data_is_set = False  # by set_data, for the next run
+        self._length_is_found = False  # state.epoch_length was told by the data, not by the user
+        self._relays = False  # the class, or the user, has its own _fire_event
+
+    # ----------------------------------------------------------------------------------------------- stop requests
+
+    def terminate(self, skip_completed: bool = False) -> None:
+        """End the run after the event at which this is called: ``TERMINATE`` and ``COMPLETED`` follow.
+
+        The next :meth:`run` goes on with the next epoch, or starts anew if this was the last.
+
+        Args:
+            skip_completed: Leave ``COMPLETED`` out.
+        """
+        self._request(Stop.RUN, skip_completed)
+
+    def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
+        """End the epoch after the event at which this is called: ``TERMINATE_SINGLE_EPOCH`` and ``EPOCH_COMPLETED``.
+
+        The next epoch iterates the data anew. At ``EPOCH_COMPLETED`` there is nothing left to end and the call is
+        ignored; at ``STARTED`` and ``EPOCH_STARTED`` it makes the run raise a RuntimeError.
+
+        Args:
+            skip_epoch_completed: Leave ``EPOCH_COMPLETED`` out.
+        """
+        self._request(Stop.EPOCH, skip_epoch_completed)
+
+    def interrupt(self) -> None:
+        """Pause the run after the event at which this is called (in the step: after ``ITERATION_COMPLETED``).
+
+        ``INTERRUPT`` is fired and :meth:`run` returns. The next ``run()`` goes on from there with the same iterator:
+        nothing is fired twice and no batch is lost. ``state.max_epochs = None`` drops the pause.
+
+        Example:
+            >>> engine = Engine(lambda engine, batch: print(batch))
+            >>> handle = engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
+            >>> state = engine.run([10, 20, 30])
+            10
+            20
+            >>> state = engine.run([10, 20, 30])
+            30
+        """
+        self._request(Stop.INTERRUPT, False)
+
+    def _request(self, stop: Stop, skip: bool) -> None:
+        if stop >= self._stop:
+            self._stop, self._skip = stop, skip
+
+    @property
+    def should_terminate(self) -> bool | str:
+        """Whether ``terminate()`` was asked for: False, True or ``"skip_completed"``."""
+        return self._stop is Stop.RUN and ("skip_completed" if self._skip else True)
+
+    @property
+    def should_terminate_single_epoch(self) -> bool | str:
+        """Whether ``terminate_epoch()`` was asked for: False, True or ``"skip_epoch_completed"``."""
+        return self._stop is Stop.EPOCH and ("skip_epoch_completed" if self._skip else True)
+
+    @property
+    def should_interrupt(self) -> bool:
+        """Whether ``interrupt()`` was asked for."""
+        return self._stop is Stop.INTERRUPT
+
+    # ------------------------------------------------------------------------------------------------- save and load
+
+    @property
+    def state_dict_user_keys(self) -> list[str]:
+        return self._state_dict_user_keys
+
+    @property
+    def epoch_iteration(self) -> int:
+        """Number of the current batch in its epoch, the first is 1; 0 between epochs."""
+        return self._position.place
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """What is needed to go on: plain numbers, and the attributes named in ``state_dict_user_keys``.
+
+        Returns:
+            ``iteration``, ``epoch_length``, ``max_epochs`` or ``max_iters``; ``event_counts`` if events were fired that
+            nothing else counts; ``epochs_done`` and ``epoch_iteration`` only where they do not follow from
+            ``iteration`` and ``epoch_length``, as after ``terminate_epoch()``.
+        """
+        state = self.state
+        limit = "max_epochs" if state.max_iters is None else "max_iters"
+        saved: OrderedDict[str, Any] = OrderedDict(
+            epoch_length=state.epoch_length, iteration=state.iteration, **{limit: getattr(state, limit)}
+        )
+        progress = self._position.progress(state)
+        if state.iteration and (not state.epoch_length or divmod(state.iteration, state.epoch_length) != progress):
+            saved["epochs_done"], saved["epoch_iteration"] = progress
+        counts = self._dispatch.counts
+        if counts:
+            saved["event_counts"] = counts
+        for key in self._state_dict_user_keys:
+            saved[key] = getattr(state, key)
+        return saved
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` saved, or numbers written by hand; the next :meth:`run` goes on from there.
+
+        Inside an epoch the run does the iterations that the epoch still has to get. A plain engine takes them from the
+        start of the data, and warns.
+
+        Args:
+            state_dict: ``iteration`` or ``epoch`` (iterations or epochs done), ``epoch_length``, ``max_epochs`` or
+                ``max_iters``, and all of ``state_dict_user_keys``.
+
+        Raises:
+            TypeError: If ``state_dict`` is not a mapping.
+            ValueError: If a key is missing, or keys contradict each other. The engine is then left as it was.
+
+        Example:
+            >>> engine = Engine(lambda engine, batch: batch)
+            >>> engine.load_state_dict({"epoch": 3, "epoch_length": 2, "max_epochs": 5})
+            >>> state = engine.run([1, 2])
+            >>> state.epoch, state.iteration
+            (5, 10)
+        """
+        progress = read_progress(state_dict, self._state_dict_user_keys)
+        state, position = self.state, self._position
+        if not self._is_running:
+            position = self._position = Position()
+            self._paused_at = None
+        if not position.in_epoch:
+            position.place = progress.epoch_iteration
+        state.iteration, state.epoch = progress.iteration, progress.epochs_done
+        state.epoch_length = progress.epoch_length
+        state.max_epochs, state.max_iters = progress.max_epochs, progress.max_iters
+        self._length_is_found = False
+        self._dispatch.counts = progress.event_counts
+        for key in self._state_dict_user_keys:
+            setattr(state, key, state_dict[key])
+
+    # ------------------------------------------------------------------------------------------------------ the run
+
+    def set_data(self, data: Iterable[Any]) -> None:
+        """Take the next batch from ``data``; the length of an epoch stays what it is.
+
+        Outside a run: the next ``run()`` without data iterates it.
+
+        Raises:
+            TypeError: If ``data`` cannot be iterated.
+        """
+        if not isinstance(data, Iterable):
+            raise TypeError(f"set_data: data must be iterable, got {type(data).__name__}")
+        self.state.dataloader = data
+        self._data_is_set = not self._is_running
+        self._position.iterate(self._passes_over(data))
+
+    def run(
+        self,
+        data: Iterable[Any] | None = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State:
+        """Run the step over ``data``.
+
+        A new run starts from zero if none was asked for before or as much is done as is asked for: ``max_epochs`` equal
+        to the epochs done restarts, a larger one goes on. A run that was interrupted goes on where it was, one that was
+        terminated or that raised goes on with the next epoch, and a loaded one from its iteration. Setting
+        ``engine.state.max_epochs = None`` (``max_iters``, if that ruled) makes the next run start from zero.
+
+        Args:
+            data: Batches; anything that can be iterated. Where it runs out inside an epoch it is iterated anew, and
+                where an epoch ends inside it the next one goes on from there. None: every batch is None.
+            max_epochs: Epochs to reach; 1 for a new run if neither limit is given.
+            max_iters: Iterations to reach, instead of ``max_epochs``.
+            epoch_length: Iterations of an epoch; by default ``len(data)``, or found when the data first ends.
+
+        Returns:
+            The state.
+
+        Raises:
+            TypeError: If ``data`` cannot be iterated or a number is not an integer.
+            ValueError: If a number is below 1, below what is done, or contradicts another argument or the run that goes
+                on; if the data is empty; if there is neither data nor a length.
+            RuntimeError: If this engine is running already.
+
+        Example:
+            >>> engine = Engine(lambda engine, batch: batch)
+            >>> engine.run([1, 2, 3], max_epochs=2).iteration
+            6
+            >>> engine.run([1, 2, 3], max_epochs=3).iteration
+            9
+            >>> engine.run(epoch_length=5, max_epochs=3).iteration
+            15
+        """
+        if self._is_running:
+            raise RuntimeError(
+                f"Engine.run: this engine is running already (epoch {self.state.epoch}, iteration "
+                f"{self.state.iteration}); a handler or step may run another engine, not its own"
+            )
+        self._set_up(data, max_epochs, max_iters, epoch_length)
+        self._is_running = True
+        self.parent = _innermost.get()
+        token = _innermost.set(self)
+        try:
+            self._walk()
+        except BaseException as error:
+            self._paused_at = None
+            self._position.leave()
+            self._annotate(error, "the engine")
+            self._suppressed = False
+            self._fire_event(Events.EXCEPTION_RAISED, error)
+            if not self._suppressed or isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+        finally:
+            _innermost.reset(token)
+            self.parent = None
+            self._is_running = False
+            for event in _IN_ITERATION:
+                self._dispatch.channel(event).muted = False
+        return self.state
+
+    def _set_up(
+        self, data: Iterable[Any] | None, max_epochs: int | None, max_iters: int | None, epoch_length: int | None
+    ) -> None:
+        """Check the arguments of ``run`` and put state and position where it starts."""
+        state = self.state
+        if data is None and self._data_is_set:
+            data = state.dataloader
+        paused = self._paused_at is not None and not (state.max_epochs is None and state.max_iters is None)
+        known_length = None if self._length_is_found and data is not None else state.epoch_length
+        plan = plan_run(
+            state, data, max_epochs, max_iters, epoch_length, paused=paused, known_length=known_length
+        )  # raises before anything is changed
+        if plan.is_new:
+            self._begin_anew()
+            self._length_is_found = data is not None and epoch_length is None and plan.epoch_length != known_length
+        state.max_epochs, state.max_iters, state.epoch_length = plan.max_epochs, plan.max_iters, plan.epoch_length
+        self._data_is_set = False
+        self._note = None
+        fire = self._fire_event
+        self._relays = getattr(fire, "__func__", None) is not Engine._fire_event
+        if paused:
+            self._continue()
+        else:
+            self._start(data)
+        limit = f"max_epochs={state.max_epochs}" if state.max_iters is None else f"max_iters={state.max_iters}"
+        begun = "starting" if plan.is_new else f"going on from epoch {state.epoch}, iteration {state.iteration},"
+        self.logger.info("Engine run %s with %s.", begun, limit)
+
+    def _begin_anew(self) -> None:
+        """Forget how far an earlier run had come."""
+        self.state.iteration = self.state.epoch = 0
+        self._position = Position()
+        self._dispatch.counts = {}
+
+    def _start(self, data: Iterable[Any] | None) -> None:
+        """Get ready to fire STARTED: at zero, at the next epoch, or inside the epoch that was loaded."""
+        place = 0 if self._position.started else self._position.place
+        if place and data is not None:
+            self._warn_of_inexact_resume(place)
+        self._position = Position(place)
+        self._position.iterate(self._passes_over(data))
+        self._stop, self._skip, self._paused_at = Stop.NO, False, None
+        self.state.dataloader = data
+        self.state.times = {"EPOCH_COMPLETED": 0.0, "COMPLETED": 0.0}
+
+    def _continue(self) -> None:
+        """Get ready to go on after the event at which the run was interrupted; what was fired is not fired again."""
+        state, position, at = self.state, self._position, self._paused_at
+        position.resume_clock()
+        self._paused_at = None
+        if self._stop is Stop.EPOCH and not position.in_epoch:  # asked for during the pause; there is nothing to end
+            self._stop = Stop.NO
+        if self._stop or position.epoch_is_over or at not in _FIRED_BEFORE_PAUSE:
+            return
+        fired = _IN_ITERATION[: _FIRED_BEFORE_PAUSE[at]]
+        for event in fired if state.dataloader is not None else fired[2:]:
+            self._dispatch.channel(event).mute()
+        position.place -= 1
+        if Events.GET_BATCH_COMPLETED in fired:
+            position.put_back(state.batch)
+        if Events.ITERATION_STARTED in fired:
+            state.iteration -= 1
+
+    def _warn_of_inexact_resume(self, place: int) -> None:
+        warnings.warn(
+            f"Engine.run: the run goes on inside an epoch, after {place} of its {self.state.epoch_length} iterations, "
+            "but a plain Engine cannot tell which batches these were: it takes the remaining ones from the start of "
+            "the data. Save at the end of an epoch, or use a DeterministicEngine.",
+            stacklevel=5,
+        )
+
+    def _walk(self) -> None:
+        """Go through the events of a run, from where it stands.
+
+        ::
+
+            STARTED
+            per epoch:
+                EPOCH_STARTED
+                per batch:
+                    GET_BATCH_STARTED, <next batch>, GET_BATCH_COMPLETED
+                    ITERATION_STARTED, output = step(engine, batch), ITERATION_COMPLETED
+                EPOCH_COMPLETED
+            COMPLETED
+
+        After each event the request to stop is looked at: ``EPOCH`` leads to TERMINATE_SINGLE_EPOCH and the end of
+        the epoch, ``INTERRUPT`` to INTERRUPT and out, ``RUN`` to TERMINATE and COMPLETED.
+        """
+        state, position = self.state, self._position
+        at: Any = self._paused_at
+        if not position.started:
+            position.start_clock()
+            position.started = True
+            at = self._reach(Events.STARTED)
+            self._refuse_to_cut_epoch(at)
+        while self._stop < Stop.INTERRUPT and (position.in_epoch or not is_done(state)):
+            if not position.in_epoch:
+                position.begin_epoch(state)
+                at = self._reach(Events.EPOCH_STARTED)
+                self._refuse_to_cut_epoch(at)
+            if not self._stop and not position.epoch_is_over:
+                at = self._run_batches(position)
+            if self._stop < Stop.INTERRUPT:
+                at = self._end_epoch(position, at)
+        if self._stop is Stop.INTERRUPT:
+            self._pause(position, at)
+        else:
+            self._complete(position)
+
+    def _run_batches(self, position: Position) -> Any:
+        """Run what is left of the epoch; returns the event reached last."""
+        state, step = self.state, self._process_function
+        get_started, get_completed, started, completed = self._channels_of_iteration()
+        getting, starting = Events.GET_BATCH_STARTED, Events.ITERATION_STARTED
+        for position.place in position.batches(state):  # noqa: B020 - counted where it is kept: an assignment less
+            self.last_event_name = getting
+            if not get_started.lo < state.iteration < get_started.hi:
+                get_started.fire(self, state.iteration)
+                if self._stop:
+                    return getting
+            state.batch = None
+            exhausted = False
+            try:
+                state.batch = next(position.iterator)
+            except StopIteration:
+                exhausted = True
+            except BaseException as error:
+                self._annotate(error, "the data")
+                raise
+            if exhausted:
+                self._refill(position)
+                if self._stop or position.epoch_is_over:
+                    return Events.DATALOADER_STOP_ITERATION
+            state.output = None
+            if not get_completed.lo < state.iteration < get_completed.hi:
+                get_completed.fire(self, state.iteration)
+            if self._stop:
+                return Events.GET_BATCH_COMPLETED
+            state.iteration += 1
+            self.last_event_name = starting
+            if not started.lo < state.iteration < started.hi:
+                started.fire(self, state.iteration)
+                if self._stop:
+                    return starting
+            try:
+                state.output = step(self, state.batch)
+            except BaseException as error:
+                self._annotate(error, f"the step {describe(step)}")
+                raise
+            if not completed.lo < state.iteration < completed.hi:
+                completed.fire(self, state.iteration)
+            if self._stop:
+                return Events.ITERATION_COMPLETED
+        if position.place != state.epoch_length and state.max_iters is not None and state.iteration >= state.max_iters:
+            self._request(Stop.RUN, False)
+        return Events.ITERATION_COMPLETED
+
+    def _channels_of_iteration(self) -> list[Channel]:
+        """The channels of the events that every batch reaches; without data, nobody hears of batches being fetched."""
+        channels = [self._dispatch.channel(event) for event in _IN_ITERATION]
+        if self._relays:
+            channels = [Relay(channel) for channel in channels]
+        if self.state.dataloader is None:
+            channels[:2] = Channel(None, None), Channel(None, None)
+        return channels
+
+    def _refill(self, position: Position) -> None:
+        """The data ran out where a batch is needed: fetch the first one of the next pass, or end the epoch."""
+        state = self.state
+        if state.epoch_length is None:
+            position.place -= 1
+            check_not_empty(position.place)
+            state.epoch_length = position.place
+            self._length_is_found = True
+            position.epoch_is_over = True
+            return
+        if not position.restarted:
+            position.restarted = True
+            self._reach(Events.DATALOADER_STOP_ITERATION)
+            position.iterate(self._passes_over(state.dataloader))
+            if self._stop:
+                return
+            try:
+                state.batch = next(position.iterator)
+            except StopIteration:
+                pass
+            except BaseException as error:
+                self._annotate(error, "the data")
+                raise
+            else:
+                return
+        position.place -= 1
+        position.epoch_is_over = True
+        warnings.warn(
+            f"Engine.run: the data gave {position.place} of the {state.epoch_length} batches of epoch {state.epoch} "
+            "and has no more: it is an iterator that cannot be iterated twice. Pass data that can, or give a new "
+            "iterator to engine.set_data() in a handler of DATALOADER_STOP_ITERATION.",
+            stacklevel=5,
+        )
+
+    def _end_epoch(self, position: Position, at: Any) -> Any:
+        """Fire what belongs to the end of an epoch, run through or cut; returns the event reached last."""
+        state = self.state
+        skip = False
+        if self._stop is Stop.EPOCH:
+            skip = self._skip
+            position.epoch_is_over = True
+            at = self._reach(Events.TERMINATE_SINGLE_EPOCH, position.begun_in_epoch(state))
+            position.iterate(self._passes_over(state.dataloader))
+            if self._stop > Stop.EPOCH and not skip:
+                return at
+        position.end_epoch()
+        if not skip:
+            state.times["EPOCH_COMPLETED"] = position.seconds_in_epoch()
+            at = self._reach(Events.EPOCH_COMPLETED)
+            state.times["EPOCH_COMPLETED"] = position.seconds_in_epoch()
+        if self._stop is Stop.EPOCH:  # answered; there is nothing left to end
+            self._stop = Stop.NO
+        self.logger.info("Epoch %d of the run completed in %.3f s.", state.epoch, position.seconds_in_epoch())
+        return at
+
+    def _complete(self, position: Position) -> None:
+        """Fire what belongs to the end of a run, run through or terminated."""
+        state = self.state
+        position.leave()
+        terminated, skip = self._stop is Stop.RUN, self._skip
+        if terminated:
+            self._reach(Events.TERMINATE)
+        state.times["COMPLETED"] = position.seconds_in_run()
+        if not (terminated and skip):
+            self._reach(Events.COMPLETED)
+            state.times["COMPLETED"] = position.seconds_in_run()
+        self.logger.info("Engine run completed in %.3f s.", position.seconds_in_run())
+
+    def _pause(self, position: Position, at: Any) -> None:
+        self._stop, self._paused_at = Stop.NO, at
+        position.stop_clock()
+        self._reach(Events.INTERRUPT)
+        if self._stop is Stop.INTERRUPT:  # asked for by a handler of INTERRUPT: it is being answered
+            self._stop = Stop.NO
+
+    def _reach(self, event: Events, *extras: Any) -> Events:
+        self._fire_event(event, *extras)
+        return event
+
+    def _refuse_to_cut_epoch(self, at: Events) -> None:
+        if self._stop is Stop.EPOCH:
+            raise RuntimeError(
+                f"terminate_epoch() was called at {at!r}, where no epoch has begun to run that it could end; "
+                "call it at GET_BATCH_STARTED or later, or call terminate()"
+            )
+
+    def _passes_over(self, data: Iterable[Any] | None) -> Iterable[Any] | None:
+        """What is iterated for each pass over the data."""
+        return data
+
+    def __str__(self) -> str:
+        return draw(type(self).__name__, describe(self._process_function), self._dispatch)
+
+
+#: The events that every batch reaches, in their order.
+_IN_ITERATION = (
+    Events.GET_BATCH_STARTED,
+    Events.GET_BATCH_COMPLETED,
+    Events.ITERATION_STARTED,
+    Events.ITERATION_COMPLETED,
+)
+
+#: How many of them were fired, for the batch at hand, when a run is interrupted after the event.
+_FIRED_BEFORE_PAUSE = {
+    Events.GET_BATCH_STARTED: 1,
+    Events.DATALOADER_STOP_ITERATION: 1,
+    Events.GET_BATCH_COMPLETED: 2,
+    Events.ITERATION_STARTED: 3,
+}
+
+
+def _check_step(step: Any) -> None:
+    if not callable(step):
+        raise TypeError(
+            f"Engine: the step must be callable as step(engine, batch), got {step!r} of {type(step).__name__}"
+        )
+    try:
+        signature = inspect.signature(step)
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise ValueError(
+            f"Engine: the step must take (engine, batch), got {describe(step)} with the signature {signature}: {error}"
+        ) from error

@@ -1,0 +1,162 @@
+"""One registration of one handler: its place in the order, and how it wants to be called."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ignite_core.engine.describe import describe
+from ignite_core.engine.events import Events, Filter, When
+
+if TYPE_CHECKING:
+    from ignite_core.engine.dispatch import Channel
+    from ignite_core.engine.emitter import Emitter
+
+__all__ = ["Listener", "nothing"]
+
+#: What some events hand to each handler, as an example value for looking at signatures.
+EXTRAS: Final[dict[Any, tuple[str, Any]]] = {
+    Events.EXCEPTION_RAISED: ("the exception", Exception()),
+    Events.TERMINATE_SINGLE_EPOCH: ("iter_counter", 0),
+}
+
+
+class Listener:
+    """One registration of one handler on one event.
+
+    ``call(engine)`` runs the handler if the user's own filter function agrees; the numeric part of the filter is the
+    channel's business.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "args",
+        "call",
+        "channel",
+        "event",
+        "filter",
+        "handler",
+        "kwargs",
+        "number",
+        "priority",
+        "rank",
+        "wants_engine",
+    )
+
+    def __init__(
+        self,
+        event: Any,
+        channel: Channel,
+        number: int,
+        handler: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.event = event
+        self.channel = weakref.ref(channel)
+        self.number = number
+        self.handler = handler
+        self.args = args
+        self.kwargs = kwargs
+        self.filter: Filter | None = getattr(event, "filter", None)
+        self.priority = _priority(event, handler)
+        self.rank = (-self.priority, number)
+        self.wants_engine = _wants_engine(event, handler, args, kwargs)
+        self.call: Callable[[Emitter], Any] = self._compiled()
+
+    @property
+    def when(self) -> When | None:
+        """The numeric part of the filter."""
+        return None if self.filter is None else self.filter.when
+
+    @property
+    def removed(self) -> bool:
+        return self.call is nothing
+
+    def invoke(self, engine: Emitter, extras: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Call the handler with what the event hands over: (engine, extras, args), or (extras, args)."""
+        condition = None if self.filter is None else self.filter.condition
+        if condition is not None and not condition(engine, _count(engine, self.channel)):
+            return None
+        first = (engine,) if self.wants_engine else ()
+        return self.handler(*first, *extras, *self.args, **{**self.kwargs, **named})
+
+    def _compiled(self) -> Callable[[Emitter], Any]:
+        handler, args, kwargs = self.handler, self.args, self.kwargs
+        condition = None if self.filter is None else self.filter.condition
+        call: Callable[[Emitter], Any]
+        if args or kwargs:
+            if self.wants_engine:
+                call = lambda engine: handler(engine, *args, **kwargs)  # noqa: E731
+            else:
+                call = lambda engine: handler(*args, **kwargs)  # noqa: E731
+        elif self.wants_engine:
+            call = handler
+        else:
+            call = lambda engine: handler()  # noqa: E731
+        if condition is None:
+            return call
+        channel = self.channel
+        return lambda engine: call(engine) if condition(engine, _count(engine, channel)) else None
+
+
+def _count(engine: Emitter, channel: weakref.ref[Channel]) -> int:
+    """The count of an event at this moment: earlier handlers of the same firing may have moved it."""
+    alive = channel()
+    assert alive is not None  # the engine holds it
+    return engine._count(alive)
+
+
+def nothing(engine: Emitter) -> None:
+    """What a removed listener does, so that a firing under way passes over it."""
+
+
+def _priority(event: Any, handler: Callable[..., Any]) -> int:
+    """The priority the event names, else that of the handler's class (``event_priority``), else 0."""
+    asked = getattr(event, "priority", None)
+    if asked is not None:
+        return int(asked)
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    owner = getattr(handler, "__self__", handler)
+    return int(getattr(type(owner), "event_priority", 0))
+
+
+def _wants_engine(event: Any, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a handler is to be called with the engine first: if its signature has a place for it.
+
+    Raises:
+        ValueError: If the handler can be called neither with the engine nor without.
+    """
+    try:
+        signature = inspect.signature(handler)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{event!r}: the signature of the handler {describe(handler)} cannot be read ({error}); "
+            "wrap it in a function"
+        ) from error
+    name, value = EXTRAS.get(event, (None, None))
+    names, values = ([], []) if name is None else ([name], [value])
+    try:
+        signature.bind(None, *values, *args, **kwargs)
+    except TypeError as error:
+        reason = error
+    else:
+        return True
+    try:
+        bound = signature.bind(*values, *args, **kwargs)
+    except TypeError:
+        given = [*names, *(repr(arg) for arg in args), *(f"{key}={value!r}" for key, value in kwargs.items())]
+        raise ValueError(
+            f"{event!r}: the handler {describe(handler)} takes {signature}, but will be called with "
+            f"({', '.join(['engine', *given])}), or without the engine: {reason}"
+        ) from reason
+    if values and next(iter(bound.arguments)) == "engine":
+        raise ValueError(
+            f"{event!r}: the handler {describe(handler)} takes {signature} and would get {names[0]} as its engine; "
+            f"let it take both, (engine, {names[0].split()[-1]})"
+        )
+    return False

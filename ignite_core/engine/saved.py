@@ -1,0 +1,91 @@
+"""What a saved engine says, checked as a whole before anything is changed."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Progress", "read_progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a saved run had come."""
+
+    iteration: int
+    epochs_done: int
+    epoch_iteration: int  #: iterations begun in the epoch that is not done
+    epoch_length: int | None
+    max_epochs: int | None
+    max_iters: int | None
+    event_counts: dict[str, int]
+
+
+def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progress:
+    """Read what ``Engine.state_dict`` saved, or the same keys written by hand.
+
+    Raises:
+        TypeError: If it is not a mapping, or a number is not an integer.
+        ValueError: If a key is missing, a number negative, or keys contradict each other.
+    """
+    if not isinstance(saved, Mapping):
+        raise TypeError(f"load_state_dict: state_dict must be a mapping, got {type(saved).__name__}")
+    for key in ("epoch_length", *user_keys):
+        if key not in saved:
+            raise ValueError(f"load_state_dict: the key {key!r} is missing, got {list(saved)}")
+    _check_one_of(saved, "iteration", "epoch")
+    _check_one_of(saved, "max_epochs", "max_iters")
+    length = _number(saved, "epoch_length", least=1)
+    iteration, epochs_done, epoch_iteration = _counters(saved, length)
+    max_epochs, max_iters = _number(saved, "max_epochs", least=1), _number(saved, "max_iters", least=1)
+    for name, limit, done in (("max_epochs", max_epochs, epochs_done), ("max_iters", max_iters, iteration)):
+        if limit is not None and limit < done:
+            raise ValueError(f"load_state_dict: {name}={limit} is below the {done} already done, got {dict(saved)}")
+    counts = saved.get("event_counts", {})
+    if not isinstance(counts, Mapping):
+        raise TypeError(f"load_state_dict: event_counts must be a mapping, got {type(counts).__name__}")
+    return Progress(iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, dict(counts))
+
+
+def _counters(saved: Mapping[str, Any], length: int | None) -> tuple[int, int, int]:
+    """Iterations, epochs done, and iterations of the epoch that is not done."""
+    iteration, epoch = _number(saved, "iteration", least=0), _number(saved, "epoch", least=0)
+    done, begun = _number(saved, "epochs_done", least=0), _number(saved, "epoch_iteration", least=0)
+    if done is not None and begun is not None and iteration is not None:
+        if begun > iteration or (length is not None and begun >= length):
+            raise ValueError(
+                f"load_state_dict: epoch_iteration={begun} contradicts iteration={iteration}, epoch_length={length}"
+            )
+        return iteration, done, begun
+    if iteration == 0 or epoch == 0:
+        return 0, 0, 0
+    if length is None:
+        raise ValueError(
+            "load_state_dict: epoch_length must be a positive integer where epochs and iterations are to follow "
+            f"from each other, got {dict(saved)}"
+        )
+    if iteration is None:
+        assert epoch is not None
+        return epoch * length, epoch, 0
+    return iteration, *divmod(iteration, length)
+
+
+def _check_one_of(saved: Mapping[str, Any], one: str, other: str) -> None:
+    if (one in saved) == (other in saved):
+        raise ValueError(
+            f"load_state_dict: there must be exactly one of {one!r} and {other!r}, got "
+            f"{ {key: saved[key] for key in (one, other) if key in saved} } in {list(saved)}"
+        )
+
+
+def _number(saved: Mapping[str, Any], key: str, least: int) -> int | None:
+    value = saved.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"load_state_dict: {key} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"load_state_dict: {key} must be at least {least}, got {value}")
+    return int(value)
