@@ -23,7 +23,7 @@ check: .venv/dev.stamp ## format, lint, types, documentation
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
-bench: .venv/dev.stamp ## what an event costs, next to pytorch-ignite
+bench: .venv/bench.stamp ## what an event costs, beside pytorch-ignite and lightning
 	$(BIN)/python tests/benchmarks/engine.py
 
 clean: ## remove whatever the commands above made
@@ -43,5 +43,9 @@ clean: ## remove whatever the commands above made
 	touch $@
 
 .venv/dev.stamp: .venv/torch.stamp pyproject.toml
-	$(INSTALL) -e ".[dev,docs,examples,bench]"
+	$(INSTALL) -e ".[dev,docs,examples]"
+	touch $@
+
+.venv/bench.stamp: .venv/torch.stamp pyproject.toml
+	$(INSTALL) -e ".[bench]"
 	touch $@

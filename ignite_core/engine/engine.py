@@ -274,10 +274,10 @@ class Engine(Emitter):
                 f"{self.state.iteration}); a handler or step may run another engine, not its own"
             )
         self._set_up(data, max_epochs, max_iters, epoch_length)
-        self._is_running = True
         self.parent = _innermost.get()
         token = _innermost.set(self)
         try:
+            self._is_running = True
             self._walk()
         except BaseException as error:
             self._paused_at = None
