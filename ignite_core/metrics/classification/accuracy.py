@@ -1,0 +1,118 @@
+"""The share of samples that are classified rightly.
+
+Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.states import total
+
+__all__ = ["Accuracy"]
+
+
+class Accuracy(Metric):
+    r"""Share of right predictions, :math:`\frac1n \sum_i [\hat y_i = y_i]`.
+
+    ``update`` takes ``(y_pred, y)``:
+
+    - binary: both of shape ``(N, *)`` or ``y_pred`` of ``(N, 1, *)``, of zeros and ones;
+    - multiclass: scores of shape ``(N, C, *)``, the largest along ``C`` is the prediction, and ``y`` of ``(N, *)``;
+    - multilabel (``is_multilabel=True``): both of shape ``(N, C, *)`` with ``C > 1``, of zeros and ones; a sample is
+      right if all its labels are.
+
+    Whether binary and multilabel predictions are zeros and ones is seen on their device and told by ``compute``, so
+    that ``update`` waits for no device. Round probabilities in ``output_transform``.
+
+    Args:
+        output_transform: Makes what ``update`` takes of ``engine.state.output``.
+        is_multilabel: Whether a sample may have several labels.
+        device: As for :class:`Metric`.
+        skip_unrolling: As for :class:`Metric`.
+
+    Raises:
+        ValueError: By ``update`` if shapes do not fit or the number of classes has changed; by ``compute`` if there
+            were predictions or labels other than 0 and 1.
+
+    Example:
+        >>> metric = Accuracy()
+        >>> metric.update((torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), torch.tensor([0, 1, 1])))
+        >>> metric.compute()
+        0.6666666666666666
+    """
+
+    num_correct = total(dtype=torch.int64)
+    num_samples = total(dtype=torch.int64)
+    num_invalid = total(dtype=torch.int64)
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = unchanged,
+        is_multilabel: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        self.is_multilabel = is_multilabel
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def reset(self) -> None:
+        """Forget everything that was taken in, and how many classes there were."""
+        super().reset()
+        self._num_classes: int | None = None
+        self._checked: tuple[torch.Size, torch.Size] | None = None  # the shapes that were looked at last, and say:
+        self._is_multiclass = False
+        self._samples_in_batch = 0
+
+    def update(self, output: Any) -> None:
+        y_pred, y = output
+        if self._checked != (y_pred.shape, y.shape):
+            self._check(y_pred.shape, y.shape)
+        right = y_pred.argmax(dim=1) == y if self._is_multiclass else self._compare(y_pred.reshape(y.shape), y)
+        self.num_correct += right.sum()
+        self.num_samples += self._samples_in_batch
+
+    def compute(self) -> float:
+        if self.num_samples == 0:
+            raise NotComputableError("Accuracy.compute: no sample was seen; call update() first")
+        if self.num_invalid > 0:
+            raise ValueError(
+                "Accuracy.compute: binary and multilabel predictions and labels must be 0 or 1, "
+                f"got {int(self.num_invalid)} others; round scores in output_transform"
+            )
+        return int(self.num_correct) / int(self.num_samples)
+
+    def _check(self, shape: torch.Size, shape_y: torch.Size) -> None:
+        """Tell the task by the shapes, and remember what follows from them: batches are mostly alike."""
+        has_scores = len(shape) == len(shape_y) + 1 and (shape[0], *shape[2:]) == tuple(shape_y)
+        num_labels = shape[1] if self.is_multilabel and len(shape) > 1 else 1
+        fits = shape == shape_y and num_labels > 1 if self.is_multilabel else shape == shape_y or has_scores
+        if not fits:
+            raise ValueError(
+                "Accuracy.update: y_pred and y must have the shapes "
+                + ("(N, C, *) both, C > 1," if self.is_multilabel else "(N, *) both, or (N, C, *) and (N, *),")
+                + f" got {tuple(shape)} and {tuple(shape_y)}"
+            )
+        num_classes = shape[1] if has_scores else num_labels
+        if self._num_classes not in (None, num_classes):
+            raise ValueError(
+                f"Accuracy.update: the number of classes has changed from {self._num_classes} to {num_classes}"
+            )
+        self._num_classes = num_classes
+        self._is_multiclass = has_scores and num_classes > 1
+        self._samples_in_batch = shape_y.numel() // num_labels
+        self._checked = shape, shape_y
+
+    def _compare(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        """Where binary or multilabel predictions are right, after counting values that are neither 0 nor 1."""
+        for values in (y_pred, y):
+            if values.dtype is not torch.bool:
+                self.num_invalid += ((values != 0) & (values != 1)).sum()
+        right = y_pred == y
+        return right.all(dim=1) if self.is_multilabel else right

@@ -1,0 +1,250 @@
+"""A metric: what it remembers is declared, how it is updated and computed is written, the rest is derived.
+
+Nothing here knows an engine: a metric works in a bare ``for`` loop. How it is attached is in
+:mod:`ignite_core.metrics.usage`, which puts itself into ``Metric._usage`` when it is imported.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from numbers import Number
+from typing import Any, ClassVar, Self
+
+import torch
+
+from ignite_core.metrics.states import StateSpec
+
+__all__ = ["Metric"]
+
+
+def unchanged(output: Any) -> Any:
+    """The default ``output_transform``."""
+    return output
+
+
+class Metric(ABC):
+    """Base class of metrics. A subclass declares its states and writes ``update`` and ``compute``.
+
+    ``reset``, ``merged``, ``state_dict``, ``load_state_dict``, ``to`` and pickling follow from the declarations.
+
+    Args:
+        output_transform: Makes what :meth:`update` takes of ``engine.state.output``.
+        device: Where a loaded state is put; by default it joins the next data that is taken in. A state lives on the
+            device of the data, so that no update waits for a copy.
+        skip_unrolling: Hand lists of tensors to ``update`` as they are, instead of pair by pair.
+
+    Example:
+        >>> from ignite_core.metrics import Metric, total
+        >>> class MeanSquaredError(Metric):
+        ...     squared_error = total()
+        ...     count = total(dtype=torch.int64)
+        ...
+        ...     def update(self, output):
+        ...         y_pred, y = output
+        ...         self.squared_error += (y_pred - y).square().sum()
+        ...         self.count += y.numel()
+        ...
+        ...     def compute(self):
+        ...         return float(self.squared_error / self.count)
+        >>> metric = MeanSquaredError()
+        >>> metric.update((torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])))
+        >>> metric.compute()
+        2.0
+    """
+
+    #: Names by which an output that is a mapping is turned into the tuple that ``update`` takes; None if it may not be.
+    required_output_keys: tuple[str, ...] | None = ("y_pred", "y")
+
+    #: Name of the usage under which it is attached unless told otherwise.
+    default_usage: str = "epoch_wise"
+
+    _specs: ClassVar[Mapping[str, StateSpec]] = {}
+    _usage: ClassVar[Any]
+    _attachments: tuple[Any, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._specs = {**cls._specs, **{name: spec for name, spec in vars(cls).items() if isinstance(spec, StateSpec)}}
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = unchanged,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if not callable(output_transform):
+            raise TypeError(
+                f"{type(self).__name__}: output_transform must be callable, got {type(output_transform).__name__}"
+            )
+        self._output_transform = output_transform
+        self._device = None if device is None else torch.device(device)
+        self._skip_unrolling = skip_unrolling
+        self.reset()
+
+    @abstractmethod
+    def update(self, output: Any) -> None:
+        """Take in what one batch gave. It must not wait for a device: no ``.item()``, no ``bool(tensor)``."""
+
+    @abstractmethod
+    def compute(self) -> Any:
+        """The value over everything that was taken in since the last reset.
+
+        Raises:
+            NotComputableError: If there was nothing.
+        """
+
+    def reset(self) -> None:
+        """Forget everything that was taken in."""
+        for name, spec in self._specs.items():
+            setattr(self, name, spec.fresh())
+
+    def merged(self, other: Self) -> Self:
+        """A new metric that has seen what both have seen."""
+        if type(other) is not type(self):
+            raise TypeError(f"{type(self).__name__}.merged: got a {type(other).__name__}")
+        return self._with(lambda name, spec: spec.reduce.combine(getattr(self, name), getattr(other, name)))
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the state; returns this metric."""
+        for name, spec in self._specs.items():
+            setattr(self, name, spec.moved(getattr(self, name), device))
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The declared states, as tensors and lists of tensors."""
+        return {name: spec.saved(getattr(self, name)) for name, spec in self._specs.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` saved.
+
+        Raises:
+            ValueError: If a state is missing or unknown; nothing is changed then.
+        """
+        if set(state_dict) != set(self._specs):
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: the states must be {sorted(self._specs)}, "
+                f"got {sorted(state_dict)}"
+            )
+        for name, spec in self._specs.items():
+            setattr(self, name, spec.loaded(state_dict[name]))
+        if self._device is not None:
+            self.to(self._device)
+
+    def attach(self, engine: Any, name: str, usage: Any = None) -> None:
+        """Reset, update and compute this metric on events of an engine; its value is ``engine.state.metrics[name]``.
+
+        The first engine gets this very object, so ``compute()`` after a run still works; every further one gets a copy
+        with a state of its own.
+
+        Args:
+            engine: An :class:`~ignite_core.engine.Engine`.
+            name: Of the value. A value that is a mapping is stored under its own keys too.
+            usage: When it happens, a :class:`~ignite_core.metrics.MetricUsage` or its name; by default
+                :attr:`default_usage`.
+
+        Raises:
+            ValueError: If another metric of this engine has the name, or the usage is not known.
+
+        Example:
+            >>> from ignite_core.engine import Engine
+            >>> from ignite_core.metrics import Accuracy
+            >>> evaluator = Engine(lambda engine, batch: batch)
+            >>> Accuracy().attach(evaluator, "accuracy")
+            >>> y_pred, y = torch.eye(3), torch.tensor([0, 1, 1])
+            >>> evaluator.run([(y_pred, y)]).metrics
+            {'accuracy': 0.6666666666666666}
+        """
+        self._usage.attach(self, engine, name, usage)
+
+    def detach(self, engine: Any, usage: Any = None) -> None:
+        """Undo :meth:`attach`; a metric that is not attached is left alone."""
+        self._usage.detach(self, engine, usage)
+
+    def is_attached(self, engine: Any, usage: Any = None) -> bool:
+        """Whether :meth:`attach` was called with this engine and usage, and not undone."""
+        attached: bool = self._usage.is_attached(self, engine, usage)
+        return attached
+
+    def started(self, engine: Any) -> None:
+        """What is done at the event that resets."""
+        self.reset()
+
+    def iteration_completed(self, engine: Any) -> None:
+        """What is done at the event that updates."""
+        for output in self._outputs_of(engine.state.output):
+            self.update(output)
+
+    def completed(self, engine: Any, name: str) -> None:
+        """What is done at the event that computes: the value is stored, one element as a number."""
+        value = self.compute()
+        metrics = engine.state.metrics
+        if isinstance(value, Mapping):
+            if name in value:
+                raise ValueError(f"{type(self).__name__}: the name {name!r} is also one of its values, {list(value)}")
+            for key, one in value.items():
+                metrics[key] = as_number(one)
+        metrics[name] = as_number(value)
+
+    def _hooks(self, usage: Any) -> list[tuple[Any, Callable[[Any], None]]]:
+        """What listens to which event, but for what computes."""
+        return [(usage.reset, self.started), (usage.update, self.iteration_completed)]
+
+    def _copy(self) -> Self:
+        """A metric like this one that has seen nothing and is attached nowhere."""
+        new = copy.copy(self)
+        new.reset()
+        return new
+
+    def _outputs_of(self, output: Any) -> list[Any]:
+        """What ``update`` is called with for one output of the step."""
+        output = self._output_transform(output)
+        if isinstance(output, Mapping):
+            keys = self.required_output_keys
+            if keys is None:
+                raise TypeError(f"{type(self).__name__}: the output must not be a mapping, got the keys {list(output)}")
+            missing = [key for key in keys if key not in output]
+            if missing:
+                raise ValueError(
+                    f"{type(self).__name__}: the output must have the keys {list(keys)}, got {list(output)}"
+                )
+            output = tuple(output[key] for key in keys)
+        if self._skip_unrolling or not _is_pair_of_lists(output):
+            return [output]
+        return [tuple(map(_as_batch, pair)) for pair in zip(*output, strict=True)]
+
+    def _with(self, value_of: Callable[[str, StateSpec], Any]) -> Self:
+        """A copy, attached nowhere, with other states."""
+        new = copy.copy(self)
+        for name, spec in self._specs.items():
+            setattr(new, name, value_of(name, spec))
+        return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the engines it is attached to."""
+        return {name: value for name, value in self.__dict__.items() if name != "_attachments"}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+def _is_pair_of_lists(output: Any) -> bool:
+    return (
+        isinstance(output, tuple | list)
+        and len(output) == 2
+        and all(isinstance(one, tuple | list) for one in output)
+        and all(isinstance(item, torch.Tensor | Number) for one in output for item in one)
+    )
+
+
+def _as_batch(sample: Any) -> torch.Tensor:
+    """A sample as a batch of one."""
+    return torch.as_tensor(sample).unsqueeze(0)
+
+
+def as_number(value: Any) -> Any:
+    """A tensor without dimensions as a python number, another one on the CPU, anything else as it is."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.item() if value.ndim == 0 else value.detach().cpu()

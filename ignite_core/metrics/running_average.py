@@ -1,0 +1,131 @@
+"""An exponential moving average of a metric or of an output of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.metric import Metric, unchanged
+
+__all__ = ["RunningAverage"]
+
+
+class RunningAverage(Metric):
+    r"""Exponential moving average, :math:`v_t = \alpha\, v_{t-1} + (1 - \alpha)\, x_t` with :math:`v_1 = x_1`.
+
+    Attached, it takes in :math:`x_t` at each iteration and is computed there too. On an accelerator the average stays a
+    tensor until somebody reads it, so no step waits.
+
+    Args:
+        src: The metric whose value of each batch is averaged; None to average an output of the step.
+        alpha: The share of the past, in (0, 1].
+        output_transform: Makes the number of ``engine.state.output``; needed without ``src``, and only there.
+        epoch_bound: Start anew in each epoch; by default the average goes on over the run. Another ``usage`` can be
+            given to ``attach`` as well.
+        device: As for :class:`Metric`.
+        skip_unrolling: As for :class:`Metric`.
+
+    Raises:
+        TypeError: If ``src`` is not a metric.
+        ValueError: If ``alpha`` is out of range, or there is neither or both of ``src`` and ``output_transform``.
+
+    Example:
+        >>> from ignite_core.engine import Engine
+        >>> trainer = Engine(lambda engine, batch: batch)
+        >>> RunningAverage(output_transform=lambda loss: loss, alpha=0.5).attach(trainer, "loss")
+        >>> trainer.run([4.0, 2.0, 0.0]).metrics
+        {'loss': 1.5}
+    """
+
+    required_output_keys = None
+    default_usage = "running_batch_wise"
+
+    def __init__(
+        self,
+        src: Metric | None = None,
+        alpha: float = 0.98,
+        output_transform: Callable[[Any], Any] | None = None,
+        epoch_bound: bool | None = None,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if src is not None and not isinstance(src, Metric):
+            raise TypeError(f"RunningAverage: src must be a Metric or None, got {type(src).__name__}")
+        if not 0.0 < alpha <= 1.0:
+            raise ValueError(f"RunningAverage: alpha must be in (0, 1], got {alpha}")
+        if (src is None) == (output_transform is None):
+            raise ValueError(
+                "RunningAverage: exactly one of src and output_transform must be given, "
+                f"got src={src!r} and output_transform={output_transform!r}"
+            )
+        self.src = src
+        self.alpha = alpha
+        if epoch_bound:
+            self.default_usage = "single_epoch_running_batch_wise"
+        super().__init__(output_transform or unchanged, device, skip_unrolling)
+
+    def reset(self) -> None:
+        """Forget the average, and what the source has seen."""
+        self._value: Any = None
+        if self.src is not None:
+            self.src.reset()
+
+    def update(self, output: Any) -> None:
+        """Take in the next number, or with ``src`` what that has seen since the last call."""
+        if self.src is not None:
+            output = self.src.compute()
+            self.src.reset()
+        if isinstance(output, torch.Tensor):
+            output = output.item() if output.device.type == "cpu" and output.ndim == 0 else output.detach()
+        value = self._value
+        self._value = output if value is None else value * self.alpha + (1.0 - self.alpha) * output
+
+    def compute(self) -> Any:
+        if self._value is None:
+            raise NotComputableError("RunningAverage.compute: nothing was seen; call update() first")
+        return self._value
+
+    def iteration_completed(self, engine: Any) -> None:
+        """Take in the output of an iteration; with ``src`` it has been given to that already."""
+        self.update(None if self.src is not None else self._output_transform(engine.state.output))
+
+    def completed(self, engine: Any, name: str) -> None:
+        """Store the average; one that lies on an accelerator becomes a number when it is read."""
+        engine.state.metrics[name] = self.compute()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, and the state of the source."""
+        value = self._value
+        saved = {"value": value.clone() if isinstance(value, torch.Tensor) else value}
+        return saved if self.src is None else {**saved, "src": self.src.state_dict()}
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        wanted = {"value"} if self.src is None else {"value", "src"}
+        if set(state_dict) != wanted:
+            raise ValueError(
+                f"RunningAverage.load_state_dict: the states must be {sorted(wanted)}, got {sorted(state_dict)}"
+            )
+        if self.src is not None:
+            self.src.load_state_dict(state_dict["src"])
+        self._value = state_dict["value"]
+
+    def merged(self, other: Self) -> Self:
+        """Not defined: an average that decays depends on the order of what was seen.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("RunningAverage.merged: averages that decay cannot be merged, as they depend on the order")
+
+    def _hooks(self, usage: Any) -> list[tuple[Any, Callable[[Any], None]]]:
+        hooks = super()._hooks(usage)
+        return hooks if self.src is None else [("ITERATION_COMPLETED", self.src.iteration_completed), *hooks]
+
+    def _copy(self) -> Self:
+        new = super()._copy()
+        if self.src is not None:
+            new.src = self.src._copy()
+        return new

@@ -1,0 +1,148 @@
+"""What a metric remembers: a state is declared once, and what can be done with it follows from its kind.
+
+A state lives where the data is. A total starts as a number, and becomes a tensor with the first tensor that is added:
+on the device of that tensor, in the declared dtype, and a tensor of its own, so that adding in place is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+__all__ = ["Reduce", "StateSpec", "gathered", "maximum", "minimum", "total"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """How the states of two metrics become that of one which has seen what both have seen."""
+
+    name: str
+    combine: Callable[[Any, Any], Any]
+
+
+SUM = Reduce("sum", lambda one, other: one + other)
+MAX = Reduce("max", torch.maximum)
+MIN = Reduce("min", torch.minimum)
+CONCATENATE = Reduce("concatenate", lambda one, other: [*one, *other])
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """A declared state.
+
+    Attributes:
+        reduce: How two of them are joined.
+        dtype: What it is accumulated in; None for what is gathered, which stays as it came.
+    """
+
+    reduce: Reduce
+    dtype: torch.dtype | None
+
+    def fresh(self) -> Any:
+        """The state of a metric that has seen nothing."""
+        if self.dtype is None:
+            return []
+        if self.reduce is SUM:
+            return self._number(0)
+        if self.dtype.is_floating_point:
+            return torch.tensor(-torch.inf if self.reduce is MAX else torch.inf, dtype=self.dtype)
+        limits = torch.iinfo(self.dtype)
+        return torch.tensor(limits.min if self.reduce is MAX else limits.max, dtype=self.dtype)
+
+    def saved(self, value: Any) -> Any:
+        """The state as tensors, for a state_dict."""
+        if self.dtype is None:
+            return [tensor.detach().clone() for tensor in value]
+        return value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=self.dtype)
+
+    def loaded(self, value: Any) -> Any:
+        """A saved state as it goes on: a total without dimensions as a number, so that it joins data on any device."""
+        if self.reduce is SUM and value.ndim == 0:
+            return self._number(value.item())
+        return self.saved(value)
+
+    def _number(self, value: Any) -> Any:
+        assert self.dtype is not None
+        return _Float(value, self.dtype) if self.dtype.is_floating_point else _Int(value, self.dtype)
+
+    def moved(self, value: Any, device: torch.device | str) -> Any:
+        """The state on another device; a number stays a number."""
+        if self.dtype is None:
+            return [tensor.to(device) for tensor in value]
+        return (
+            value.to(device, accumulated_in(self.dtype, torch.device(device))) if isinstance(value, Tensor) else value
+        )
+
+
+def total(dtype: torch.dtype = torch.float64) -> Any:
+    """A sum over everything seen; ``self.name += tensor`` in ``update``.
+
+    Args:
+        dtype: What it is summed in, whatever the dtype of what is added. Devices that lack float64 use float32.
+    """
+    return StateSpec(SUM, dtype)
+
+
+def maximum(dtype: torch.dtype = torch.float64) -> Any:
+    """The largest value seen, elementwise: ``self.name = torch.maximum(self.name, tensor)``. It starts at -inf."""
+    return StateSpec(MAX, dtype)
+
+
+def minimum(dtype: torch.dtype = torch.float64) -> Any:
+    """The smallest value seen, elementwise: ``self.name = torch.minimum(self.name, tensor)``. It starts at inf."""
+    return StateSpec(MIN, dtype)
+
+
+def gathered() -> Any:
+    """All tensors seen, in order: ``self.name.append(tensor)``; ``torch.cat(self.name)`` in ``compute``."""
+    return StateSpec(CONCATENATE, None)
+
+
+def accumulated_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype in which a device can accumulate: Apple's has no float64."""
+    return torch.float32 if dtype is torch.float64 and device.type == "mps" else dtype
+
+
+class _Float(float):
+    """A number that turns into a tensor of the declared dtype when one is added to it."""
+
+    def __new__(cls, value: float, dtype: torch.dtype) -> Self:
+        return super().__new__(cls, value)
+
+    def __init__(self, value: float, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def __add__(self, other: Any) -> Any:
+        return _own(other, self.dtype).add_(float(self)) if isinstance(other, Tensor) else float(self) + other
+
+    __radd__ = __add__
+
+    def __reduce__(self) -> Any:
+        return type(self), (float(self), self.dtype)
+
+
+class _Int(int):
+    """As :class:`_Float`."""
+
+    def __new__(cls, value: int, dtype: torch.dtype) -> Self:
+        return super().__new__(cls, value)
+
+    def __init__(self, value: int, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def __add__(self, other: Any) -> Any:
+        return _own(other, self.dtype).add_(int(self)) if isinstance(other, Tensor) else int(self) + other
+
+    __radd__ = __add__
+
+    def __reduce__(self) -> Any:
+        return type(self), (int(self), self.dtype)
+
+
+def _own(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy without history that may be added to in place."""
+    return tensor.detach().to(accumulated_in(dtype, tensor.device), copy=True)
