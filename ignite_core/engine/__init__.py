@@ -1,10 +1,19 @@
-"""The engine, its events and its state."""
+"""The engine, its events and its state; trainers and evaluators for the usual case."""
 
 from ignite_core.engine.deterministic import DeterministicEngine
 from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList
 from ignite_core.engine.state import State
+from ignite_core.engine.step import Step, StepEvents
+from ignite_core.engine.supervised import (
+    create_supervised_evaluator,
+    create_supervised_trainer,
+    supervised_evaluation_step,
+    supervised_evaluation_step_amp,
+    supervised_training_step,
+    supervised_training_step_amp,
+)
 
 __all__ = [
     "CallableEventWithFilter",
@@ -15,4 +24,12 @@ __all__ = [
     "EventsList",
     "RemovableEventHandle",
     "State",
+    "Step",
+    "StepEvents",
+    "create_supervised_evaluator",
+    "create_supervised_trainer",
+    "supervised_evaluation_step",
+    "supervised_evaluation_step_amp",
+    "supervised_training_step",
+    "supervised_training_step_amp",
 ]

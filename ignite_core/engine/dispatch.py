@@ -304,7 +304,7 @@ class Dispatch:
         return channel
 
     def add(
-        self, event: Any, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, engine: Emitter, event: Any, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> list[Listener]:
         """Register a handler on an event or a list of events: on all of them, or on none if one is wrong."""
         if not callable(handler):
@@ -313,7 +313,7 @@ class Dispatch:
         for one in event if isinstance(event, EventsList) else (event,):
             channel = self.channel(one)
             self._numbers += 1
-            added.append((channel, Listener(one, channel, self._numbers, handler, args, kwargs)))
+            added.append((channel, Listener(engine, one, channel, self._numbers, handler, args, kwargs)))
         for channel, listener in added:
             channel.add(listener)
             self._count_listeners(channel, +1)

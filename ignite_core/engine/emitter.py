@@ -81,7 +81,8 @@ class Emitter:
     ) -> RemovableEventHandle:
         """Call ``handler`` whenever the event is fired.
 
-        The handler is called with the engine first if its signature has a place for it, then what the event hands over
+        The handler is called with the engine first if its signature has a place for it (any first parameter is one,
+        also one with a default; a method of this engine has it already), then what the event hands over
         (the exception for ``EXCEPTION_RAISED``, ``iter_counter`` for ``TERMINATE_SINGLE_EPOCH``), then ``args`` and
         ``kwargs``. Handlers run by priority, then in the order in which they were added. One that is removed while its
         event is fired and has not run yet does not run; one that is added runs after those present.
@@ -110,7 +111,7 @@ class Emitter:
             epochs: 3
             >>> handle.remove()
         """
-        return RemovableEventHandle(event_name, self._dispatch.add(event_name, handler, args, kwargs), self)
+        return RemovableEventHandle(event_name, self._dispatch.add(self, event_name, handler, args, kwargs), self)
 
     def on(self, event_name: Any, *args: Any, **kwargs: Any) -> Callable[[Handler], Handler]:
         """Decorator for :meth:`add_event_handler`; the function stays what it was."""

@@ -48,6 +48,7 @@ class Listener:
 
     def __init__(
         self,
+        engine: Emitter,
         event: Any,
         channel: Channel,
         number: int,
@@ -64,7 +65,7 @@ class Listener:
         self.filter: Filter | None = getattr(event, "filter", None)
         self.priority = _priority(event, handler)
         self.rank = (-self.priority, number)
-        self.wants_engine = _wants_engine(event, handler, args, kwargs)
+        self.wants_engine = _wants_engine(engine, event, handler, args, kwargs)
         self.call: Callable[[Emitter], Any] = self._compiled()
 
     @property
@@ -125,8 +126,12 @@ def _priority(event: Any, handler: Callable[..., Any]) -> int:
     return int(getattr(type(owner), "event_priority", 0))
 
 
-def _wants_engine(event: Any, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def _wants_engine(
+    engine: Emitter, event: Any, handler: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
     """Whether a handler is to be called with the engine first: if its signature has a place for it.
+
+    A method of the engine itself has it already: ``engine.terminate`` would take it for ``skip_completed``.
 
     Raises:
         ValueError: If the handler can be called neither with the engine nor without.
@@ -140,23 +145,22 @@ def _wants_engine(event: Any, handler: Callable[..., Any], args: tuple[Any, ...]
         ) from error
     name, value = EXTRAS.get(event, (None, None))
     names, values = ([], []) if name is None else ([name], [value])
-    try:
-        signature.bind(None, *values, *args, **kwargs)
-    except TypeError as error:
-        reason = error
-    else:
-        return True
-    try:
-        bound = signature.bind(*values, *args, **kwargs)
-    except TypeError:
-        given = [*names, *(repr(arg) for arg in args), *(f"{key}={value!r}" for key, value in kwargs.items())]
-        raise ValueError(
-            f"{event!r}: the handler {describe(handler)} takes {signature}, but will be called with "
-            f"({', '.join(['engine', *given])}), or without the engine: {reason}"
-        ) from reason
-    if values and next(iter(bound.arguments)) == "engine":
-        raise ValueError(
-            f"{event!r}: the handler {describe(handler)} takes {signature} and would get {names[0]} as its engine; "
-            f"let it take both, (engine, {names[0].split()[-1]})"
-        )
-    return False
+    is_own_method = getattr(handler, "__self__", None) is engine
+    refusals = []
+    for with_engine in (False, True) if is_own_method else (True, False):
+        try:
+            bound = signature.bind(*([None] if with_engine else []), *values, *args, **kwargs)
+        except TypeError as error:
+            refusals.append(error)
+            continue
+        if values and not with_engine and next(iter(bound.arguments)) == "engine":
+            raise ValueError(
+                f"{event!r}: the handler {describe(handler)} takes {signature} and would get {names[0]} as its engine; "
+                f"let it take both, (engine, {names[0].split()[-1]})"
+            )
+        return with_engine
+    given = [*names, *(repr(arg) for arg in args), *(f"{key}={value!r}" for key, value in kwargs.items())]
+    raise ValueError(
+        f"{event!r}: the handler {describe(handler)} takes {signature}, but will be called with "
+        f"({', '.join(['engine', *given])}), or without the engine: {refusals[0]}"
+    ) from refusals[0]

@@ -15,10 +15,10 @@ OURS = ("ignite_core", "ignite_contrib")
 # The first row that fits a module counts. Names are those within ignite_core; `!` takes back, `( )` is for types only.
 # Two rules hold beside the table: a package (its __init__.py) re-exports what is in it and nothing else, and no module
 # imports a package that it is in, which would be a circle.
-CORE = "rng distributed distributed.* engine engine.* metrics metrics.*"
+CORE = "exceptions rng tensors distributed distributed.* engine engine.* metrics metrics.*"
 TABLE = [
     # module                                                      may import, of ours
-    ("rng", ""),
+    ("exceptions rng tensors engine.gradients", ""),
     ("distributed.*", "distributed.*"),
     ("engine.events engine.state", ""),
     ("engine.data engine.describe engine.saved", "engine.events engine.state"),
@@ -26,10 +26,11 @@ TABLE = [
     ("engine.listener", "engine.events engine.state engine.describe (engine.dispatch) (engine.emitter)"),
     ("engine.dispatch", "engine.events engine.state engine.describe engine.listener (engine.emitter)"),
     ("engine.emitter", "engine.events engine.state engine.describe engine.listener engine.dispatch"),
-    ("engine.engine", "engine.* !engine.deterministic !engine.supervised"),
+    ("engine.engine", "engine.* !engine.deterministic !engine.gradients !engine.step !engine.supervised"),
+    ("engine.step", "engine.engine engine.events engine.gradients"),
     ("engine.deterministic engine.supervised", CORE),
     ("metrics.usage", f"{CORE} !engine.deterministic !engine.supervised"),
-    ("metrics.*", "distributed distributed.* metrics.* !metrics.usage"),
+    ("metrics.*", "exceptions distributed distributed.* metrics.* !metrics.usage"),
     ("handlers.*", f"{CORE} handlers.*"),
     ("utils", f"{CORE} handlers handlers.*"),
     ("compat", f"{CORE} handlers handlers.* utils"),

@@ -1,0 +1,63 @@
+"""Tensors in whatever structure a batch has."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+__all__ = ["convert_tensor"]
+
+
+def convert_tensor(x: Any, device: str | torch.device | None = None, non_blocking: bool = False) -> Any:
+    """Move every tensor in ``x`` to a device.
+
+    Args:
+        x: A tensor or :class:`~torch.nn.utils.rnn.PackedSequence`, or lists, tuples, named tuples and mappings of them,
+            nested at will. Strings and bytes stay as they are.
+        device: Where to; None leaves ``x`` as it is, and does not look into it.
+        non_blocking: Do not wait for copies from pinned memory to an accelerator.
+
+    Returns:
+        The same structure, of the same types; tensors that are there already are not copied.
+
+    Raises:
+        TypeError: If something else than the above is in ``x``, and ``device`` is given.
+
+    Example:
+        >>> batch = {"image": torch.zeros(2, 3), "sizes": (torch.tensor(2), torch.tensor(3)), "name": "a"}
+        >>> moved = convert_tensor(batch, device="meta")
+        >>> moved["image"].device, type(moved["sizes"]), moved["name"]
+        (device(type='meta'), <class 'tuple'>, 'a')
+    """
+    if device is None:
+        return x
+    return _moved(x, torch.device(device), non_blocking)
+
+
+def _moved(x: Any, device: torch.device, non_blocking: bool) -> Any:
+    if isinstance(x, torch.Tensor | PackedSequence):
+        return x.to(device, non_blocking=non_blocking)  # type: ignore[arg-type]
+    if isinstance(x, str | bytes):
+        return x
+    if isinstance(x, Mapping):
+        return _like(x, {key: _moved(value, device, non_blocking) for key, value in x.items()})
+    if isinstance(x, Sequence):
+        values = [_moved(value, device, non_blocking) for value in x]
+        return type(x)(*values) if hasattr(x, "_fields") else type(x)(values)  # type: ignore[call-arg]
+    raise TypeError(
+        "convert_tensor: a batch must hold tensors, strings and bytes, in lists, tuples and mappings; "
+        f"got {type(x).__name__}"
+    )
+
+
+def _like(mapping: Mapping[Any, Any], values: dict[Any, Any]) -> Mapping[Any, Any]:
+    """A mapping of the same type. One that can be changed is copied first, to keep what else it knows (a default)."""
+    if not isinstance(mapping, MutableMapping):
+        return type(mapping)(values)  # type: ignore[call-arg]
+    clone = copy.copy(mapping)
+    clone.update(values)
+    return clone
