@@ -1,0 +1,26 @@
+"""Optional packages: imported when the feature that needs them is constructed, never before."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+__all__ = ["require"]
+
+
+def require(module: str, *, extra: str, feature: str) -> ModuleType:
+    """Import an optional module, or say how to get it.
+
+    Raises:
+        ModuleNotFoundError: If its package is not installed; the message has the command that installs it. An import
+            that fails inside an installed package is raised as it is.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if error.name != package:
+            raise
+        raise ModuleNotFoundError(
+            f"{feature} needs the package {package!r}: pip install 'ignite-core[{extra}]'", name=package
+        ) from error

@@ -1,0 +1,253 @@
+"""A progress bar of a run, on tqdm."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ignite_contrib._require import require
+from ignite_core.engine import CallableEventWithFilter, Engine, Events
+
+__all__ = ["ProgressBar"]
+
+#: What ends a bar beside its closing event, so that none is left half drawn.
+_ENDS_OF_A_RUN = Events.COMPLETED | Events.TERMINATE | Events.INTERRUPT
+
+
+class ProgressBar:
+    r"""Draws the progress of an engine, with metrics and outputs beside the bar.
+
+    It is refreshed by time: between two refreshes an iteration costs a look at the clock. What stands beside the bar is
+    read when it is drawn, and once more at the end.
+
+    Args:
+        persist: Leave a finished bar on the screen.
+        bar_format: As of :class:`tqdm.tqdm`.
+        refresh_s: Seconds between two refreshes.
+        clock: Where the time comes from, in seconds.
+        tqdm_kwargs: Anything else that :class:`tqdm.tqdm` takes: ``desc``, ``file``, ``ncols``, …
+
+    Raises:
+        ModuleNotFoundError: If tqdm is not installed.
+
+    Example:
+        >>> import io
+        >>> screen = io.StringIO()
+        >>> trainer = Engine(lambda engine, batch: 0.5)
+        >>> bar = ProgressBar(persist=True, file=screen, bar_format="{desc}: {n_fmt}/{total_fmt}{postfix}")
+        >>> bar.attach(trainer, output_transform=lambda loss: {"loss": loss})
+        >>> state = trainer.run(range(3))
+        >>> screen.getvalue().split("\r")[-1].strip()
+        'Epoch: 3/3, loss=0.5'
+    """
+
+    def __init__(
+        self,
+        persist: bool = False,
+        bar_format: str
+        | None = "{desc}[{n_fmt}/{total_fmt}] {percentage:3.0f}%|{bar}{postfix} [{elapsed}<{remaining}]",
+        *,
+        refresh_s: float = 0.1,
+        clock: Callable[[], float] = time.monotonic,
+        **tqdm_kwargs: Any,
+    ) -> None:
+        self._tqdm = require("tqdm.auto", extra="tqdm", feature="ProgressBar").tqdm
+        self._tqdm_kwargs = {"leave": persist, "bar_format": bar_format, **tqdm_kwargs}
+        self._refresh_s = refresh_s
+        self._clock = clock
+
+    def attach(
+        self,
+        engine: Engine,
+        metric_names: str | Iterable[str] | None = None,
+        output_transform: Callable[[Any], Any] | None = None,
+        event_name: CallableEventWithFilter = Events.ITERATION_COMPLETED,
+        closing_event_name: CallableEventWithFilter = Events.EPOCH_COMPLETED,
+        state_attributes: Iterable[str] | None = None,
+    ) -> None:
+        """Draw a bar for this engine.
+
+        Args:
+            engine: The engine.
+            metric_names: Names in ``engine.state.metrics`` to show, or ``"all"``.
+            output_transform: Makes a number, or a mapping of numbers by name, of ``engine.state.output``.
+            event_name: What moves the bar on.
+            closing_event_name: What ends it. With events of an epoch, and ``COMPLETED`` here, the bar counts epochs.
+            state_attributes: Names of attributes of ``engine.state`` to show.
+
+        Raises:
+            TypeError: If ``output_transform`` is not callable.
+            ValueError: If ``metric_names`` is another string than ``"all"``.
+        """
+        if output_transform is not None and not callable(output_transform):
+            raise TypeError(
+                f"ProgressBar.attach: output_transform must be callable, got {type(output_transform).__name__}"
+            )
+        if isinstance(metric_names, str) and metric_names != "all":
+            raise ValueError(f"ProgressBar.attach: metric_names must be a list of names or 'all', got {metric_names!r}")
+        shown = _Shown(metric_names, output_transform, state_attributes)
+        bar = _Bar(self._open, _counter(event_name, closing_event_name), shown, self._refresh_s, self._clock)
+        engine.add_event_handler(event_name, bar.move)
+        engine.add_event_handler(closing_event_name | _ENDS_OF_A_RUN, bar.close)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, bar.close_after_error)
+
+    def _open(self, epochs: str, done: int, total: int | None) -> Any:
+        """A tqdm bar that is drawn whenever it is told of progress."""
+        desc = self._tqdm_kwargs.get("desc", "Epoch") + epochs
+        options = {**self._tqdm_kwargs, "desc": desc, "initial": done, "total": total}
+        return self._tqdm(**options, mininterval=0, miniters=0)
+
+    def log_message(self, message: str) -> None:
+        """Print a line without breaking the bars."""
+        self._tqdm.write(message, file=self._tqdm_kwargs.get("file"))
+
+
+class _Bar:
+    """One bar on one engine: opened by the first event that moves it, drawn when a refresh is due."""
+
+    #: Loggers come late: a bar attached before a metric still shows the value of this very event.
+    event_priority = -100
+
+    def __init__(
+        self,
+        open_bar: Callable[[str, int, int | None], Any],
+        counter: Callable[[Engine], _Progress],
+        shown: _Shown,
+        refresh_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._open_bar = open_bar
+        self._counter = counter
+        self._shown = shown
+        self._refresh_s = refresh_s
+        self._clock = clock
+        self._bar: Any = None
+        self._next_refresh = -math.inf
+        self._done = 0
+
+    def move(self, engine: Engine) -> None:
+        """Take note of the progress, and draw it if a refresh is due."""
+        self._done = engine.epoch_iteration
+        now = self._clock()
+        if now >= self._next_refresh:
+            self._next_refresh = now + self._refresh_s
+            self._draw(engine)
+
+    def close(self, engine: Engine) -> None:
+        """Draw a last time, and end the bar."""
+        if self._bar is not None:
+            self._draw(engine)
+            self._shown.warn_of_missing()
+            self._end()
+
+    def close_after_error(self, engine: Engine, error: BaseException) -> None:
+        """End the bar without reading what may not be there."""
+        if self._bar is not None:
+            self._end()
+
+    def _draw(self, engine: Engine) -> None:
+        progress = self._counter(engine)
+        done = self._done if progress.done is None else progress.done
+        if self._bar is None:
+            self._bar = self._open_bar(progress.epochs, done - 1, progress.total)
+        bar = self._bar
+        bar.set_postfix(self._shown.values(engine), refresh=False)
+        bar.total = progress.total
+        bar.update(done - bar.n)
+        bar.refresh()
+
+    def _end(self) -> None:
+        self._bar.close()
+        self._bar, self._next_refresh = None, -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """How far a run is, in what its bar counts.
+
+    Attributes:
+        done: The count; None for the iterations of this epoch, which the bar takes down itself: the engine has left
+            them behind when the epoch is completed.
+        total: Of the same; None while it is not known.
+        epochs: Which epoch it is, of how many.
+    """
+
+    done: int | None
+    total: int | None
+    epochs: str
+
+
+def _counter(event: CallableEventWithFilter, closing: CallableEventWithFilter) -> Callable[[Engine], _Progress]:
+    """What a bar between these events counts: epochs, iterations of the run, or those of an epoch."""
+    if event in (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED):
+        return lambda engine: _Progress(engine.state.epoch, engine.state.max_epochs, "")
+    if closing == Events.COMPLETED:
+        return lambda engine: _Progress(engine.state.iteration, _iterations(engine), "")
+    return _progress_in_epoch
+
+
+def _progress_in_epoch(engine: Engine) -> _Progress:
+    state = engine.state
+    epochs = f" [{state.epoch}/{state.max_epochs}]" if (state.max_epochs or 1) > 1 else ""
+    return _Progress(None, state.epoch_length, epochs)
+
+
+def _iterations(engine: Engine) -> int | None:
+    """How many iterations the whole run has, as far as is known."""
+    state = engine.state
+    if state.max_iters is not None or state.epoch_length is None or state.max_epochs is None:
+        return state.max_iters
+    return state.epoch_length * state.max_epochs
+
+
+class _Shown:
+    """What stands beside a bar."""
+
+    def __init__(
+        self,
+        metric_names: str | Iterable[str] | None,
+        output_transform: Callable[[Any], Any] | None,
+        state_attributes: Iterable[str] | None,
+    ) -> None:
+        self._all_metrics = metric_names == "all"
+        self._metric_names = () if metric_names is None or self._all_metrics else tuple(metric_names)
+        self._output_transform = output_transform
+        self._state_attributes = tuple(state_attributes or ())
+        self._missing: list[str] = []
+
+    def values(self, engine: Engine) -> dict[str, Any]:
+        """By name; metrics that were not computed yet are left out."""
+        state = engine.state
+        names = tuple(state.metrics) if self._all_metrics else self._metric_names
+        values = {name: state.metrics[name] for name in names if name in state.metrics}
+        self._missing = [name for name in names if name not in values]
+        if self._output_transform is not None and state.output is not None:
+            output = self._output_transform(state.output)
+            values.update(output if isinstance(output, Mapping) else {"output": output})
+        values.update({name: getattr(state, name, None) for name in self._state_attributes})
+        return {label: number for name, value in values.items() for label, number in _numbers(name, value)}
+
+    def warn_of_missing(self) -> None:
+        """A name that is never there is a mistake."""
+        if self._missing:
+            warnings.warn(
+                f"ProgressBar: no metric of this engine is called {', '.join(map(repr, self._missing))}; "
+                "check metric_names, or attach the metric",
+                stacklevel=2,
+            )
+            self._metric_names = tuple(name for name in self._metric_names if name not in self._missing)
+
+
+def _numbers(name: str, value: Any) -> list[tuple[str, Any]]:
+    """A value as what tqdm can show: one element as a number, more of them one by one."""
+    if isinstance(value, torch.Tensor):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [(f"{name}_{index}", one) for index, one in enumerate(value)]
+    return [(name, value)]
