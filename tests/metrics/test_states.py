@@ -1,0 +1,99 @@
+"""Declared states: what they start as, and what becomes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from ignite_core.metrics import Metric, maximum, minimum, total
+
+
+class Sums(Metric):
+    """Adds up what it gets."""
+
+    exact = total()
+    count = total(dtype=torch.int64)
+
+    def update(self, output: Any) -> None:
+        self.exact += output
+        self.count += 1
+
+    def compute(self) -> Any:
+        return self.exact
+
+
+class WithExtremes(Sums):
+    """Inherits states and declares more."""
+
+    largest = maximum(dtype=torch.int64)
+    smallest = minimum(dtype=torch.int64)
+
+    def update(self, output: Any) -> None:
+        super().update(output)
+        self.largest = torch.maximum(self.largest, output)
+        self.smallest = torch.minimum(self.smallest, output)
+
+
+def test_a_total_is_summed_in_float64_whatever_is_added() -> None:
+    """In float32 the small ones would be lost."""
+    metric = Sums()
+    metric.update(torch.tensor(1.0))
+    for _ in range(100):
+        metric.update(torch.tensor(1e-8))
+
+    assert metric.exact.dtype is torch.float64
+    assert metric.exact.item() == pytest.approx(1 + 1e-6, abs=1e-12)
+
+
+def test_a_total_is_no_alias_of_the_first_tensor_that_was_added() -> None:
+    first = torch.tensor(1.0, dtype=torch.float64)
+    metric = Sums()
+    metric.update(first)
+    metric.update(torch.tensor(2.0))
+
+    assert first.item() == 1.0
+
+
+def test_a_total_of_numbers_stays_a_number() -> None:
+    metric = Sums()
+    metric.update(0.5)
+    metric.update(0.25)
+
+    assert (metric.exact, metric.count) == (0.75, 2)
+    assert type(metric.exact) is float
+
+
+def test_a_total_may_have_any_shape() -> None:
+    metric = Sums()
+    metric.update(torch.ones(2, 3))
+    metric.update(torch.ones(2, 3))
+
+    assert torch.equal(metric.exact, torch.full((2, 3), 2.0, dtype=torch.float64))
+
+
+def test_states_are_inherited() -> None:
+    metric = WithExtremes()
+    metric.update(torch.tensor(3))
+    metric.update(torch.tensor(-2))
+
+    assert list(metric.state_dict()) == ["exact", "count", "largest", "smallest"]
+    assert (metric.largest.item(), metric.smallest.item()) == (3, -2)
+
+
+def test_two_metrics_of_one_class_share_nothing() -> None:
+    one, other = Sums(), Sums()
+    one.update(torch.tensor(1.0))
+
+    assert other.exact == 0
+
+
+def test_metrics_of_different_classes_do_not_merge() -> None:
+    with pytest.raises(TypeError, match=r"Sums.merged: got a WithExtremes"):
+        Sums().merged(WithExtremes())  # type: ignore[arg-type]
+
+
+def test_an_output_transform_must_be_callable() -> None:
+    with pytest.raises(TypeError, match=r"Sums: output_transform must be callable, got str"):
+        Sums(output_transform="loss")  # type: ignore[arg-type]
