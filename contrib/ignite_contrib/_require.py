@@ -15,12 +15,13 @@ def require(module: str, *, extra: str, feature: str) -> ModuleType:
         ModuleNotFoundError: If its package is not installed; the message has the command that installs it. An import
             that fails inside an installed package is raised as it is.
     """
+    package = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        importlib.import_module(package)
     except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
         if error.name != package:
             raise
         raise ModuleNotFoundError(
             f"{feature} needs the package {package!r}: pip install 'ignite-core[{extra}]'", name=package
         ) from error
+    return importlib.import_module(module)

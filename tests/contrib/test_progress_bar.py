@@ -1,0 +1,214 @@
+"""What a person sees: the last state of each bar, drawn to a file, on a clock that the test moves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from ignite_contrib.loggers import ProgressBar
+from ignite_core.engine import Engine, Events
+from ignite_core.metrics import RunningAverage
+
+PLAIN = "{desc} {n_fmt}/{total_fmt}{postfix}"
+
+
+class Screen:
+    """A file for bars, and what stood on it."""
+
+    def __init__(self) -> None:
+        self.file = io.StringIO()
+        self.now = 0.0
+
+    def bar(self, **arguments: Any) -> ProgressBar:
+        options = {"persist": True, "bar_format": PLAIN, "file": self.file, "clock": lambda: self.now, **arguments}
+        return ProgressBar(**options)
+
+    @property
+    def drawn(self) -> list[str]:
+        """Every state that was drawn, once each where it was drawn twice in a row."""
+        states = [state.strip() for state in self.file.getvalue().replace("\n", "\r").split("\r")]
+        return [one for one, before in zip(states, ["", *states], strict=False) if one and one != before]
+
+
+@pytest.fixture
+def screen() -> Screen:
+    return Screen()
+
+
+def echo() -> Engine:
+    return Engine(lambda engine, batch: batch)
+
+
+def test_each_epoch_has_a_bar_that_ends_full(screen: Screen) -> None:
+    engine = echo()
+    screen.bar().attach(engine, output_transform=lambda output: {"loss": output})
+    engine.run([3.0, 2.0, 1.0], max_epochs=2)
+
+    assert screen.drawn == [
+        "Epoch [1/2] 0/3",
+        "Epoch [1/2] 1/3, loss=3",
+        "Epoch [1/2] 3/3, loss=1",
+        "Epoch [2/2] 0/3",
+        "Epoch [2/2] 1/3, loss=3",
+        "Epoch [2/2] 3/3, loss=1",
+    ]
+
+
+def test_it_is_drawn_when_time_has_passed_and_not_in_between(screen: Screen) -> None:
+    """Ten iterations of 40 ms each, a refresh every 100 ms: drawn at 0, 120, 240 and 360 ms, and at the end."""
+    engine, reads = echo(), []
+    screen.bar().attach(engine, output_transform=lambda output: reads.append(output) or output)
+
+    @engine.on(Events.ITERATION_COMPLETED(priority=-1000))
+    def time_passes() -> None:
+        screen.now += 0.04
+
+    engine.run(range(1, 11))
+
+    assert reads == [1, 4, 7, 10, 10]
+    assert screen.drawn[-1] == "Epoch 10/10, output=10"
+
+
+def test_metrics_are_shown_by_name_whoever_was_attached_first(screen: Screen) -> None:
+    engine = echo()
+    screen.bar().attach(engine, ["average"])
+    RunningAverage(alpha=0.5, output_transform=lambda output: output).attach(engine, "average")
+    RunningAverage(alpha=1.0, output_transform=lambda output: output).attach(engine, "first")
+    engine.run([4.0])
+
+    assert screen.drawn[-1] == "Epoch 1/1, average=4"
+
+
+def test_all_metrics_and_attributes_of_the_state_are_shown(screen: Screen) -> None:
+    engine = echo()
+    engine.state.alpha = 0.25
+    screen.bar().attach(engine, "all", state_attributes=["alpha"])
+    RunningAverage(output_transform=lambda output: output).attach(engine, "loss")
+    engine.state.metrics["pair"] = torch.tensor([1.0, 2.0])
+    engine.run([4.0])
+
+    assert screen.drawn[-1] == "Epoch 1/1, pair_0=1, pair_1=2, loss=4, alpha=0.25"
+
+
+def test_a_metric_that_is_never_there_warns_once(screen: Screen) -> None:
+    engine = echo()
+    screen.bar().attach(engine, ["los"])
+
+    with pytest.warns(UserWarning, match="no metric of this engine is called 'los'") as warned:
+        engine.run([4.0], max_epochs=3)
+    assert len(warned) == 1
+
+
+def test_an_unknown_length_is_found_on_the_way(screen: Screen) -> None:
+    engine = echo()
+    screen.bar().attach(engine)
+    engine.run(iter([1, 2]))
+
+    assert screen.drawn == ["Epoch 0/?", "Epoch 1/?", "Epoch 2/2"]
+
+
+def test_a_bar_may_count_epochs(screen: Screen) -> None:
+    engine = echo()
+    screen.bar(desc="Training").attach(engine, event_name=Events.EPOCH_STARTED, closing_event_name=Events.COMPLETED)
+    engine.run([1, 2], max_epochs=3)
+
+    assert screen.drawn == ["Training 0/3", "Training 1/3", "Training 3/3"]
+
+
+def test_a_bar_may_count_the_iterations_of_the_whole_run(screen: Screen) -> None:
+    engine = echo()
+    screen.bar().attach(engine, event_name=Events.ITERATION_COMPLETED(every=2), closing_event_name=Events.COMPLETED)
+    engine.run([1, 2, 3], max_epochs=2)
+
+    assert screen.drawn == ["Epoch 1/6", "Epoch 2/6", "Epoch 6/6"]
+
+
+def test_a_resumed_epoch_starts_where_it_was_left(screen: Screen) -> None:
+    engine = echo()
+    engine.load_state_dict({"iteration": 7, "epoch_length": 5, "max_epochs": 2})
+    screen.bar().attach(engine)
+    with pytest.warns(UserWarning, match="goes on inside an epoch"):
+        engine.run([1, 2, 3, 4, 5])
+
+    assert screen.drawn == ["Epoch [2/2] 2/5", "Epoch [2/2] 3/5", "Epoch [2/2] 5/5"]
+
+
+def test_bars_of_a_trainer_and_its_evaluator_both_end(screen: Screen) -> None:
+    trainer, evaluator = echo(), echo()
+    screen.bar(desc="Train").attach(trainer)
+    screen.bar(desc="Valid").attach(evaluator)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: evaluator.run([1, 2, 3]))
+    trainer.run([1, 2])
+
+    assert [state for state in screen.drawn if "Valid" in state][-1].endswith("Valid 3/3")
+    assert screen.drawn[-1].endswith("Train 2/2")
+
+
+def _terminate(engine: Engine) -> None:
+    engine.terminate(skip_completed=True)
+
+
+def _fail(engine: Engine) -> None:
+    raise ValueError("bad batch")
+
+
+@pytest.mark.parametrize("leave", [_terminate, Engine.interrupt, _fail], ids=["terminate", "interrupt", "exception"])
+def test_no_bar_is_left_open_when_a_run_is_left(screen: Screen, leave: Any) -> None:
+    """A bar that stays ends with a line break, so that what is printed next stands on a line of its own."""
+    engine = echo()
+    screen.bar().attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: leave(engine))
+    with contextlib.suppress(ValueError):
+        engine.run([1, 2, 3])
+
+    assert screen.file.getvalue().endswith("\n")
+
+
+def test_a_bar_opens_again_after_a_pause(screen: Screen) -> None:
+    engine = echo()
+    screen.bar().attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
+    engine.run([1, 2, 3])
+    engine.run([1, 2, 3])
+
+    assert screen.drawn == ["Epoch 0/3", "Epoch 1/3", "Epoch 2/3", "Epoch 2/3", "Epoch 3/3"]
+
+
+def test_a_message_stands_on_a_line_of_its_own(screen: Screen) -> None:
+    bar = screen.bar()
+    engine = echo()
+    bar.attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: bar.log_message("half way"))
+    engine.run([1, 2, 3, 4])
+
+    assert "half way\n" in screen.file.getvalue()
+
+
+def test_without_tqdm_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tqdm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+
+    with pytest.raises(
+        ModuleNotFoundError, match=r"ProgressBar needs the package 'tqdm': pip install 'ignite-core\[tqdm\]'"
+    ):
+        ProgressBar()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"output_transform": "loss"}, TypeError, "output_transform must be callable, got str"),
+        ({"metric_names": "loss"}, ValueError, "metric_names must be a list of names or 'all', got 'loss'"),
+    ],
+)
+def test_wrong_arguments_are_refused_when_it_is_attached(
+    screen: Screen, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        screen.bar().attach(echo(), **arguments)
