@@ -79,7 +79,7 @@ class RunningAverage(Metric):
             output = self.src.compute()
             self.src.reset()
         if isinstance(output, torch.Tensor):
-            output = output.item() if output.device.type == "cpu" and output.ndim == 0 else output.detach()
+            output = output.item() if output.is_cpu and output.ndim == 0 else output.detach()
         value = self._value
         self._value = output if value is None else value * self.alpha + (1.0 - self.alpha) * output
 
