@@ -20,6 +20,7 @@ class Position:
         place: Number of the current batch in its epoch; 0 before the first.
         started: ``STARTED`` was fired.
         in_epoch: ``EPOCH_STARTED`` was fired, the epoch is not over.
+        exhausted: The data ran out for good: it gives nothing when it is iterated anew.
         epoch_is_over: No batch of this epoch will follow, whatever its length.
         restarted: The data ran out and was asked again, but has not given a batch since.
         iterator: Where the next batch comes from.
@@ -32,6 +33,7 @@ class Position:
         "_epoch_began",
         "_stopped",
         "epoch_is_over",
+        "exhausted",
         "in_epoch",
         "iterator",
         "place",
@@ -44,6 +46,7 @@ class Position:
         self.started = False
         self.in_epoch = False
         self.epoch_is_over = False
+        self.exhausted = False
         self.restarted = False
         self.iterator: Iterator[Any] = iter(())
         self._before = 0  # iterations before this epoch
@@ -97,6 +100,7 @@ class Position:
     def iterate(self, data: Iterable[Any] | None) -> None:
         """Take the next batch from a new pass over the data, asked for only when that batch is needed."""
         self.iterator = itertools.repeat(None) if data is None else _NewPass(self, data)
+        self.exhausted = False
 
     def put_back(self, batch: Any) -> None:
         """Hand this batch out once more before the others."""
@@ -126,7 +130,10 @@ class _NewPass:
     def __next__(self) -> Any:
         position = self.position()
         assert position is not None
-        iterator = iter(self.data)
+        try:
+            iterator = iter(self.data)
+        except StopIteration as error:  # it would be taken for the end of the data
+            raise RuntimeError(f"iter() of the data, a {type(self.data).__name__}, raised StopIteration") from error
         position.iterator = iterator
         batch = next(iterator)
         position.restarted = False

@@ -16,11 +16,11 @@ import difflib
 import heapq
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from ignite_core.engine.events import CallableEventWithFilter, EventEnum, EventsList, When
+from ignite_core.engine.events import CallableEventWithFilter, EventEnum, EventsList, Filter, When
 from ignite_core.engine.listener import Listener, nothing
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Channel:
     __slots__ = (
         "__weakref__",
         "_always",
+        "_asks",
         "_asleep_above",
         "_asleep_below",
         "_awake_at",
@@ -76,6 +77,7 @@ class Channel:
         self._listeners: list[Listener] = []
         self._newest = -1  # number of the listener that came last
         self._stale = False
+        self._asks = False  # somebody has a filter function of his own
         self._always: list[Listener] = []
         self._groups: list[_Group] = []
         self._sleeping: list[_Group] = []  # a heap
@@ -108,14 +110,14 @@ class Channel:
         """Run all listeners that are due at ``count``, then those that were added meanwhile."""
         newest = self._newest
         engine.last_event_name = self.event
-        due = self._always if self._asleep_above < count < self._asleep_below else self._wake(count)
+        due = self._always if self._asleep_above < count < self._asleep_below else self._wake(engine, count)
         listener = None
         try:
             for listener in due:
                 call = listener.call
                 call(engine)
             if self._newest != newest:
-                for listener in self._added_since(newest, count):
+                for listener in self._added_since(engine, newest, count):
                     listener.call(engine)
         except BaseException as error:
             if listener is not None:
@@ -135,13 +137,13 @@ class Channel:
         """Those whose turn it is at ``count``, one by one, those that are added meanwhile included."""
         newest = self._newest
         engine.last_event_name = self.event
-        due = self._always if self._asleep_above < count < self._asleep_below else self._wake(count)
+        due = self._always if self._asleep_above < count < self._asleep_below else self._wake(engine, count)
         for listener in due:
             if not listener.removed:
                 yield listener
-        yield from self._added_since(newest, count)
+        yield from self._added_since(engine, newest, count)
 
-    def _added_since(self, number: int, count: int) -> Iterator[Listener]:
+    def _added_since(self, engine: Emitter, number: int, count: int) -> Iterator[Listener]:
         """Listeners younger than ``number`` that are due at ``count``, the ones they add included."""
         while self._newest > number:
             listener = next((other for other in self._listeners if other.number > number), None)
@@ -149,11 +151,23 @@ class Channel:
                 return
             number = listener.number
             if listener.when is None or listener.when.next_due(count) == count:
-                yield listener
+                yield from self._agreeing(engine, [listener], count)
+
+    def _agreeing(self, engine: Emitter, listeners: list[Listener], count: int) -> Iterator[Listener]:
+        """Those whose own filter function, asked when it is their turn, lets this firing through."""
+        for listener in listeners:
+            condition = listener.condition
+            try:
+                if condition is None or (not listener.removed and condition(engine, count)):
+                    yield listener
+            except BaseException as error:
+                engine._blame(error, listener)
+                raise
 
     def _renew(self) -> None:
         """Compile anew at the next firing; until then every count is one at which somebody may be due."""
         self._stale = True
+        self._always, self._groups, self._sleeping = [], [], []  # a removed handler is let go at once
         self.lo = self._asleep_above = NEVER
 
     def _refresh(self) -> bool:
@@ -171,16 +185,23 @@ class Channel:
             else:
                 groups.setdefault(when, _Group(when)).listeners.append(listener)
         self._groups = list(groups.values())
+        self._asks = any(listener.condition is not None for listener in self._listeners)
         self._sleep(above=-1, below=NEVER if not groups else -1, awake_at=NEVER)
         return True
 
-    def _wake(self, count: int) -> list[Listener]:
-        """The listeners due at ``count``, in order; those with a numeric filter fall asleep until they are due next.
+    def _wake(self, engine: Emitter, count: int) -> Iterable[Listener]:
+        """The listeners due at ``count``, in order, where that cannot be told by the window."""
+        if self._stale and not self._refresh():
+            return ()
+        due = self._awaken(count) if self._groups else None
+        turns = sorted(self._always + due, key=_rank) if due else self._always
+        return self._agreeing(engine, turns, count) if self._asks else turns
+
+    def _awaken(self, count: int) -> list[Listener]:
+        """Those with a numeric filter that are due at ``count``; they fall asleep until they are due next.
 
         The heap stands for one count and moves forward; where the count was moved back, it is built anew.
         """
-        if self._stale and not self._refresh():
-            return []
         if count <= self._awake_at:
             self._sleeping = [group for group in self._groups if _doze(group, count)]
             heapq.heapify(self._sleeping)
@@ -198,11 +219,11 @@ class Channel:
                     continue
             heapq.heapreplace(sleeping, group)
         self._sleep(above=count if due else count - 1, below=sleeping[0].due if sleeping else NEVER, awake_at=count)
-        return sorted(self._always + due, key=_rank) if due else self._always
+        return due
 
     def _sleep(self, above: int, below: int, awake_at: int) -> None:
-        self._asleep_above, self._asleep_below, self._awake_at = above, below, awake_at
         self.lo, self.hi = (NEVER, NEVER) if self._always else (above, below)
+        self._asleep_above, self._asleep_below, self._awake_at = NEVER if self._asks else above, below, awake_at
 
 
 def _doze(group: _Group, count: int) -> bool:
@@ -313,7 +334,7 @@ class Dispatch:
         for one in event if isinstance(event, EventsList) else (event,):
             channel = self.channel(one)
             self._numbers += 1
-            added.append((channel, Listener(engine, one, channel, self._numbers, handler, args, kwargs)))
+            added.append((channel, Listener(engine, one, self._numbers, handler, args, kwargs)))
         for channel, listener in added:
             channel.add(listener)
             self._count_listeners(channel, +1)
@@ -327,11 +348,12 @@ class Dispatch:
             return [listener for one in event for listener in self.find(handler, one)]
         else:
             channels = [self.channel(event)]
+        wanted: Filter | None = getattr(event, "filter", None)
         return [
             listener
             for channel in channels
             for listener in channel
-            if listener.handler == handler and (event is None or listener.event == event)
+            if listener.handler == handler and (wanted is None or listener.filter == wanted)
         ]
 
     def remove(self, listeners: list[Listener]) -> None:

@@ -168,7 +168,8 @@ class Engine(Emitter):
             epoch_length=state.epoch_length, iteration=state.iteration, **{limit: getattr(state, limit)}
         )
         progress = self._position.progress(state)
-        if state.iteration and (not state.epoch_length or divmod(state.iteration, state.epoch_length) != progress):
+        follows = divmod(state.iteration, state.epoch_length) if state.epoch_length else (0, 0)
+        if progress != follows:
             saved["epochs_done"], saved["epoch_iteration"] = progress
         counts = self._dispatch.counts
         if counts:
@@ -332,7 +333,7 @@ class Engine(Emitter):
     def _start(self, data: Iterable[Any] | None) -> None:
         """Get ready to fire STARTED: at zero, at the next epoch, or inside the epoch that was loaded."""
         place = 0 if self._position.started else self._position.place
-        if place and data is not None:
+        if place and data is not None and not hasattr(data, "load_state_dict"):
             self._warn_of_inexact_resume(place)
         self._position = Position(place)
         self._position.iterate(self._passes_over(data))
@@ -345,7 +346,8 @@ class Engine(Emitter):
         state, position, at = self.state, self._position, self._paused_at
         position.resume_clock()
         self._paused_at = None
-        if self._stop is Stop.EPOCH and not position.in_epoch:  # asked for during the pause; there is nothing to end
+        nothing_to_end = not position.in_epoch or position.epoch_is_over
+        if self._stop is Stop.INTERRUPT or (self._stop is Stop.EPOCH and nothing_to_end):  # asked for during the pause
             self._stop = Stop.NO
         if self._stop or position.epoch_is_over or at not in _FIRED_BEFORE_PAUSE:
             return
@@ -390,7 +392,7 @@ class Engine(Emitter):
             position.started = True
             at = self._reach(Events.STARTED)
             self._refuse_to_cut_epoch(at)
-        while self._stop < Stop.INTERRUPT and (position.in_epoch or not is_done(state)):
+        while self._stop < Stop.INTERRUPT and (position.in_epoch or not self._is_done()):
             if not position.in_epoch:
                 position.begin_epoch(state)
                 at = self._reach(Events.EPOCH_STARTED)
@@ -487,7 +489,7 @@ class Engine(Emitter):
             else:
                 return
         position.place -= 1
-        position.epoch_is_over = True
+        position.epoch_is_over = position.exhausted = True
         warnings.warn(
             f"Engine.run: the data gave {position.place} of the {state.epoch_length} batches of epoch {state.epoch} "
             "and has no more: it is an iterator that cannot be iterated twice. Pass data that can, or give a new "
@@ -515,6 +517,10 @@ class Engine(Emitter):
             self._stop = Stop.NO
         self.logger.info("Epoch %d of the run completed in %.3f s.", state.epoch, position.seconds_in_epoch())
         return at
+
+    def _is_done(self) -> bool:
+        """Whether the run is at its end; one that goes by iterations ends with data that has no more, too."""
+        return is_done(self.state) or (self._position.exhausted and self.state.max_iters is not None)
 
     def _complete(self, position: Position) -> None:
         """Fire what belongs to the end of a run, run through or terminated."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,6 @@ from ignite_core.engine.describe import describe
 from ignite_core.engine.events import Events, Filter, When
 
 if TYPE_CHECKING:
-    from ignite_core.engine.dispatch import Channel
     from ignite_core.engine.emitter import Emitter
 
 __all__ = ["Listener", "nothing"]
@@ -27,15 +25,14 @@ EXTRAS: Final[dict[Any, tuple[str, Any]]] = {
 class Listener:
     """One registration of one handler on one event.
 
-    ``call(engine)`` runs the handler if the user's own filter function agrees; the numeric part of the filter is the
-    channel's business.
+    ``call(engine)`` runs the handler; when that is due, the channel decides.
     """
 
     __slots__ = (
         "__weakref__",
         "args",
         "call",
-        "channel",
+        "condition",
         "event",
         "filter",
         "handler",
@@ -50,19 +47,18 @@ class Listener:
         self,
         engine: Emitter,
         event: Any,
-        channel: Channel,
         number: int,
         handler: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
         self.event = event
-        self.channel = weakref.ref(channel)
         self.number = number
         self.handler = handler
         self.args = args
         self.kwargs = kwargs
         self.filter: Filter | None = getattr(event, "filter", None)
+        self.condition = None if self.filter is None else self.filter.condition
         self.priority = _priority(event, handler)
         self.rank = (-self.priority, number)
         self.wants_engine = _wants_engine(engine, event, handler, args, kwargs)
@@ -79,36 +75,16 @@ class Listener:
 
     def invoke(self, engine: Emitter, extras: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Call the handler with what the event hands over: (engine, extras, args), or (extras, args)."""
-        condition = None if self.filter is None else self.filter.condition
-        if condition is not None and not condition(engine, _count(engine, self.channel)):
-            return None
         first = (engine,) if self.wants_engine else ()
         return self.handler(*first, *extras, *self.args, **{**self.kwargs, **named})
 
     def _compiled(self) -> Callable[[Emitter], Any]:
         handler, args, kwargs = self.handler, self.args, self.kwargs
-        condition = None if self.filter is None else self.filter.condition
-        call: Callable[[Emitter], Any]
         if args or kwargs:
             if self.wants_engine:
-                call = lambda engine: handler(engine, *args, **kwargs)  # noqa: E731
-            else:
-                call = lambda engine: handler(*args, **kwargs)  # noqa: E731
-        elif self.wants_engine:
-            call = handler
-        else:
-            call = lambda engine: handler()  # noqa: E731
-        if condition is None:
-            return call
-        channel = self.channel
-        return lambda engine: call(engine) if condition(engine, _count(engine, channel)) else None
-
-
-def _count(engine: Emitter, channel: weakref.ref[Channel]) -> int:
-    """The count of an event at this moment: earlier handlers of the same firing may have moved it."""
-    alive = channel()
-    assert alive is not None  # the engine holds it
-    return engine._count(alive)
+                return lambda engine: handler(engine, *args, **kwargs)
+            return lambda engine: handler(*args, **kwargs)
+        return handler if self.wants_engine else lambda engine: handler()
 
 
 def nothing(engine: Emitter) -> None:
@@ -151,7 +127,7 @@ def _wants_engine(
         try:
             bound = signature.bind(*([None] if with_engine else []), *values, *args, **kwargs)
         except TypeError as error:
-            refusals.append(error)
+            refusals.append(str(error))  # not the error itself: it would hold this frame, which holds it
             continue
         if values and not with_engine and next(iter(bound.arguments)) == "engine":
             raise ValueError(
@@ -163,4 +139,4 @@ def _wants_engine(
     raise ValueError(
         f"{event!r}: the handler {describe(handler)} takes {signature}, but will be called with "
         f"({', '.join(['engine', *given])}), or without the engine: {refusals[0]}"
-    ) from refusals[0]
+    )

@@ -82,10 +82,11 @@ def plan_run(
         length = _length_of_new_run(data, max_iters, epoch_length, known_length)
         return Plan(True, max_epochs or (None if max_iters else 1), max_iters, length)
 
-    if None not in (epoch_length, state.epoch_length) and epoch_length != state.epoch_length:
+    if epoch_length not in (None, state.epoch_length) and (paused or state.epoch_length is not None):
         raise ValueError(
-            f"Engine.run: epoch_length={epoch_length} differs from the {state.epoch_length} iterations of an epoch of "
-            "the run that goes on; leave it out, or set engine.state.max_epochs = None to start from zero"
+            f"Engine.run: epoch_length={epoch_length} differs from the {state.epoch_length or 'yet unknown number of'} "
+            "iterations of an epoch of the run that goes on; leave it out, or set engine.state.max_epochs = None to "
+            "start from zero"
         )
     length = epoch_length if state.epoch_length is None else state.epoch_length
     if length is None and not paused:

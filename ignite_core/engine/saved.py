@@ -37,34 +37,46 @@ def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progres
             raise ValueError(f"load_state_dict: the key {key!r} is missing, got {list(saved)}")
     _check_one_of(saved, "iteration", "epoch")
     _check_one_of(saved, "max_epochs", "max_iters")
-    length = _number(saved, "epoch_length", least=1)
+    length = _number(saved, "epoch_length", least=0)
     iteration, epochs_done, epoch_iteration = _counters(saved, length)
     max_epochs, max_iters = _number(saved, "max_epochs", least=1), _number(saved, "max_iters", least=1)
-    for name, limit, done in (("max_epochs", max_epochs, epochs_done), ("max_iters", max_iters, iteration)):
+    epochs_begun = epochs_done + (epoch_iteration > 0)
+    for name, limit, done in (("max_epochs", max_epochs, epochs_begun), ("max_iters", max_iters, iteration)):
         if limit is not None and limit < done:
-            raise ValueError(f"load_state_dict: {name}={limit} is below the {done} already done, got {dict(saved)}")
+            raise ValueError(f"load_state_dict: {name}={limit} is below the {done} already begun, got {_shown(saved)}")
+    return Progress(iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, _event_counts(saved))
+
+
+def _event_counts(saved: Mapping[str, Any]) -> dict[str, int]:
     counts = saved.get("event_counts", {})
     if not isinstance(counts, Mapping):
         raise TypeError(f"load_state_dict: event_counts must be a mapping, got {type(counts).__name__}")
-    return Progress(iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, dict(counts))
+    return {event: _integer(f"event_counts[{event!r}]", count, least=0) for event, count in counts.items()}
 
 
 def _counters(saved: Mapping[str, Any], length: int | None) -> tuple[int, int, int]:
     """Iterations, epochs done, and iterations of the epoch that is not done."""
-    iteration, epoch = _number(saved, "iteration", least=0), _number(saved, "epoch", least=0)
+    name = "iteration" if "iteration" in saved else "epoch"
+    number = _integer(name, saved[name], least=0)
+    iteration, epoch = (number, None) if name == "iteration" else (None, number)
     done, begun = _number(saved, "epochs_done", least=0), _number(saved, "epoch_iteration", least=0)
+    if (done is None) != (begun is None):
+        raise ValueError(
+            f"load_state_dict: epochs_done and epoch_iteration go together, got epochs_done={done} and "
+            f"epoch_iteration={begun}"
+        )
     if done is not None and begun is not None and iteration is not None:
-        if begun > iteration or (length is not None and begun >= length):
+        if begun > iteration or (length is not None and begun > 0 and begun >= length):
             raise ValueError(
                 f"load_state_dict: epoch_iteration={begun} contradicts iteration={iteration}, epoch_length={length}"
             )
         return iteration, done, begun
-    if iteration == 0 or epoch == 0:
+    if number == 0:
         return 0, 0, 0
-    if length is None:
+    if not length:
         raise ValueError(
             "load_state_dict: epoch_length must be a positive integer where epochs and iterations are to follow "
-            f"from each other, got {dict(saved)}"
+            f"from each other, got {_shown(saved)}"
         )
     if iteration is None:
         assert epoch is not None
@@ -80,10 +92,18 @@ def _check_one_of(saved: Mapping[str, Any], one: str, other: str) -> None:
         )
 
 
+def _shown(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a state dict that tells how far the run had come."""
+    names = ("iteration", "epoch", "epoch_length", "max_epochs", "max_iters", "epochs_done", "epoch_iteration")
+    return {name: saved[name] for name in names if name in saved}
+
+
 def _number(saved: Mapping[str, Any], key: str, least: int) -> int | None:
     value = saved.get(key)
-    if value is None:
-        return None
+    return None if value is None else _integer(key, value, least)
+
+
+def _integer(key: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"load_state_dict: {key} must be an integer, got {value!r}")
     if value < least:
