@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-# Neither holds tests: the first is run by `make bench`, the second is read by pyright.
-collect_ignore_glob = ["benchmarks/*", "typing/*"]
+# None of them holds tests: the first are run by `make bench`, the others are read by type checkers.
+collect_ignore_glob = ["benchmarks/*", "typing/api.py", "typing/must_fail*"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
