@@ -1,0 +1,342 @@
+"""What is saved is enough to go on, at every event of a run; what cannot be right is refused as a whole."""
+
+import copy
+import re
+import warnings
+from typing import Any
+
+import pytest
+
+from ignite_core.engine import Engine, Events
+from tests.engine.tracing import NoLength, Own, Trace, at, nothing, watch
+
+DATA = [10, 20, 30]
+PLACES = [
+    (Events.STARTED, 1),
+    *[(Events.EPOCH_STARTED, k) for k in (1, 2)],
+    *[(event, k) for event in Events if event.name.startswith(("GET_BATCH", "ITERATION")) for k in range(1, 7)],
+    *[(Events.EPOCH_COMPLETED, k) for k in (1, 2)],
+    (Events.DATALOADER_STOP_ITERATION, 1),
+    (Events.COMPLETED, 1),
+]
+
+
+def name(value: Any) -> str:
+    return getattr(value, "name", str(value))
+
+
+def saved_at(event: Any, k: int, engine: Engine, **run: Any) -> dict[str, Any]:
+    """The state dict at the k-th firing of an event, taken by its last handler."""
+    saved: list[dict[str, Any]] = []
+    at(engine, event, k, lambda: saved.append(copy.deepcopy(dict(engine.state_dict()))))
+    engine.run(**{"data": DATA, "max_epochs": 2, **run})
+    return saved[0]
+
+
+def resumed(saved: dict[str, Any], data: Any = DATA, **run: Any) -> tuple[Engine, Trace]:
+    """A new engine that goes on from what was saved, and what it fires."""
+    engine = Engine(nothing)
+    engine.load_state_dict(saved)
+    trace = watch(engine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        engine.run(data, **run)
+    return engine, trace
+
+
+# -------------------------------------------------------------------------------------------------------- round trips
+
+
+@pytest.mark.parametrize(("event", "k"), PLACES, ids=name)
+def test_saved_at_any_event_the_run_goes_on_with_the_next_iteration(event, k):
+    """An iteration that was begun counts as done; each other is run once, in its epoch."""
+    engine = Engine(nothing)
+    trace = watch(engine)
+    saved = saved_at(event, k, engine)
+    done = saved["iteration"]
+
+    if event is Events.COMPLETED or done == 6:
+        assert (done, saved["max_epochs"], saved["epoch_length"]) == (6, 2, 3)
+        return
+    _, rest = resumed(saved)
+
+    uncut = [entry for entry in trace if (entry[0] in ("IS", "IC", "EC") and entry[2] > done) or entry[0] == "C"]
+    assert [entry for entry in rest if entry[0] in ("IS", "IC", "EC", "C")] == uncut
+
+
+@pytest.mark.parametrize(("event", "k"), PLACES, ids=name)
+def test_a_round_trip_changes_nothing(event, k):
+    saved = saved_at(event, k, Engine(nothing))
+    engine = Engine(nothing)
+
+    engine.load_state_dict(saved)
+
+    assert dict(engine.state_dict()) == saved
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_saved_at_the_end_of_an_epoch_the_rest_is_that_of_the_uncut_run(k):
+    """Every event, batch and counter, for data that is the same each time."""
+
+    def recording() -> tuple[Engine, list[Any]]:
+        seen: list[Any] = []
+        engine = Engine(lambda engine, batch: seen.append((engine.state.epoch, engine.state.iteration, batch)))
+        return engine, seen
+
+    engine, uncut = recording()
+    saved = saved_at(Events.EPOCH_COMPLETED, k, engine, max_epochs=3)
+    again, rest = recording()
+    again.load_state_dict(saved)
+    trace = watch(again)
+
+    again.run(DATA)
+
+    assert rest == uncut[3 * k :]
+    assert trace[:2] == [("S", k, 3 * k), ("ES", k + 1, 3 * k)]
+    assert trace[-1] == ("C", 3, 9)
+
+
+def test_what_is_saved_is_plain_and_short():
+    """Three numbers, where nothing out of the ordinary happened."""
+    assert saved_at(Events.ITERATION_COMPLETED, 2, Engine(nothing)) == {
+        "epoch_length": 3,
+        "iteration": 2,
+        "max_epochs": 2,
+    }
+    assert saved_at(Events.ITERATION_COMPLETED, 2, Engine(nothing), max_epochs=None, max_iters=5) == {
+        "epoch_length": 3,
+        "iteration": 2,
+        "max_iters": 5,
+    }
+
+
+def test_an_engine_that_never_ran():
+    engine = Engine(nothing)
+    saved = engine.state_dict()
+    assert saved == {"epoch_length": None, "iteration": 0, "max_epochs": None}
+
+    engine.load_state_dict(saved)
+    engine.run(DATA)
+
+    assert engine.state.iteration == 3
+
+
+@pytest.mark.parametrize("event", [Events.TERMINATE_SINGLE_EPOCH, Events.EPOCH_COMPLETED], ids=name)
+def test_an_epoch_that_was_cut_counts_as_done(event):
+    engine = Engine(nothing)
+    at(engine, Events.ITERATION_COMPLETED, 2, lambda: engine.terminate_epoch())
+
+    saved = saved_at(event, 1, engine)
+
+    assert saved["iteration"] == 2
+    assert (saved["epochs_done"], saved["epoch_iteration"]) == (1, 0)
+
+    again, trace = resumed(saved)
+    assert trace[:2] == [("S", 1, 2), ("ES", 2, 2)]
+    assert (again.state.epoch, again.state.iteration) == (2, 5)
+
+
+def test_saved_inside_an_epoch_that_follows_one_that_was_cut():
+    engine = Engine(nothing)
+    at(engine, Events.ITERATION_COMPLETED, 2, lambda: engine.terminate_epoch())
+
+    saved = saved_at(Events.ITERATION_COMPLETED, 4, engine)
+
+    assert (saved["iteration"], saved["epochs_done"], saved["epoch_iteration"]) == (4, 1, 2)
+
+    again, trace = resumed(saved)
+    assert [entry for entry in trace if entry[0] == "IC"] == [("IC", 2, 5)]
+    assert (again.state.epoch, again.state.iteration) == (2, 5)
+
+
+def test_a_run_that_was_terminated_in_mid_epoch_is_saved_where_it_stood():
+    """Loaded elsewhere, it does the rest of that epoch."""
+    engine = Engine(nothing)
+    at(engine, Events.ITERATION_COMPLETED, 2, lambda: engine.terminate())
+    engine.run(DATA, max_epochs=2)
+
+    _, trace = resumed(engine.state_dict())
+
+    assert [entry[1:] for entry in trace if entry[0] == "IC"] == [(1, 3), (2, 4), (2, 5), (2, 6)]
+
+
+def test_a_length_that_is_not_known_yet():
+    engine = Engine(nothing)
+
+    saved = saved_at(Events.ITERATION_COMPLETED, 2, engine, data=NoLength(DATA))
+
+    assert saved["epoch_length"] is None
+    assert (saved["epochs_done"], saved["epoch_iteration"]) == (0, 2)
+
+    _, trace = resumed(saved, DATA)
+    assert [entry[1:] for entry in trace if entry[0] == "IC"] == [(1, 3), (2, 4), (2, 5), (2, 6)]
+
+
+def test_a_run_by_iterations():
+    saved = saved_at(Events.ITERATION_COMPLETED, 4, Engine(nothing), max_epochs=None, max_iters=8)
+
+    engine, trace = resumed(saved)
+
+    assert (engine.state.iteration, engine.state.max_epochs, engine.state.max_iters) == (8, None, 8)
+    assert trace[-2:] == [("T", 3, 8), ("C", 3, 8)]
+
+
+@pytest.mark.parametrize("limit", [{"max_epochs": 4}, {}])
+def test_more_epochs_may_be_asked_for_after_loading(limit):
+    engine, _ = resumed({"iteration": 3, "epoch_length": 3, "max_epochs": 2}, **limit)
+
+    assert engine.state.epoch == limit.get("max_epochs", 2)
+
+
+def test_epochs_without_a_batch_are_not_forgotten():
+    """All of them may have been cut before their first iteration."""
+    engine = Engine(nothing)
+    engine.add_event_handler(Events.GET_BATCH_STARTED, lambda: engine.terminate_epoch())
+
+    saved = saved_at(Events.EPOCH_COMPLETED, 2, engine, max_epochs=3)
+    again = Engine(nothing)
+    again.load_state_dict(saved)
+
+    assert (again.state.epoch, again.state.iteration) == (2, 0)
+
+
+def test_epochs_of_a_rank_without_data_are_not_forgotten(monkeypatch):
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    saved = saved_at(Events.EPOCH_COMPLETED, 2, Engine(nothing), data=[], max_epochs=3)
+
+    engine, trace = resumed(saved, [])
+
+    assert [letter for letter, _, _ in trace] == ["S", "ES", "EC", "C"]
+    assert engine.state.epoch == 3
+
+
+# ------------------------------------------------------------------------------------------------- keys of the user
+
+
+def test_user_keys_are_saved_and_loaded():
+    engine, other = Engine(nothing), Engine(nothing)
+    for one in (engine, other):
+        one.state_dict_user_keys.append("alpha")
+    engine.state.alpha = [0.1]
+
+    saved = engine.state_dict()
+    other.load_state_dict(saved)
+
+    assert list(saved) == ["epoch_length", "iteration", "max_epochs", "alpha"]
+    assert other.state.alpha == [0.1]
+    assert Engine(nothing).state_dict_user_keys == []
+
+
+def test_own_counts_are_saved_where_there_are_any():
+    """They find their events again, also those that are registered after loading."""
+
+    def counted(engine: Engine) -> list[int]:
+        seen: list[int] = []
+        engine.add_event_handler(Own.ONE(every=2), lambda: seen.append(engine.state.iteration))
+        return seen
+
+    engine = Engine(lambda engine, batch: engine.fire_event(Own.ONE))
+    engine.register_events(*Own)
+    saved = saved_at(Events.EPOCH_COMPLETED, 1, engine)
+    assert saved["event_counts"] == {"Own.ONE": 3}
+
+    again = Engine(lambda engine, batch: engine.fire_event(Own.ONE))
+    again.load_state_dict(saved)
+    assert again.state_dict()["event_counts"] == {"Own.ONE": 3}, "kept although nobody knows the event yet"
+    again.register_events(*Own)
+    seen = counted(again)
+    again.run(DATA)
+
+    assert seen == [4, 6]
+
+
+# --------------------------------------------------------------------------------------------------------- bad dicts
+
+GOOD = {"iteration": 4, "epoch_length": 3, "max_epochs": 2, "alpha": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"epoch_length": ...}, ValueError, "'epoch_length' is missing"),
+        ({"alpha": ...}, ValueError, "'alpha' is missing"),
+        ({"iteration": ...}, ValueError, "exactly one of 'iteration' and 'epoch'"),
+        ({"max_epochs": ...}, ValueError, "exactly one of 'max_epochs' and 'max_iters'"),
+        ({"epoch": 1}, ValueError, "exactly one of 'iteration' and 'epoch'"),
+        ({"max_iters": 9}, ValueError, "exactly one of 'max_epochs' and 'max_iters'"),
+        ({"iteration": -1}, ValueError, "iteration must be at least 0, got -1"),
+        ({"iteration": True}, TypeError, "iteration must be an integer, got True"),
+        ({"iteration": 4.0}, TypeError, "iteration must be an integer, got 4.0"),
+        ({"iteration": "4"}, TypeError, "iteration must be an integer, got '4'"),
+        ({"iteration": None}, (TypeError, ValueError), "iteration"),
+        ({"iteration": ..., "epoch": -2}, ValueError, "epoch must be at least 0, got -2"),
+        ({"iteration": ..., "epoch": False}, TypeError, "epoch must be an integer, got False"),
+        ({"iteration": ..., "epoch": None}, (TypeError, ValueError), "epoch"),
+        ({"epoch_length": -3}, ValueError, "epoch_length must be at least"),
+        ({"epoch_length": 0}, ValueError, "length"),
+        ({"epoch_length": True}, TypeError, "epoch_length must be an integer, got True"),
+        ({"epoch_length": None}, ValueError, "epoch_length"),
+        ({"max_epochs": 0}, ValueError, "max_epochs must be at least 1, got 0"),
+        ({"max_epochs": True}, TypeError, "max_epochs must be an integer, got True"),
+        ({"iteration": 7}, ValueError, "max_epochs=2"),
+        ({"iteration": 10}, ValueError, "max_epochs=2 is below the"),
+        ({"max_epochs": ..., "max_iters": 3}, ValueError, "max_iters=3 is below the 4 already"),
+        ({"max_epochs": ..., "max_iters": -3}, ValueError, "max_iters must be at least 1, got -3"),
+        ({"epochs_done": 1, "epoch_iteration": 3}, ValueError, "epoch_iteration=3"),
+        ({"epochs_done": 1, "epoch_iteration": 5}, ValueError, "epoch_iteration=5"),
+        ({"epochs_done": -1, "epoch_iteration": 1}, ValueError, "epochs_done must be at least 0, got -1"),
+        ({"epochs_done": 1, "epoch_iteration": -1}, ValueError, "epoch_iteration must be at least 0, got -1"),
+        ({"epochs_done": True, "epoch_iteration": 1}, TypeError, "epochs_done must be an integer, got True"),
+        ({"epochs_done": 3, "epoch_iteration": 1}, ValueError, "max_epochs=2 is below the"),
+        ({"epochs_done": 1}, ValueError, "epoch_iteration"),
+        ({"epoch_iteration": 1}, ValueError, "epochs_done"),
+        ({"event_counts": [1]}, TypeError, "event_counts must be a mapping, got list"),
+        ({"event_counts": {"Own.ONE": -1}}, ValueError, "Own.ONE"),
+        ({"event_counts": {"Own.ONE": True}}, TypeError, "Own.ONE"),
+        ({"event_counts": {"Own.ONE": "3"}}, TypeError, "Own.ONE"),
+    ],
+    ids=str,
+)
+def test_a_bad_state_dict_names_the_key_and_leaves_the_engine_as_it_was(change, error, message):
+    engine = Engine(lambda engine, batch: engine.fire_event(Own.ONE))
+    engine.register_events(*Own)
+    engine.state_dict_user_keys.append("alpha")
+    engine.state.alpha = 0.1
+    engine.run(DATA, max_epochs=2)
+    before, state = dict(engine.state_dict()), repr(engine.state)
+    saved = {key: value for key, value in {**GOOD, **change}.items() if value is not ...}
+
+    with pytest.raises(error, match=re.escape(message)):
+        engine.load_state_dict(saved)
+
+    assert dict(engine.state_dict()) == before
+    assert repr(engine.state) == state
+    assert engine.run(DATA, max_epochs=2).iteration == 6
+
+
+@pytest.mark.parametrize("saved", [None, [("iteration", 1)], 3], ids=str)
+def test_what_is_no_state_dict(saved):
+    with pytest.raises(TypeError, match="state_dict must be a mapping, got"):
+        Engine(nothing).load_state_dict(saved)
+
+
+@pytest.mark.parametrize(
+    ("saved", "progress"),
+    [
+        ({"iteration": 0, "epoch_length": 3, "max_epochs": 2}, (0, 0)),
+        ({"iteration": 0, "epoch_length": None, "max_epochs": 2}, (0, 0)),
+        ({"epoch": 1, "epoch_length": 3, "max_epochs": 2}, (1, 3)),
+        ({"epoch": 2, "epoch_length": 3, "max_iters": 7}, (2, 6)),
+        ({"iteration": 5, "epoch_length": 3, "max_epochs": 2}, (1, 5)),
+    ],
+    ids=str,
+)
+def test_numbers_written_by_hand(saved, progress):
+    """Iterations or epochs done, whichever is at hand."""
+    engine = Engine(nothing)
+
+    engine.load_state_dict(saved)
+
+    assert (engine.state.epoch, engine.state.iteration) == progress
