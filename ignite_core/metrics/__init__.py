@@ -6,6 +6,7 @@ from ignite_core.metrics.metric import Metric
 from ignite_core.metrics.running_average import RunningAverage
 from ignite_core.metrics.states import gathered, maximum, minimum, total
 from ignite_core.metrics.usage import (
+    BatchFiltered,
     BatchWise,
     EpochWise,
     MetricUsage,
@@ -16,6 +17,7 @@ from ignite_core.metrics.usage import (
 
 __all__ = [
     "Accuracy",
+    "BatchFiltered",
     "BatchWise",
     "EpochWise",
     "Loss",

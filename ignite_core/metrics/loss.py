@@ -9,7 +9,7 @@ import torch
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import accumulated_in, total
+from ignite_core.metrics.states import accumulated_in, ratio, total
 
 __all__ = ["Loss"]
 
@@ -17,7 +17,8 @@ __all__ = ["Loss"]
 class Loss(Metric):
     r"""Average of a loss over all samples, :math:`\frac{\sum_b n_b\, \ell_b}{\sum_b n_b}` over batches :math:`b`.
 
-    ``update`` takes ``(y_pred, y)`` or ``(y_pred, y, keyword arguments of loss_fn)``.
+    ``update`` takes ``(y_pred, y)`` or ``(y_pred, y, keyword arguments of loss_fn)``. The value is a number; of data on
+    an accelerator it is a tensor there, so that nobody waits.
 
     Args:
         loss_fn: ``loss_fn(y_pred, y) -> scalar tensor``, the mean over the samples of a batch.
@@ -65,7 +66,8 @@ class Loss(Metric):
         self.loss_sum += loss.to(accumulated_in(torch.float64, loss.device)) * size
         self.num_samples += size
 
-    def compute(self) -> float:
+    def compute(self) -> float | torch.Tensor:
         if self.num_samples == 0:
             raise NotComputableError("Loss.compute: no sample was seen; call update() first")
-        return float(self.loss_sum) / int(self.num_samples)
+        value: float | torch.Tensor = ratio(self.loss_sum, self.num_samples)
+        return value

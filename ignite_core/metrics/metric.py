@@ -62,6 +62,7 @@ class Metric(ABC):
 
     _specs: ClassVar[Mapping[str, StateSpec]] = {}
     _usage: ClassVar[Any]
+    _waits: bool = True  # whether what is stored must be a number at once; not where it is stored at each iteration
     _attachments: tuple[Any, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -85,7 +86,10 @@ class Metric(ABC):
 
     @abstractmethod
     def update(self, output: Any) -> None:
-        """Take in what one batch gave. It must not wait for a device: no ``.item()``, no ``bool(tensor)``."""
+        """Take in what one batch gave. It must not wait for a device: no ``.item()``, no ``bool(tensor)``.
+
+        An engine calls it under :class:`torch.no_grad`; in a loop of your own, detach what carries a graph.
+        """
 
     @abstractmethod
     def compute(self) -> Any:
@@ -120,15 +124,21 @@ class Metric(ABC):
         """Take over what :meth:`state_dict` saved.
 
         Raises:
+            TypeError: If it is no mapping, or a state is not what was saved; nothing is changed then.
             ValueError: If a state is missing or unknown; nothing is changed then.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}.load_state_dict: state_dict must be a mapping, got {type(state_dict).__name__}"
+            )
         if set(state_dict) != set(self._specs):
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: the states must be {sorted(self._specs)}, "
                 f"got {sorted(state_dict)}"
             )
-        for name, spec in self._specs.items():
-            setattr(self, name, spec.loaded(state_dict[name]))
+        loaded = {name: spec.loaded(state_dict[name]) for name, spec in self._specs.items()}  # before any is changed
+        for name, value in loaded.items():
+            setattr(self, name, value)
         if self._device is not None:
             self.to(self._device)
 
@@ -173,13 +183,18 @@ class Metric(ABC):
 
     def iteration_completed(self, engine: Any) -> None:
         """What is done at the event that updates."""
-        for output in self._outputs_of(engine.state.output):
-            self.update(output)
+        with torch.no_grad():
+            for output in self._outputs_of(engine.state.output):
+                self.update(output)
 
     def completed(self, engine: Any, name: str) -> None:
-        """What is done at the event that computes: the value is stored, one element as a number."""
+        """What is done at the event that computes: the value is stored, one element as a number.
+
+        What is computed at each iteration on an accelerator stays there until somebody reads it.
+        """
         value = self.compute()
         metrics = engine.state.metrics
+        as_number = _as_number if self._waits else _as_number_from_cpu
         if isinstance(value, Mapping):
             if name in value:
                 raise ValueError(f"{type(self).__name__}: the name {name!r} is also one of its values, {list(value)}")
@@ -189,7 +204,7 @@ class Metric(ABC):
 
     def _hooks(self, usage: Any) -> list[tuple[Any, Callable[[Any], None]]]:
         """What listens to which event, but for what computes."""
-        return [(usage.reset, self.started), (usage.update, self.iteration_completed)]
+        return [(usage.started, self.started), (usage.iteration_completed, self.iteration_completed)]
 
     def _copy(self) -> Self:
         """A metric like this one that has seen nothing and is attached nowhere."""
@@ -223,7 +238,7 @@ class Metric(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the engines it is attached to."""
-        return {name: value for name, value in self.__dict__.items() if name != "_attachments"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_attachments", "_waits")}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -243,8 +258,15 @@ def _as_batch(sample: Any) -> torch.Tensor:
     return torch.as_tensor(sample).unsqueeze(0)
 
 
-def as_number(value: Any) -> Any:
+def _as_number(value: Any) -> Any:
     """A tensor without dimensions as a python number, another one on the CPU, anything else as it is."""
     if not isinstance(value, torch.Tensor):
         return value
     return value.item() if value.ndim == 0 else value.detach().cpu()
+
+
+def _as_number_from_cpu(value: Any) -> Any:
+    """As :func:`_as_number`, but what lies on an accelerator stays there."""
+    if isinstance(value, torch.Tensor) and not value.is_cpu:
+        return value.detach()
+    return _as_number(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from numbers import Number
 from typing import Any, Self
 
 import torch
@@ -20,7 +22,8 @@ class RunningAverage(Metric):
     tensor until somebody reads it, so no step waits.
 
     Args:
-        src: The metric whose value of each batch is averaged; None to average an output of the step.
+        src: The metric whose value of each batch is averaged, by a copy of its own, so that ``src`` itself may be
+            attached too; None to average an output of the step.
         alpha: The share of the past, in (0, 1].
         output_transform: Makes the number of ``engine.state.output``; needed without ``src``, and only there.
         epoch_bound: Start anew in each epoch; by default the average goes on over the run. Another ``usage`` can be
@@ -29,7 +32,7 @@ class RunningAverage(Metric):
         skip_unrolling: As for :class:`Metric`.
 
     Raises:
-        TypeError: If ``src`` is not a metric.
+        TypeError: If ``src`` is not a metric; by ``update``, if there is something else than a number or a tensor.
         ValueError: If ``alpha`` is out of range, or there is neither or both of ``src`` and ``output_transform``.
 
     Example:
@@ -61,7 +64,7 @@ class RunningAverage(Metric):
                 "RunningAverage: exactly one of src and output_transform must be given, "
                 f"got src={src!r} and output_transform={output_transform!r}"
             )
-        self.src = src
+        self.src = None if src is None else src._copy()
         self.alpha = alpha
         if epoch_bound:
             self.default_usage = "single_epoch_running_batch_wise"
@@ -80,6 +83,8 @@ class RunningAverage(Metric):
             self.src.reset()
         if isinstance(output, torch.Tensor):
             output = output.item() if output.is_cpu and output.ndim == 0 else output.detach()
+        elif type(output) is not float and not isinstance(output, Number):
+            raise TypeError(f"RunningAverage.update: needs a number or a tensor, got {type(output).__name__}")
         value = self._value
         self._value = output if value is None else value * self.alpha + (1.0 - self.alpha) * output
 
@@ -95,6 +100,13 @@ class RunningAverage(Metric):
     def completed(self, engine: Any, name: str) -> None:
         """Store the average; one that lies on an accelerator becomes a number when it is read."""
         engine.state.metrics[name] = self.compute()
+
+    def to(self, device: str | torch.device) -> Self:
+        if isinstance(self._value, torch.Tensor):
+            self._value = self._value.to(device)
+        if self.src is not None:
+            self.src.to(device)
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and the state of the source."""
@@ -125,7 +137,7 @@ class RunningAverage(Metric):
         return hooks if self.src is None else [("ITERATION_COMPLETED", self.src.iteration_completed), *hooks]
 
     def _copy(self) -> Self:
-        new = super()._copy()
-        if self.src is not None:
-            new.src = self.src._copy()
+        new = copy.copy(self)
+        new.src = None if self.src is None else self.src._copy()
+        new.reset()
         return new

@@ -6,6 +6,7 @@ on the device of that tensor, in the declared dtype, and a tensor of its own, so
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -24,10 +25,10 @@ class Reduce:
     combine: Callable[[Any, Any], Any]
 
 
-SUM = Reduce("sum", lambda one, other: one + other)
+SUM = Reduce("sum", operator.add)
 MAX = Reduce("max", torch.maximum)
 MIN = Reduce("min", torch.minimum)
-CONCATENATE = Reduce("concatenate", lambda one, other: [*one, *other])
+CONCATENATE = Reduce("concatenate", operator.add)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,14 @@ class StateSpec:
         return value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=self.dtype)
 
     def loaded(self, value: Any) -> Any:
-        """A saved state as it goes on: a total without dimensions as a number, so that it joins data on any device."""
+        """A saved state as it goes on: a total without dimensions as a number, so that it joins data on any device.
+
+        Raises:
+            TypeError: If it is not what :meth:`saved` gives.
+        """
+        wanted: type[Any] = list if self.dtype is None else Tensor
+        if not isinstance(value, wanted):
+            raise TypeError(f"a saved state must be a {wanted.__name__}, got {type(value).__name__}")
         if self.reduce is SUM and value.ndim == 0:
             return self._number(value.item())
         return self.saved(value)
@@ -108,16 +116,19 @@ def accumulated_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
 
 class _Float(float):
-    """A number that turns into a tensor of the declared dtype when one is added to it."""
+    """A sum of numbers that turns into a tensor of the declared dtype when a tensor is added to it."""
+
+    dtype: torch.dtype
 
     def __new__(cls, value: float, dtype: torch.dtype) -> Self:
-        return super().__new__(cls, value)
-
-    def __init__(self, value: float, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+        number = super().__new__(cls, value)
+        number.dtype = dtype
+        return number
 
     def __add__(self, other: Any) -> Any:
-        return _own(other, self.dtype).add_(float(self)) if isinstance(other, Tensor) else float(self) + other
+        if isinstance(other, Tensor):
+            return _own(other, self.dtype).add_(float(self))
+        return _Float(float(self) + other, self.dtype)
 
     __radd__ = __add__
 
@@ -126,16 +137,19 @@ class _Float(float):
 
 
 class _Int(int):
-    """As :class:`_Float`."""
+    """As :class:`_Float`, of whole numbers. Their sum is exact, so it need not remember the dtype."""
+
+    dtype: torch.dtype
 
     def __new__(cls, value: int, dtype: torch.dtype) -> Self:
-        return super().__new__(cls, value)
-
-    def __init__(self, value: int, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+        number = super().__new__(cls, value)
+        number.dtype = dtype
+        return number
 
     def __add__(self, other: Any) -> Any:
-        return _own(other, self.dtype).add_(int(self)) if isinstance(other, Tensor) else int(self) + other
+        if isinstance(other, Tensor):
+            return _own(other, self.dtype).add_(int(self))
+        return int(self) + operator.index(other)
 
     __radd__ = __add__
 
@@ -144,5 +158,21 @@ class _Int(int):
 
 
 def _own(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy without history that may be added to in place."""
+    """A copy without history that may be added to in place.
+
+    Raises:
+        TypeError: If the values would lose their fraction.
+    """
+    if not torch.can_cast(tensor.dtype, dtype):
+        raise TypeError(f"a total of {dtype} takes whole numbers, got a tensor of {tensor.dtype}")
     return tensor.detach().to(accumulated_in(dtype, tensor.device), copy=True)
+
+
+def ratio(numerator: Any, denominator: Any) -> Any:
+    """The quotient of two totals in double precision: a number, or on an accelerator a tensor, so that nobody waits."""
+    if isinstance(numerator, Tensor) and numerator.is_cpu and numerator.ndim == 0:
+        numerator = numerator.item()
+    elif isinstance(numerator, Tensor):
+        numerator = numerator.to(accumulated_in(torch.float64, numerator.device))
+    value = numerator / denominator
+    return value.item() if isinstance(value, Tensor) and value.is_cpu and value.ndim == 0 else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
@@ -13,6 +13,7 @@ from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events
 from ignite_core.metrics.metric import Metric
 
 __all__ = [
+    "BatchFiltered",
     "BatchWise",
     "EpochWise",
     "MetricUsage",
@@ -27,21 +28,48 @@ __all__ = [
 
 @dataclass(frozen=True)
 class MetricUsage:
-    """The events at which a metric is reset, updated and computed.
+    """The events at which a metric is reset, computed and updated, in the order of pytorch-ignite.
 
     Args:
-        reset: The event that forgets; attribute ``STARTED`` in pytorch-ignite.
-        update: The event that takes in ``state.output``; ``ITERATION_COMPLETED`` there.
-        compute: The event that stores the value; ``COMPLETED`` there.
+        started: The event that forgets.
+        completed: The event that stores the value.
+        iteration_completed: The event that takes in ``state.output``.
+
+    Raises:
+        ValueError: If a priority makes ``completed`` run before ``iteration_completed`` of the same event.
 
     Example:
-        >>> MetricUsage(Events.EPOCH_STARTED, Events.ITERATION_COMPLETED(every=10), Events.EPOCH_COMPLETED).update
+        >>> usage = MetricUsage(Events.STARTED, Events.COMPLETED, Events.ITERATION_COMPLETED(every=10))
+        >>> usage.iteration_completed
         Events.ITERATION_COMPLETED(every=10)
     """
 
-    reset: CallableEventWithFilter
-    update: CallableEventWithFilter
-    compute: CallableEventWithFilter
+    started: CallableEventWithFilter
+    completed: CallableEventWithFilter
+    iteration_completed: CallableEventWithFilter
+
+    def __post_init__(self) -> None:
+        updated, computed = self.iteration_completed, self.completed
+        if _bare(updated) == _bare(computed) and _priority(computed) > _priority(updated):
+            raise ValueError(
+                "MetricUsage: a metric must be updated before it is computed, got "
+                f"completed={computed!r} and iteration_completed={updated!r}"
+            )
+
+    @property
+    def STARTED(self) -> CallableEventWithFilter:  # noqa: N802 - so named in pytorch-ignite, as the two below
+        """:attr:`started`."""
+        return self.started
+
+    @property
+    def COMPLETED(self) -> CallableEventWithFilter:  # noqa: N802
+        """:attr:`completed`."""
+        return self.completed
+
+    @property
+    def ITERATION_COMPLETED(self) -> CallableEventWithFilter:  # noqa: N802
+        """:attr:`iteration_completed`."""
+        return self.iteration_completed
 
 
 class EpochWise(MetricUsage):
@@ -50,7 +78,7 @@ class EpochWise(MetricUsage):
     usage_name: Final = "epoch_wise"
 
     def __init__(self) -> None:
-        super().__init__(Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED)
+        super().__init__(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED)
 
 
 class RunningEpochWise(MetricUsage):
@@ -89,6 +117,18 @@ class SingleEpochRunningBatchWise(MetricUsage):
         super().__init__(Events.EPOCH_STARTED, Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED)
 
 
+class BatchFiltered(MetricUsage):
+    """Over those iterations of an epoch that a filter lets through, computed at its end.
+
+    Args:
+        args: As of an event: ``BatchFiltered(every=10)``.
+        kwargs: As of an event.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED(*args, **kwargs))
+
+
 _PRESETS: Final = {
     preset.usage_name: preset
     for preset in (EpochWise, RunningEpochWise, BatchWise, RunningBatchWise, SingleEpochRunningBatchWise)
@@ -120,6 +160,9 @@ def attach(metric: Metric, engine: Engine, name: str, usage: MetricUsage | str |
         ValueError: If the engine has the name for another value already, or the usage is not known.
     """
     usage = _resolve(metric, usage)
+    for event in (usage.started, usage.completed, usage.iteration_completed):
+        if not engine.has_registered_events(event):  # told before a handler is added
+            raise ValueError(f"{metric!r}.attach: {event!r} is no event of this engine; register it first")
     names = _taken.setdefault(engine, weakref.WeakValueDictionary())
     if name in names:
         raise ValueError(
@@ -131,8 +174,9 @@ def attach(metric: Metric, engine: Engine, name: str, usage: MetricUsage | str |
     handles = []
     if worker is None:
         worker = metric._copy() if attachments else metric
+        worker._waits = usage.completed not in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED)
         handles = [engine.add_event_handler(event, hook) for event, hook in worker._hooks(usage)]
-    handles.append(engine.add_event_handler(usage.compute, worker.completed, name))
+    handles.append(engine.add_event_handler(usage.completed, worker.completed, name))
     names[name] = worker
     metric._attachments = (
         *attachments,
@@ -161,14 +205,24 @@ def _resolve(metric: Metric, usage: MetricUsage | str | None) -> MetricUsage:
     if isinstance(usage, MetricUsage):
         return usage
     name = metric.default_usage if usage is None else usage
-    if name not in _PRESETS:
+    if not isinstance(name, str) or name not in _PRESETS:
         raise ValueError(f"{metric!r}: usage must be a MetricUsage or one of {list(_PRESETS)}, got {usage!r}")
     return _PRESETS[name]()
 
 
-def _events(usage: MetricUsage) -> list[tuple[EventEnum, Filter | None]]:
+def _bare(event: CallableEventWithFilter | str) -> EventEnum | str:
+    """An event without its filter; one of the user's own may be a string."""
+    return event if isinstance(event, str) else event.bare
+
+
+def _priority(event: CallableEventWithFilter | str) -> int:
+    return getattr(event, "priority", None) or 0
+
+
+def _events(usage: MetricUsage) -> list[tuple[EventEnum | str, Filter | None]]:
     """What tells two usages apart; events alone would not, as a bare one equals all its filters."""
-    return [(event.bare, event.filter) for event in (usage.reset, usage.update, usage.compute)]
+    events = usage.started, usage.completed, usage.iteration_completed
+    return [(_bare(event), getattr(event, "filter", None)) for event in events]
 
 
 Metric._usage = sys.modules[__name__]

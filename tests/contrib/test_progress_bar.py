@@ -14,7 +14,7 @@ from ignite_contrib.loggers import ProgressBar
 from ignite_core.engine import Engine, Events
 from ignite_core.metrics import RunningAverage
 
-PLAIN = "{desc} {n_fmt}/{total_fmt}{postfix}"
+PLAIN = "{desc}{n_fmt}/{total_fmt}{postfix}"
 
 
 class Screen:
@@ -50,12 +50,12 @@ def test_each_epoch_has_a_bar_that_ends_full(screen: Screen) -> None:
     engine.run([3.0, 2.0, 1.0], max_epochs=2)
 
     assert screen.drawn == [
-        "Epoch [1/2] 0/3",
-        "Epoch [1/2] 1/3, loss=3",
-        "Epoch [1/2] 3/3, loss=1",
-        "Epoch [2/2] 0/3",
-        "Epoch [2/2] 1/3, loss=3",
-        "Epoch [2/2] 3/3, loss=1",
+        "Epoch [1/2]: 0/3",
+        "Epoch [1/2]: 1/3, loss=3",
+        "Epoch [1/2]: 3/3, loss=1",
+        "Epoch [2/2]: 0/3",
+        "Epoch [2/2]: 1/3, loss=3",
+        "Epoch [2/2]: 3/3, loss=1",
     ]
 
 
@@ -71,7 +71,7 @@ def test_it_is_drawn_when_time_has_passed_and_not_in_between(screen: Screen) -> 
     engine.run(range(1, 11))
 
     assert reads == [1, 4, 7, 10, 10]
-    assert screen.drawn[-1] == "Epoch 10/10, output=10"
+    assert screen.drawn[-1] == "Iteration: 10/10, output=10"
 
 
 def test_metrics_are_shown_by_name_whoever_was_attached_first(screen: Screen) -> None:
@@ -81,7 +81,7 @@ def test_metrics_are_shown_by_name_whoever_was_attached_first(screen: Screen) ->
     RunningAverage(alpha=1.0, output_transform=lambda output: output).attach(engine, "first")
     engine.run([4.0])
 
-    assert screen.drawn[-1] == "Epoch 1/1, average=4"
+    assert screen.drawn[-1] == "Iteration: 1/1, average=4"
 
 
 def test_all_metrics_and_attributes_of_the_state_are_shown(screen: Screen) -> None:
@@ -92,7 +92,7 @@ def test_all_metrics_and_attributes_of_the_state_are_shown(screen: Screen) -> No
     engine.state.metrics["pair"] = torch.tensor([1.0, 2.0])
     engine.run([4.0])
 
-    assert screen.drawn[-1] == "Epoch 1/1, pair_0=1, pair_1=2, loss=4, alpha=0.25"
+    assert screen.drawn[-1] == "Iteration: 1/1, pair_0=1, pair_1=2, loss=4, alpha=0.25"
 
 
 def test_a_metric_that_is_never_there_warns_once(screen: Screen) -> None:
@@ -109,7 +109,7 @@ def test_an_unknown_length_is_found_on_the_way(screen: Screen) -> None:
     screen.bar().attach(engine)
     engine.run(iter([1, 2]))
 
-    assert screen.drawn == ["Epoch 0/?", "Epoch 1/?", "Epoch 2/2"]
+    assert screen.drawn == ["Iteration: 0/?", "Iteration: 1/?", "Iteration: 2/2"]
 
 
 def test_a_bar_may_count_epochs(screen: Screen) -> None:
@@ -117,7 +117,7 @@ def test_a_bar_may_count_epochs(screen: Screen) -> None:
     screen.bar(desc="Training").attach(engine, event_name=Events.EPOCH_STARTED, closing_event_name=Events.COMPLETED)
     engine.run([1, 2], max_epochs=3)
 
-    assert screen.drawn == ["Training 0/3", "Training 1/3", "Training 3/3"]
+    assert screen.drawn == ["Training: 0/3", "Training: 1/3", "Training: 3/3"]
 
 
 def test_a_bar_may_count_the_iterations_of_the_whole_run(screen: Screen) -> None:
@@ -125,7 +125,7 @@ def test_a_bar_may_count_the_iterations_of_the_whole_run(screen: Screen) -> None
     screen.bar().attach(engine, event_name=Events.ITERATION_COMPLETED(every=2), closing_event_name=Events.COMPLETED)
     engine.run([1, 2, 3], max_epochs=2)
 
-    assert screen.drawn == ["Epoch 1/6", "Epoch 2/6", "Epoch 6/6"]
+    assert screen.drawn == ["Iteration: 1/6", "Iteration: 2/6", "Iteration: 6/6"]
 
 
 def test_a_resumed_epoch_starts_where_it_was_left(screen: Screen) -> None:
@@ -135,7 +135,7 @@ def test_a_resumed_epoch_starts_where_it_was_left(screen: Screen) -> None:
     with pytest.warns(UserWarning, match="goes on inside an epoch"):
         engine.run([1, 2, 3, 4, 5])
 
-    assert screen.drawn == ["Epoch [2/2] 2/5", "Epoch [2/2] 3/5", "Epoch [2/2] 5/5"]
+    assert screen.drawn == ["Epoch [2/2]: 2/5", "Epoch [2/2]: 3/5", "Epoch [2/2]: 5/5"]
 
 
 def test_bars_of_a_trainer_and_its_evaluator_both_end(screen: Screen) -> None:
@@ -145,8 +145,8 @@ def test_bars_of_a_trainer_and_its_evaluator_both_end(screen: Screen) -> None:
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: evaluator.run([1, 2, 3]))
     trainer.run([1, 2])
 
-    assert [state for state in screen.drawn if "Valid" in state][-1].endswith("Valid 3/3")
-    assert screen.drawn[-1].endswith("Train 2/2")
+    assert [state for state in screen.drawn if "Valid" in state][-1].endswith("Valid: 3/3")
+    assert screen.drawn[-1].endswith("Train: 2/2")
 
 
 def _terminate(engine: Engine) -> None:
@@ -176,7 +176,7 @@ def test_a_bar_opens_again_after_a_pause(screen: Screen) -> None:
     engine.run([1, 2, 3])
     engine.run([1, 2, 3])
 
-    assert screen.drawn == ["Epoch 0/3", "Epoch 1/3", "Epoch 2/3", "Epoch 2/3", "Epoch 3/3"]
+    assert screen.drawn == ["Iteration: 0/3", "Iteration: 1/3", "Iteration: 2/3", "Iteration: 2/3", "Iteration: 3/3"]
 
 
 def test_a_message_stands_on_a_line_of_its_own(screen: Screen) -> None:
@@ -200,9 +200,56 @@ def test_without_tqdm_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
         ProgressBar()
 
 
+def test_it_is_drawn_once_a_refresh(screen: Screen) -> None:
+    engine = echo()
+    screen.bar(bar_format="{n}").attach(engine)
+    engine.run([1, 2])
+
+    assert screen.file.getvalue() == "\r0\r1\r2\r2\n"  # opened, moved, drawn a last time, and left by tqdm
+
+
+def test_an_epoch_that_was_cut_unheard_does_not_go_on_in_the_next(screen: Screen) -> None:
+    engine = echo()
+    screen.bar().attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda: engine.terminate_epoch(True))
+    engine.run([1, 2, 3], max_epochs=2)
+
+    assert screen.drawn == [
+        *("Epoch [1/2]: 0/3", "Epoch [1/2]: 1/3"),
+        *("Epoch [2/2]: 0/3", "Epoch [2/2]: 1/3", "Epoch [2/2]: 3/3"),
+    ]
+
+
+def test_mappings_are_shown_one_by_one(screen: Screen) -> None:
+    engine = echo()
+    screen.bar().attach(engine, output_transform=lambda output: {"loss": {"main": output, "parts": [1.0, "?"]}})
+    engine.run([4.0])
+
+    assert screen.drawn[-1] == "Iteration: 1/1, loss_main=4, loss_parts_0=1, loss_parts_1=?"
+
+
+def test_what_the_bar_sets_itself_cannot_be_given() -> None:
+    with pytest.raises(TypeError, match="the bar sets initial, total itself"):
+        ProgressBar(total=3, initial=1)
+
+
+def test_the_interval_of_tqdm_is_that_of_the_bar(screen: Screen) -> None:
+    engine = echo()
+    screen.bar(mininterval=5.0).attach(engine)
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda: setattr(screen, "now", screen.now + 2.0))
+    engine.run(range(6))
+
+    assert [state.split()[-1] for state in screen.drawn] == ["0/6", "1/6", "4/6", "6/6"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
+        ({"closing_event_name": Events.EPOCH_COMPLETED(every=2)}, ValueError, "must not have a filter"),
+        ({"event_name": Events.COMPLETED}, ValueError, "must come after event_name"),
+        ({"event_name": Events.EPOCH_COMPLETED}, ValueError, "must come after event_name"),
+        ({"event_name": Events.GET_BATCH_STARTED}, ValueError, "got event_name=Events.GET_BATCH_STARTED"),
+        ({"closing_event_name": "nothing"}, ValueError, "closing_event_name='nothing'"),
         ({"output_transform": "loss"}, TypeError, "output_transform must be callable, got str"),
         ({"metric_names": "loss"}, ValueError, "metric_names must be a list of names or 'all', got 'loss'"),
     ],

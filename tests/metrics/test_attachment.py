@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ignite_core.engine import Engine, Events, create_supervised_evaluator
-from ignite_core.metrics import Accuracy, Loss, Metric, MetricUsage, RunningAverage, total
+from ignite_core.metrics import Accuracy, BatchFiltered, EpochWise, Loss, Metric, MetricUsage, RunningAverage, total
 
 
 class Mean(Metric):
@@ -55,6 +55,7 @@ def test_a_value_is_that_of_the_epoch_and_a_python_number() -> None:
             MetricUsage(Events.STARTED, Events.ITERATION_COMPLETED(every=2), Events.ITERATION_COMPLETED(every=2)),
             [None, 2, 2, 2, 3, 3],
         ),
+        (BatchFiltered(every=2), [None, None, 2, 2, 2, 4]),
     ],
     ids=str,
 )
@@ -306,3 +307,85 @@ def test_a_running_average_refuses_what_it_cannot_average(
 ) -> None:
     with pytest.raises(error, match=message):
         RunningAverage(**arguments)
+
+
+def test_a_metric_of_a_training_step_keeps_no_graph() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    engine, metric = Engine(lambda engine, batch: (weight * batch).sum()), Mean()
+    metric.attach(engine, "mean")
+    engine.run([1.0, 2.0, 3.0])
+
+    assert not metric.value_sum.requires_grad
+
+
+def test_a_running_average_leaves_its_source_alone() -> None:
+    """Both are right, attached in either order: 2 of 3 batches, and ((1 + 0) / 2 + 1) / 2."""
+    right, wrong = (torch.eye(2), torch.tensor([0, 1])), (torch.eye(2), torch.tensor([1, 0]))
+    for average_first in (True, False):
+        engine, accuracy = echo(), Accuracy()
+        attachments = [(RunningAverage(accuracy, alpha=0.5), "average"), (accuracy, "accuracy")]
+        for metric, name in attachments if average_first else reversed(attachments):
+            metric.attach(engine, name)
+
+        assert dict(engine.run([right, wrong, right]).metrics) == {"average": 0.75, "accuracy": 2 / 3}
+
+
+def test_what_is_computed_at_each_iteration_is_not_waited_for() -> None:
+    """``meta`` tensors have no values: reading one raises."""
+    engine = echo()
+    RunningAverage(Accuracy()).attach(engine, "average")
+    Accuracy().attach(engine, "accuracy", "batch_wise")
+    Loss(torch.nn.functional.cross_entropy).attach(engine, "loss", "running_batch_wise")
+    RunningAverage(output_transform=lambda output: output[0].mean()).attach(engine, "output")
+    batch = torch.zeros(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta")
+    engine.run([batch, batch], max_epochs=2)
+
+    assert set(engine.state.metrics) == {"average", "accuracy", "loss", "output"}
+    with pytest.raises(RuntimeError):
+        engine.state.metrics["average"]
+
+
+def test_an_event_the_engine_does_not_know_leaves_nothing_behind() -> None:
+    engine, metric = echo(), Mean()
+    usage = MetricUsage(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, "batch done")  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match="'batch done' is no event of this engine"):
+        metric.attach(engine, "mean", usage)
+    assert not engine.has_event_handler(metric.started)
+    metric.attach(engine, "mean")
+
+
+def test_a_running_average_refuses_what_is_no_number() -> None:
+    with pytest.raises(TypeError, match="needs a number or a tensor, got tuple"):
+        RunningAverage(output_transform=lambda output: output).update((1.0, 2.0))
+
+
+def test_a_usage_is_written_as_in_pytorch_ignite() -> None:
+    events = Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.ITERATION_COMPLETED
+    usage = MetricUsage(*events)
+
+    assert events == (usage.STARTED, usage.COMPLETED, usage.ITERATION_COMPLETED)
+    metric, engine = Mean(), echo()
+    metric.attach(engine, "mean", usage)
+    assert metric.is_attached(engine, EpochWise())
+    assert not metric.is_attached(engine, BatchFiltered(every=2))
+
+
+def test_a_usage_that_computes_before_it_updates_is_refused() -> None:
+    early = Events.ITERATION_COMPLETED(priority=1)
+
+    with pytest.raises(ValueError, match="must be updated before it is computed"):
+        MetricUsage(Events.STARTED, early, Events.ITERATION_COMPLETED)
+    MetricUsage(Events.STARTED, Events.EPOCH_COMPLETED(priority=1), Events.ITERATION_COMPLETED)
+
+
+def test_a_usage_may_go_by_events_of_your_own() -> None:
+    engine, metric = Engine(lambda engine, batch: engine.fire_event("half") or batch), Mean()
+    engine.register_events("half")
+    usage = MetricUsage(Events.STARTED, Events.COMPLETED, "half")  # type: ignore[arg-type]
+    metric.attach(engine, "mean", usage)
+    attached = metric.is_attached(engine, usage)
+    metric.detach(engine, usage)
+
+    assert attached
+    assert not metric.is_attached(engine, usage)

@@ -62,7 +62,36 @@ def test_a_total_of_numbers_stays_a_number() -> None:
     metric.update(0.25)
 
     assert (metric.exact, metric.count) == (0.75, 2)
-    assert type(metric.exact) is float
+    assert isinstance(metric.exact, float)
+
+
+def test_a_total_of_numbers_goes_on_in_float64_with_a_tensor() -> None:
+    """In float32 the tenth would be 0.100000001."""
+    metric = Sums()
+    metric.update(0.1)
+    metric.update(torch.tensor(1.0))
+
+    assert metric.exact.dtype is torch.float64
+    assert metric.exact.item() == 1.1
+
+
+@pytest.mark.parametrize("fraction", [0.5, torch.tensor(0.5)], ids=["number", "tensor"])
+def test_a_total_of_whole_numbers_loses_no_fraction_unheard(fraction: Any) -> None:
+    metric = Sums()
+
+    with pytest.raises(TypeError):
+        metric.count += fraction
+
+
+def test_a_state_that_was_never_saved_changes_nothing() -> None:
+    metric = Sums()
+    metric.update(2.0)
+
+    with pytest.raises(TypeError, match="a saved state must be a Tensor, got str"):
+        metric.load_state_dict({"exact": torch.tensor(5.0), "count": "many"})
+    with pytest.raises(TypeError, match="state_dict must be a mapping, got NoneType"):
+        metric.load_state_dict(None)  # type: ignore[arg-type]
+    assert (metric.exact, metric.count) == (2.0, 1)
 
 
 def test_a_total_may_have_any_shape() -> None:

@@ -31,20 +31,22 @@ class ProgressBar:
         bar_format: As of :class:`tqdm.tqdm`.
         refresh_s: Seconds between two refreshes.
         clock: Where the time comes from, in seconds.
-        tqdm_kwargs: Anything else that :class:`tqdm.tqdm` takes: ``desc``, ``file``, ``ncols``, …
+        tqdm_kwargs: Anything else that :class:`tqdm.tqdm` takes: ``desc``, ``file``, ``ncols``, …; ``mininterval`` is
+            another name of ``refresh_s``, ``total`` and ``initial`` are the bar's own business.
 
     Raises:
         ModuleNotFoundError: If tqdm is not installed.
+        TypeError: If ``tqdm_kwargs`` has what the bar sets itself.
 
     Example:
         >>> import io
         >>> screen = io.StringIO()
         >>> trainer = Engine(lambda engine, batch: 0.5)
-        >>> bar = ProgressBar(persist=True, file=screen, bar_format="{desc}: {n_fmt}/{total_fmt}{postfix}")
+        >>> bar = ProgressBar(persist=True, file=screen, bar_format="{desc}{n_fmt}/{total_fmt}{postfix}")
         >>> bar.attach(trainer, output_transform=lambda loss: {"loss": loss})
         >>> state = trainer.run(range(3))
         >>> screen.getvalue().split("\r")[-1].strip()
-        'Epoch: 3/3, loss=0.5'
+        'Iteration: 3/3, loss=0.5'
     """
 
     def __init__(
@@ -57,9 +59,14 @@ class ProgressBar:
         clock: Callable[[], float] = time.monotonic,
         **tqdm_kwargs: Any,
     ) -> None:
+        taken = sorted(tqdm_kwargs.keys() & {"total", "initial"})
+        if taken:
+            raise TypeError(
+                f"ProgressBar: the bar sets {', '.join(taken)} itself, from the engine that it is attached to"
+            )
         self._tqdm = require("tqdm.auto", extra="tqdm", feature="ProgressBar").tqdm
         self._tqdm_kwargs = {"leave": persist, "bar_format": bar_format, **tqdm_kwargs}
-        self._refresh_s = refresh_s
+        self._refresh_s = tqdm_kwargs.get("mininterval", refresh_s)
         self._clock = clock
 
     def attach(
@@ -83,7 +90,11 @@ class ProgressBar:
 
         Raises:
             TypeError: If ``output_transform`` is not callable.
-            ValueError: If ``metric_names`` is another string than ``"all"``.
+            ValueError: If ``metric_names`` is another string than ``"all"``, ``closing_event_name`` has a filter or
+                does not come after ``event_name``, or these are not among the events below.
+
+        The events are ``EPOCH_STARTED``, ``ITERATION_STARTED``, ``ITERATION_COMPLETED``, ``EPOCH_COMPLETED`` and, to
+        close, ``COMPLETED``.
         """
         if output_transform is not None and not callable(output_transform):
             raise TypeError(
@@ -91,17 +102,19 @@ class ProgressBar:
             )
         if isinstance(metric_names, str) and metric_names != "all":
             raise ValueError(f"ProgressBar.attach: metric_names must be a list of names or 'all', got {metric_names!r}")
+        _check_events(event_name, closing_event_name)
         shown = _Shown(metric_names, output_transform, state_attributes)
         bar = _Bar(self._open, _counter(event_name, closing_event_name), shown, self._refresh_s, self._clock)
+        if closing_event_name == Events.EPOCH_COMPLETED:  # which a cut epoch may leave out
+            engine.add_event_handler(Events.EPOCH_STARTED, bar.drop)
         engine.add_event_handler(event_name, bar.move)
         engine.add_event_handler(closing_event_name | _ENDS_OF_A_RUN, bar.close)
         engine.add_event_handler(Events.EXCEPTION_RAISED, bar.close_after_error)
 
-    def _open(self, epochs: str, done: int, total: int | None) -> Any:
-        """A tqdm bar that is drawn whenever it is told of progress."""
-        desc = self._tqdm_kwargs.get("desc", "Epoch") + epochs
-        options = {**self._tqdm_kwargs, "desc": desc, "initial": done, "total": total}
-        return self._tqdm(**options, mininterval=0, miniters=0)
+    def _open(self, progress: _Progress, done: int) -> Any:
+        """A tqdm bar that counts from ``done`` on."""
+        desc = f"{self._tqdm_kwargs.get('desc') or progress.default_desc}{progress.epochs}: "
+        return self._tqdm(**{**self._tqdm_kwargs, "desc": desc, "initial": done, "total": progress.total})
 
     def log_message(self, message: str) -> None:
         """Print a line without breaking the bars."""
@@ -116,7 +129,7 @@ class _Bar:
 
     def __init__(
         self,
-        open_bar: Callable[[str, int, int | None], Any],
+        open_bar: Callable[[_Progress, int], Any],
         counter: Callable[[Engine], _Progress],
         shown: _Shown,
         refresh_s: float,
@@ -148,6 +161,10 @@ class _Bar:
 
     def close_after_error(self, engine: Engine, error: BaseException) -> None:
         """End the bar without reading what may not be there."""
+        self.drop()
+
+    def drop(self) -> None:
+        """End a bar that may be open, as it was drawn last."""
         if self._bar is not None:
             self._end()
 
@@ -155,11 +172,10 @@ class _Bar:
         progress = self._counter(engine)
         done = self._done if progress.done is None else progress.done
         if self._bar is None:
-            self._bar = self._open_bar(progress.epochs, done - 1, progress.total)
+            self._bar = self._open_bar(progress, done - 1)
         bar = self._bar
         bar.set_postfix(self._shown.values(engine), refresh=False)
-        bar.total = progress.total
-        bar.update(done - bar.n)
+        bar.n, bar.total = done, progress.total
         bar.refresh()
 
     def _end(self) -> None:
@@ -176,11 +192,33 @@ class _Progress:
             them behind when the epoch is completed.
         total: Of the same; None while it is not known.
         epochs: Which epoch it is, of how many.
+        default_desc: What it counts, in a word.
     """
 
     done: int | None
     total: int | None
     epochs: str
+    default_desc: str = "Epoch"
+
+
+_IN_ORDER = (
+    Events.EPOCH_STARTED,
+    Events.ITERATION_STARTED,
+    Events.ITERATION_COMPLETED,
+    Events.EPOCH_COMPLETED,
+    Events.COMPLETED,
+)
+
+
+def _check_events(event: CallableEventWithFilter, closing: CallableEventWithFilter) -> None:
+    places = [next((place for place, known in enumerate(_IN_ORDER) if known == one), -1) for one in (event, closing)]
+    if not 0 <= places[0] < places[1]:
+        raise ValueError(
+            "ProgressBar.attach: closing_event_name must come after event_name in "
+            f"{[known.name for known in _IN_ORDER]}, got event_name={event!r} and closing_event_name={closing!r}"
+        )
+    if getattr(closing, "filter", None) is not None:
+        raise ValueError(f"ProgressBar.attach: closing_event_name must not have a filter, got {closing!r}")
 
 
 def _counter(event: CallableEventWithFilter, closing: CallableEventWithFilter) -> Callable[[Engine], _Progress]:
@@ -188,14 +226,14 @@ def _counter(event: CallableEventWithFilter, closing: CallableEventWithFilter) -
     if event in (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED):
         return lambda engine: _Progress(engine.state.epoch, engine.state.max_epochs, "")
     if closing == Events.COMPLETED:
-        return lambda engine: _Progress(engine.state.iteration, _iterations(engine), "")
+        return lambda engine: _Progress(engine.state.iteration, _iterations(engine), "", "Iteration")
     return _progress_in_epoch
 
 
 def _progress_in_epoch(engine: Engine) -> _Progress:
     state = engine.state
     epochs = f" [{state.epoch}/{state.max_epochs}]" if (state.max_epochs or 1) > 1 else ""
-    return _Progress(None, state.epoch_length, epochs)
+    return _Progress(None, state.epoch_length, epochs, "Iteration" if state.max_epochs == 1 else "Epoch")
 
 
 def _iterations(engine: Engine) -> int | None:
@@ -249,5 +287,7 @@ def _numbers(name: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, torch.Tensor):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        return [(f"{name}_{index}", one) for index, one in enumerate(value)]
-    return [(name, value)]
+        value = dict(enumerate(value))
+    if not isinstance(value, Mapping):
+        return [(name, value)]
+    return [labelled for key, one in value.items() for labelled in _numbers(f"{name}_{key}", one)]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import total
+from ignite_core.metrics.states import ratio, total
 
 __all__ = ["Accuracy"]
 
@@ -29,7 +29,8 @@ class Accuracy(Metric):
       right if all its labels are.
 
     Whether binary and multilabel predictions are zeros and ones is seen on their device and told by ``compute``, so
-    that ``update`` waits for no device. Round probabilities in ``output_transform``.
+    that ``update`` waits for no device. Round probabilities in ``output_transform``. The value is a number; of data on
+    an accelerator it is a tensor there, for which only a binary or multilabel ``compute`` waits.
 
     Args:
         output_transform: Makes what ``update`` takes of ``engine.state.output``.
@@ -78,7 +79,7 @@ class Accuracy(Metric):
         self.num_correct += right.sum()
         self.num_samples += self._samples_in_batch
 
-    def compute(self) -> float:
+    def compute(self) -> float | Tensor:
         if self.num_samples == 0:
             raise NotComputableError("Accuracy.compute: no sample was seen; call update() first")
         if self.num_invalid > 0:
@@ -86,7 +87,8 @@ class Accuracy(Metric):
                 "Accuracy.compute: binary and multilabel predictions and labels must be 0 or 1, "
                 f"got {int(self.num_invalid)} others; round scores in output_transform"
             )
-        return int(self.num_correct) / int(self.num_samples)
+        value: float | Tensor = ratio(self.num_correct, self.num_samples)
+        return value
 
     def _check(self, shape: torch.Size, shape_y: torch.Size) -> None:
         """Tell the task by the shapes, and remember what follows from them: batches are mostly alike."""
