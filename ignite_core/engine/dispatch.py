@@ -49,7 +49,6 @@ class Channel:
     """The listeners of one event, and the window of counts in which none of them is due."""
 
     __slots__ = (
-        "__weakref__",
         "_always",
         "_asks",
         "_asleep_above",
@@ -156,13 +155,15 @@ class Channel:
     def _agreeing(self, engine: Emitter, listeners: list[Listener], count: int) -> Iterator[Listener]:
         """Those whose own filter function, asked when it is their turn, lets this firing through."""
         for listener in listeners:
-            condition = listener.condition
-            try:
-                if condition is None or (not listener.removed and condition(engine, count)):
-                    yield listener
-            except BaseException as error:
-                engine._blame(error, listener)
-                raise
+            if listener.condition is not None:
+                try:
+                    agrees = not listener.removed and listener.condition(engine, count)
+                except BaseException as error:
+                    engine._blame(error, listener)
+                    raise
+                if not agrees:
+                    continue
+            yield listener
 
     def _renew(self) -> None:
         """Compile anew at the next firing; until then every count is one at which somebody may be due."""
