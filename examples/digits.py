@@ -65,6 +65,7 @@ def draw_curves(history, path):
 
 def main(options):
     """Train, validate and report."""
+    torch.set_num_threads(1)  # the images are so small that more threads only wait for each other
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     train_loader, valid_loader = loaders(options.seed, options.device)
