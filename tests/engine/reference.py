@@ -286,6 +286,9 @@ class Model:
             self.request = 0 if self.request == INTERRUPT else self.request
             yield
             self.request = 0 if self.request == INTERRUPT else self.request
+        fetching = (Events.GET_BATCH_STARTED, Events.DATALOADER_STOP_ITERATION, Events.GET_BATCH_COMPLETED)
+        if paused and not self.request and event in fetching and self.iteration >= (self.max_iters or 10**9):
+            raise TerminatedError(False)  # the run goes on to fewer iterations than before, and these are done
         if self.request == RUN:
             raise TerminatedError(self.skip)
         if self.request == EPOCH:

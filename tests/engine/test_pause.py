@@ -274,3 +274,22 @@ def test_data_set_during_a_pause_is_taken_from_the_next_batch_on():
     engine.run(max_epochs=3)
 
     assert seen == [None, None, None]
+
+
+@pytest.mark.parametrize("letter", ["GS", "STOP", "GC"])
+def test_a_run_paused_before_an_iteration_may_go_on_to_fewer_iterations(letter):
+    """All that are asked for are done, so the batch at hand is not run."""
+    engine = Engine(nothing)
+    trace = watch(engine)
+    at(
+        engine,
+        next(event for event, name in LETTERS.items() if name == letter),
+        1 if letter == "STOP" else 2,
+        engine.interrupt,
+    )
+    engine.run([1], max_iters=2)
+    pause = len(trace)
+
+    engine.run([1], max_iters=1)
+
+    assert trace[pause:] == [("T", 2, 1), ("C", 2, 1)]

@@ -62,7 +62,8 @@ class Program:
     data: tuple[tuple[Callable[[list[Any]], Any], int], ...]
     handlers: tuple[Script, ...]
     step: Script
-    registrations: list[tuple[Any, When, int]]
+    events: list[Any]  # the few that registrations name by their place in this list
+    registrations: list[tuple[int, When, int]]
     is_watched: bool
     runs: list[Run]
 
@@ -88,14 +89,15 @@ moments = st.builds(
     priority=priorities,
 )
 whens = (st.just(When()) | windows | moments).filter(lambda when: any(when.due(count) for count in range(1, 60)))
-events = st.sampled_from(ANY_EVENT)
+of_an_iteration = [event for event in Events if event.name.startswith(("GET", "ITER"))]
+events = st.sampled_from([*ANY_EVENT, *of_an_iteration * 3])
 handlers = st.sampled_from([0, 0, 0, 1, 1, 2, 2, WATCHER])
-registrations = st.tuples(events, whens, handlers)
+registrations = st.tuples(st.integers(0, 3), whens, handlers)
 pool = st.integers(0, 2)
 
 plain_actions = [
     st.tuples(st.just("add"), registrations),
-    st.tuples(st.just("undo"), st.integers(0, 12)),
+    st.tuples(st.just("undo"), st.integers(0, 9)),
     st.tuples(st.just("remove"), registrations),
     st.tuples(st.just("fire"), st.sampled_from([*Own, *Own, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED])),
     st.tuples(st.just("set data"), pool),
@@ -113,8 +115,10 @@ inner_actions = st.one_of(
 outer_actions = st.one_of(
     *plain_actions, *[st.tuples(st.just("load"), st.integers(0, 5))] * 2, st.tuples(st.sampled_from(["save", "drop"]))
 )
-scripts = st.dictionaries(st.integers(1, 9), st.lists(inner_actions, min_size=1, max_size=2), min_size=1, max_size=4)
-kinds_of_data = st.tuples(st.sampled_from([list, list, list, NoLength, NoLength, iter, Breaking]), st.integers(1, 4))
+scripts = st.dictionaries(st.integers(1, 6), st.lists(inner_actions, min_size=1, max_size=2), min_size=1, max_size=4)
+kinds_of_data = st.tuples(
+    st.sampled_from([list, list, list, NoLength, NoLength, iter, Breaking]), st.sampled_from([1, 2, 3, 3, 4])
+)
 runs = st.builds(
     Run,
     before=st.lists(outer_actions, max_size=2),
@@ -128,6 +132,7 @@ programs = st.builds(
     data=st.tuples(kinds_of_data, kinds_of_data, kinds_of_data),
     handlers=st.tuples(scripts, scripts, scripts),
     step=scripts | st.just({}),
+    events=st.lists(events, min_size=4, max_size=4),
     registrations=st.lists(registrations, min_size=3, max_size=8),
     is_watched=st.sampled_from([True, True, False]),
     runs=st.lists(runs, min_size=2, max_size=4),
@@ -198,8 +203,8 @@ class Player:
         if program.is_watched:
             for event in ANY_EVENT:
                 self.add(subject, event, When(), WATCHER)
-        for registration in program.registrations:
-            self.add(subject, *registration)
+        for place, when, number in program.registrations:
+            self.add(subject, program.events[place], when, number)
         for run in program.runs:
             for action in run.before:
                 self.guarded(lambda: self.do(subject, action, ()))  # noqa: B023
@@ -265,13 +270,13 @@ class Player:
 
     def do(self, subject: Any, action: Action, extras: Any) -> bool:
         match action:
-            case "add", registration:
-                self.add(subject, *registration)
+            case "add", (place, when, number):
+                self.add(subject, self.program.events[place], when, number)
             case "undo", place:
                 if self.handles:
-                    self.handles[place % len(self.handles)].remove()
-            case "remove", (event, when, number):
-                self.remove(subject, self.handlers[number], event, when)
+                    self.handles[-1 - place % len(self.handles)].remove()
+            case "remove", (place, when, number):
+                self.remove(subject, self.handlers[number], self.program.events[place], when)
             case "fire", event:
                 subject.fire(event)
             case "ask", request, skip:
@@ -345,7 +350,7 @@ def play(program: Program, kind: type[Real] | type[Model]) -> list[Any]:
 
 
 @settings(
-    max_examples=int(EXAMPLES or 300),
+    max_examples=int(EXAMPLES or 800),
     derandomize=EXAMPLES is None,
     database=None,
     deadline=None,
