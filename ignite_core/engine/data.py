@@ -23,6 +23,8 @@ class Position:
         exhausted: The data ran out for good: it gives nothing when it is iterated anew.
         epoch_is_over: No batch of this epoch will follow, whatever its length.
         restarted: The data ran out and was asked again, but has not given a batch since.
+        is_inexact: The epoch was resumed at its place, but the data starts from its own beginning: how many batches the
+            data gives is not the length of this epoch.
         iterator: Where the next batch comes from.
     """
 
@@ -35,6 +37,7 @@ class Position:
         "epoch_is_over",
         "exhausted",
         "in_epoch",
+        "is_inexact",
         "iterator",
         "place",
         "restarted",
@@ -47,6 +50,7 @@ class Position:
         self.in_epoch = False
         self.epoch_is_over = False
         self.exhausted = False
+        self.is_inexact = False
         self.restarted = False
         self.iterator: Iterator[Any] = iter(())
         self._before = 0  # iterations before this epoch
@@ -77,7 +81,7 @@ class Position:
         self._epoch_began = time.perf_counter()
 
     def end_epoch(self) -> None:
-        self.in_epoch = self.epoch_is_over = False
+        self.in_epoch = self.epoch_is_over = self.is_inexact = False
         self.place = 0
 
     def leave(self) -> None:

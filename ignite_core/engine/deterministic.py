@@ -87,8 +87,8 @@ class DeterministicEngine(Engine):
         super()._begin_anew()
         self._passes, self._batches_to_skip, self._rng_to_restore = 0, 0, None
 
-    def _warn_of_inexact_resume(self, place: int) -> None:
-        """Say nothing: the place is found again."""
+    def _finds_its_place(self, data: Iterable[Any] | None) -> bool:
+        return True
 
     def _passes_over(self, data: Iterable[Any] | None) -> Iterable[Any]:
         return _SeededPass(self, itertools.repeat(None) if data is None else data)

@@ -9,13 +9,16 @@ import torch.distributed as dist
 
 from ignite_core.engine.describe import describe
 from ignite_core.engine.dispatch import Channel, Dispatch, RemovableEventHandle
-from ignite_core.engine.events import EventEnum, Events
+from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList
 from ignite_core.engine.listener import Listener
 from ignite_core.engine.state import State
 
 __all__ = ["Emitter"]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+#: One event, or several joined by ``|``.
+EventName = str | CallableEventWithFilter | EventsList
 
 
 class Emitter:
@@ -77,7 +80,7 @@ class Emitter:
         return event in self._dispatch
 
     def add_event_handler(
-        self, event_name: Any, handler: Callable[..., Any], *args: Any, **kwargs: Any
+        self, event_name: EventName, handler: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> RemovableEventHandle:
         """Call ``handler`` whenever the event is fired.
 
@@ -113,7 +116,7 @@ class Emitter:
         """
         return RemovableEventHandle(event_name, self._dispatch.add(self, event_name, handler, args, kwargs), self)
 
-    def on(self, event_name: Any, *args: Any, **kwargs: Any) -> Callable[[Handler], Handler]:
+    def on(self, event_name: EventName, *args: Any, **kwargs: Any) -> Callable[[Handler], Handler]:
         """Decorator for :meth:`add_event_handler`; the function stays what it was."""
 
         def decorator(handler: Handler) -> Handler:
@@ -122,14 +125,16 @@ class Emitter:
 
         return decorator
 
-    def has_event_handler(self, handler: Callable[..., Any], event_name: Any = None) -> bool:
+    def has_event_handler(self, handler: Callable[..., Any], event_name: EventName | None = None) -> bool:
         """Whether ``handler`` listens to the event, or to any event if none is named.
 
-        A bare event stands for all its filters, a filtered one only for itself.
+        A bare event stands for all its filters, a filtered one only for itself. Nobody listens to an unknown event.
         """
+        if not isinstance(event_name, EventsList | None) and event_name not in self._dispatch:
+            return False
         return bool(self._dispatch.find(handler, event_name))
 
-    def remove_event_handler(self, handler: Callable[..., Any], event_name: Any) -> None:
+    def remove_event_handler(self, handler: Callable[..., Any], event_name: EventName) -> None:
         """Remove every registration of ``handler`` on the event.
 
         A bare event stands for all its filters, a filtered one only for itself.
@@ -146,7 +151,7 @@ class Emitter:
         """Whether any handler is registered on any event of ``events``; a step may skip firing them if not."""
         return self._dispatch.listens_to(events)
 
-    def fire_event(self, event_name: Any) -> None:
+    def fire_event(self, event_name: str | CallableEventWithFilter) -> None:
         """Run the handlers of an event, mostly of one of your own.
 
         Raises:

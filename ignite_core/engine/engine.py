@@ -333,9 +333,10 @@ class Engine(Emitter):
     def _start(self, data: Iterable[Any] | None) -> None:
         """Get ready to fire STARTED: at zero, at the next epoch, or inside the epoch that was loaded."""
         place = 0 if self._position.started else self._position.place
-        if place and data is not None and not hasattr(data, "load_state_dict"):
-            self._warn_of_inexact_resume(place)
         self._position = Position(place)
+        if place and not self._finds_its_place(data):
+            self._position.is_inexact = True
+            self._warn_of_inexact_resume(place)
         self._position.iterate(self._passes_over(data))
         self._stop, self._skip, self._paused_at = Stop.NO, False, None
         self.state.dataloader = data
@@ -360,9 +361,14 @@ class Engine(Emitter):
         if Events.ITERATION_STARTED in fired:
             state.iteration -= 1
 
+    def _finds_its_place(self, data: Iterable[Any] | None) -> bool:
+        """Whether a run that is resumed inside an epoch gets the batches that this epoch still has to give."""
+        return data is None or hasattr(data, "load_state_dict")
+
     def _warn_of_inexact_resume(self, place: int) -> None:
         warnings.warn(
-            f"Engine.run: the run goes on inside an epoch, after {place} of its {self.state.epoch_length} iterations, "
+            f"Engine.run: the run goes on inside an epoch, after {place} of its "
+            f"{self.state.epoch_length or 'yet unknown number of'} iterations, "
             "but a plain Engine cannot tell which batches these were: it takes the remaining ones from the start of "
             "the data. Save at the end of an epoch, or use a DeterministicEngine.",
             stacklevel=5,
@@ -469,9 +475,12 @@ class Engine(Emitter):
         if state.epoch_length is None:
             position.place -= 1
             check_not_empty(position.place)
-            state.epoch_length = position.place
-            self._length_is_found = True
             position.epoch_is_over = True
+            if position.is_inexact:  # the next epoch finds the length, on a pass of its own
+                position.iterate(self._passes_over(state.dataloader))
+            else:
+                state.epoch_length = position.place
+                self._length_is_found = True
             return
         if not position.restarted:
             position.restarted = True

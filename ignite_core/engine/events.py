@@ -378,7 +378,9 @@ def _numeric_part(
                 f"{event!r}: once excludes every, before and after, "
                 f"got once={once!r}, every={every!r}, before={before!r}, after={after!r}"
             )
-        counts = once if isinstance(once, Sequence) else [once]
+        counts: Any = once if isinstance(once, Sequence) else [once]
+        if isinstance(counts, str):
+            raise TypeError(f"{event!r}: once must be an integer or a list of integers, got {once!r}")
         if not counts:
             raise ValueError(f"{event!r}: once must name at least one count, got {once!r}")
         return When(once=tuple(sorted({_integer(event, "once", count, least=1) for count in counts})))

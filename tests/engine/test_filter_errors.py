@@ -27,7 +27,7 @@ IC = Events.ITERATION_COMPLETED
         ({"once": -1}, ValueError, "once must be at least 1, got -1"),
         ({"once": False}, TypeError, "got False"),
         ({"once": 1.5}, TypeError, "got 1.5"),
-        ({"once": "12"}, TypeError, "once must be an integer, got '1'"),
+        ({"once": "12"}, TypeError, "once must be an integer or a list of integers, got '12'"),
         ({"once": []}, ValueError, "got []"),
         ({"once": [1, 0]}, ValueError, "once must be at least 1, got 0"),
         ({"once": [1, True]}, TypeError, "got True"),

@@ -393,3 +393,12 @@ def test_event_counts_count_each_firing_of_what_nothing_else_counts():
     engine.run([1, 2, 3])
 
     assert engine.state_dict()["event_counts"] == {"Own.ONE": 3, "plain": 1}
+
+
+def test_nobody_listens_to_an_unknown_event():
+    """As in pytorch-ignite, asking is no error; adding and removing are."""
+    engine = Engine(nothing)
+
+    assert not engine.has_event_handler(nothing_much, "unheard of")
+    with pytest.raises(ValueError, match="unknown event 'unheard of'"):
+        engine.remove_event_handler(nothing_much, "unheard of")

@@ -393,3 +393,16 @@ def test_loading_drops_a_pause():
 
     assert letters(trace) == "S ES ... ... ... EC C"
     assert trace[1] == ("ES", 2, 3)
+
+
+def test_an_epoch_of_unknown_length_that_was_resumed_inside_teaches_no_wrong_length():
+    """Two iterations were done and the data gives three from its start: five is not its length."""
+    engine = Engine(nothing)
+    engine.load_state_dict(
+        {"iteration": 2, "epochs_done": 0, "epoch_iteration": 2, "epoch_length": None, "max_epochs": 3}
+    )
+    with pytest.warns(UserWarning, match="after 2 of its yet unknown number of iterations"):
+        engine.run(NoLength(DATA))
+
+    assert engine.state.epoch_length == 3
+    assert progress(engine) == (3, 2 + 3 + 3 + 3)

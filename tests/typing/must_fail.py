@@ -47,6 +47,7 @@ def runs(engine: Engine) -> None:
 
 def handlers(engine: Engine, handle: RemovableEventHandle) -> None:
     engine.add_event_handler(Events.STARTED, 3)  # error: arg-type  # pyright: ignore
+    engine.add_event_handler(3, print)  # error: arg-type  # pyright: ignore
     engine.on(Events.STARTED)(3)  # error: type-var  # pyright: ignore
     engine.register_events(3)  # error: arg-type  # pyright: ignore
     handle.remove(1)  # error: call-arg  # pyright: ignore
