@@ -1,0 +1,16 @@
+"""Computation models: one for each framework that lets processes exchange tensors."""
+
+import torch.distributed as dist
+
+from ignite_core.distributed.models.base import ComputationModel
+from ignite_core.distributed.models.serial import SerialModel
+
+__all__ = ["REGISTERED", "ComputationModel", "SerialModel"]
+
+#: All but the serial one, in the order in which a framework that is running already is looked for.
+REGISTERED: tuple[type[ComputationModel], ...] = ()
+
+if dist.is_available():
+    from ignite_core.distributed.models.native import TorchModel
+
+    REGISTERED = (TorchModel,)

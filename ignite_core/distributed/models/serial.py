@@ -1,0 +1,72 @@
+"""One process, alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ignite_core.distributed.environment import Place
+from ignite_core.distributed.models.base import ComputationModel
+
+__all__ = ["SerialModel"]
+
+
+class SerialModel(ComputationModel):
+    """A process that has nobody to talk to: every collective gives back what it got."""
+
+    name = "serial"
+
+    def __init__(self) -> None:
+        self.rank, self.world_size = 0, 1
+        self._device: torch.device | None = None  # asking for it takes microseconds
+
+    @classmethod
+    def create(cls, backend: str, **kwargs: Any) -> Self:
+        return cls()
+
+    @classmethod
+    def from_context(cls) -> Self | None:
+        return cls()
+
+    @classmethod
+    def spawn(cls, worker: Callable[[int], None], nproc_per_node: int, **kwargs: Any) -> None:
+        raise NotImplementedError("a serial run has one process; name a backend to start several")
+
+    def backend(self) -> str | None:
+        return None
+
+    def locate(self) -> Place:
+        return Place()
+
+    def device(self) -> torch.device:
+        if self._device is None:
+            accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+            self._device = accelerator or torch.device("cpu")
+        return self._device
+
+    def reduces(self, tensor: Tensor, op: str) -> bool:
+        return True
+
+    def all_reduce(self, tensor: Tensor, op: str, group: Any) -> Tensor:
+        return tensor
+
+    def all_gather(self, tensor: Tensor, group: Any) -> list[Tensor]:
+        return [tensor]
+
+    def broadcast(self, tensor: Tensor, src: int) -> Tensor:
+        return tensor
+
+    def barrier(self) -> None:
+        """Nobody to wait for."""
+
+    def make_group(self, ranks: tuple[int, ...], **kwargs: Any) -> list[int]:
+        return list(ranks)
+
+    def members(self, group: Any) -> tuple[int, ...]:
+        raise TypeError(f"group must be a list of ranks, got {type(group).__name__}")
+
+    def finalize(self) -> None:
+        """Nobody to leave."""

@@ -1,0 +1,168 @@
+"""For tests: run a function on several ranks of one machine, and get back what each of them returned."""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import pickle
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ignite_core.distributed.models.native import TorchModel
+from ignite_core.distributed.utils import finalize, initialize
+
+__all__ = ["run_distributed"]
+
+#: How long the parent waits for ranks that should have ended by themselves at the time limit.
+_GRACE_S = 10.0
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it is no error of its own
+    """The traceback of an error in another process; the cause of the error that the parent raises."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def run_distributed(fn: Callable[..., Any], *args: Any, ranks: int = 2, timeout_s: float = 120.0) -> list[Any]:
+    """Call ``fn(*args)`` on each of several ranks that have joined with gloo.
+
+    The processes are forked from one that has imported torch and nothing else that runs, and that stays for the next
+    call (on platforms without fork they are spawned). So ``fn`` must be importable: defined at the top of a module.
+
+    Args:
+        fn: Called in a process of its own on each rank, on one thread; :mod:`ignite_core.distributed` is initialised.
+        args: Handed to it; they are pickled, as is what it returns.
+        ranks: How many processes.
+        timeout_s: After so many seconds they are ended; it is the time limit of each collective too.
+
+    Returns:
+        What ``fn`` returned, in the order of the ranks.
+
+    Raises:
+        Exception: The first one that any rank raised, of its own type if it can be pickled, else a RuntimeError; its
+            cause shows the traceback of that rank. The other ranks are ended.
+        TimeoutError: If they have not ended in time; it shows where each of them was.
+
+    Example:
+        >>> from ignite_core import distributed as idist
+        >>> run_distributed(idist.all_reduce, 1.5, ranks=2)
+        [3.0, 3.0]
+    """
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context: Any = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["torch", __name__])
+    with tempfile.TemporaryDirectory(prefix="run_distributed_") as folder, TorchModel.meeting_point() as environment:
+        environment = {**os.environ, **environment, "WORLD_SIZE": str(ranks), "GROUP_RANK": "0"}
+        processes, pending = [], {}
+        try:
+            for rank in range(ranks):
+                receiver, sender = context.Pipe(duplex=False)
+                arguments = (sender, rank, environment, timeout_s, Path(folder) / str(rank), fn, args)
+                process = context.Process(target=_run_rank, args=arguments, name=f"rank {rank}")
+                process.start()
+                sender.close()
+                processes.append(process)
+                pending[receiver] = rank
+            return _collect(pending, processes, Path(folder), timeout_s)
+        finally:
+            for process in processes:
+                process.kill()
+            for process in processes:
+                process.join()
+                process.close()
+            for receiver in pending:
+                receiver.close()
+
+
+def _run_rank(
+    sender: Connection,
+    rank: int,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    stack: Path,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+) -> None:
+    """What a process does: it sends its result, or when it failed, with what and how."""
+    os.environ.clear()
+    os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
+    torch.set_num_threads(1)
+    with stack.open("w") as file:
+        faulthandler.dump_traceback_later(timeout_s, exit=True, file=file)
+        try:
+            initialize("gloo", timeout=timedelta(seconds=timeout_s))
+            message = pickle.dumps((None, fn(*args)))
+        except BaseException as error:
+            message = pickle.dumps(((time.monotonic(), _portable(error), traceback.format_exc()), None))
+            sender.send_bytes(message)  # before its connections close, which makes the others fail
+            raise SystemExit(1) from error
+        sender.send_bytes(message)
+        finalize()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The error, if another process can get it as it is."""
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+        return error if type(copy) is type(error) and isinstance(error, Exception) else RuntimeError(_summary(error))
+    except Exception:
+        return RuntimeError(_summary(error))
+
+
+def _summary(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _collect(pending: Mapping[Connection, int], processes: list[Any], folder: Path, timeout_s: float) -> list[Any]:
+    results: dict[int, Any] = {}
+    waiting = dict(pending)
+    deadline = time.monotonic() + timeout_s + _GRACE_S
+    while waiting:
+        failures = []
+        ready = wait(list(waiting), timeout=max(0.0, deadline - time.monotonic()))
+        if not ready:
+            raise _late(sorted(waiting.values()), folder, timeout_s)
+        for receiver in ready:
+            assert isinstance(receiver, Connection)
+            rank = waiting.pop(receiver)
+            try:
+                failure, results[rank] = pickle.loads(receiver.recv_bytes())
+            except EOFError:
+                processes[rank].join()
+                if _stack(folder, rank):
+                    raise _late(sorted([rank, *waiting.values()]), folder, timeout_s) from None
+                failure = (time.monotonic(), _death(rank, processes[rank].exitcode), "it left no traceback")
+            if failure is not None:
+                failures.append((*failure, rank))
+        if failures:
+            _, error, trace, rank = min(failures, key=lambda failure: failure[0])
+            raise error from RemoteTraceback(f"on rank {rank} of {len(processes)}:\n{trace}")
+    return [results[rank] for rank in range(len(processes))]
+
+
+def _death(rank: int, exitcode: int) -> RuntimeError:
+    how = f"was killed by signal {-exitcode}" if exitcode < 0 else f"ended with exit code {exitcode}"
+    return RuntimeError(f"run_distributed: rank {rank} {how} and returned nothing")
+
+
+def _late(ranks: list[int], folder: Path, timeout_s: float) -> TimeoutError:
+    time.sleep(0.5)  # they write down where they are at about the same time
+    stacks = "\n".join(f"rank {rank}:\n{_stack(folder, rank)}" for rank in ranks)
+    return TimeoutError(f"run_distributed: ranks {ranks} have not ended in {timeout_s:g} s; they were at\n{stacks}")
+
+
+def _stack(folder: Path, rank: int) -> str:
+    path = folder / str(rank)
+    return path.read_text() if path.exists() else ""
