@@ -8,15 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ignite_core import engine, metrics, utils
+    from ignite_core import distributed, engine, metrics, utils
     from ignite_core.engine import Engine, Events, State
 
-__all__ = ["Engine", "Events", "State", "__version__", "engine", "metrics", "utils"]
+__all__ = ["Engine", "Events", "State", "__version__", "distributed", "engine", "metrics", "utils"]
 
 __version__ = "0.1.0.dev0"
 
 _HOMES = {"Engine": "engine", "Events": "engine", "State": "engine"}
-_SUBPACKAGES = frozenset({"engine", "metrics", "utils"})
+_SUBPACKAGES = frozenset({"distributed", "engine", "metrics", "utils"})
 
 
 def __getattr__(name: str) -> Any:

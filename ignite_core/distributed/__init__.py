@@ -1,6 +1,9 @@
 """One script, from one process to many machines: ``import ignite_core.distributed as idist``."""
 
 from ignite_core.distributed import utils
+from ignite_core.distributed.auto import auto_dataloader, auto_model, auto_optim
+from ignite_core.distributed.launcher import Parallel
+from ignite_core.distributed.samplers import DistributedProxySampler, ShardSampler
 from ignite_core.distributed.utils import (
     agree,
     all_gather,
@@ -39,12 +42,18 @@ from ignite_core.distributed.utils import all as all
 from ignite_core.distributed.utils import any as any
 
 __all__ = [
+    "DistributedProxySampler",
+    "Parallel",
+    "ShardSampler",
     "agree",
     "all_gather",
     "all_gather_object",
     "all_gather_tensors_with_shapes",
     "all_reduce",
     "all_reduce_packed",
+    "auto_dataloader",
+    "auto_model",
+    "auto_optim",
     "available_backends",
     "backend",
     "barrier",

@@ -57,12 +57,20 @@ __all__ = [
     "sync",
 ]  # `any` and `all` are public too, but `import *` must not hide Python's own
 
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:
+        return False
+
+
 #: Whether torch was built with distributed support.
 has_native_dist_support: bool = dist.is_available()
 
 #: Whether the package of the framework is installed.
-has_xla_support: bool = importlib.util.find_spec("torch_xla") is not None
-has_hvd_support: bool = importlib.util.find_spec("horovod") is not None
+has_xla_support: bool = _is_installed("torch_xla")
+has_hvd_support: bool = _is_installed("horovod")
 
 #: The classes of all computation models.
 registered_computation_models: list[type[ComputationModel]] = [SerialModel, *REGISTERED]

@@ -10,7 +10,7 @@ from typing import Any
 
 from ignite_core.engine.state import State
 
-__all__ = ["Position", "length_of"]
+__all__ = ["Position", "length_of", "tell_epoch"]
 
 
 class Position:
@@ -32,7 +32,9 @@ class Position:
         "__weakref__",
         "_before",
         "_began",
+        "_epoch",
         "_epoch_began",
+        "_pass",
         "_stopped",
         "epoch_is_over",
         "exhausted",
@@ -54,6 +56,7 @@ class Position:
         self.restarted = False
         self.iterator: Iterator[Any] = iter(())
         self._before = 0  # iterations before this epoch
+        self._epoch = self._pass = 0
         self._began = self._epoch_began = self._stopped = 0.0
 
     def start_clock(self) -> None:
@@ -76,6 +79,7 @@ class Position:
     def begin_epoch(self, state: State) -> None:
         """Move on to the next epoch, at the place it was loaded with, else at its beginning."""
         state.epoch += 1
+        self._epoch = state.epoch
         self._before = state.iteration - self.place
         self.in_epoch = True
         self._epoch_began = time.perf_counter()
@@ -106,6 +110,11 @@ class Position:
         self.iterator = itertools.repeat(None) if data is None else _NewPass(self, data)
         self.exhausted = False
 
+    def next_pass(self) -> int:
+        """The number of the pass over the data that begins: that of the epoch, unless it has had one already."""
+        self._pass = max(self._epoch, self._pass + 1)
+        return self._pass
+
     def put_back(self, batch: Any) -> None:
         """Hand this batch out once more before the others."""
         self.iterator = _PutBack(self, batch, self.iterator)
@@ -134,6 +143,7 @@ class _NewPass:
     def __next__(self) -> Any:
         position = self.position()
         assert position is not None
+        tell_epoch(self.data, position.next_pass())
         try:
             iterator = iter(self.data)
         except StopIteration as error:  # it would be taken for the end of the data
@@ -162,6 +172,15 @@ class _PutBack:
         assert position is not None
         position.iterator = self.rest
         return self.batch
+
+
+def tell_epoch(data: Any, number: int) -> None:
+    """Call ``set_epoch`` of the sampler of a DataLoader, where it has one: samplers of several ranks shuffle by it."""
+    for sampler in (getattr(data, "sampler", None), getattr(data, "batch_sampler", None)):
+        for told in (sampler, getattr(sampler, "sampler", None)):
+            set_epoch = getattr(told, "set_epoch", None)
+            if callable(set_epoch):
+                set_epoch(number)
 
 
 def length_of(data: Iterable[Any]) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ignite_core.engine.data import length_of
+from ignite_core.engine.data import length_of, tell_epoch
 from ignite_core.engine.engine import Engine
 from ignite_core.rng import manual_seed, rng_state, set_rng_state
 
@@ -101,6 +101,7 @@ class DeterministicEngine(Engine):
             self._passes += 1
             self._batches_to_skip = 0
         manual_seed(self.state.seed + self._passes)
+        tell_epoch(data, self._passes + 1)
         iterator = iter(data)
         skipped = sum(1 for _ in itertools.islice(iterator, self._batches_to_skip))
         if skipped < self._batches_to_skip:

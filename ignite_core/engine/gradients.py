@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.nn import Module, Parameter
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["average_over_ranks", "find_ddp", "scale_gradients"]
+__all__ = ["average_over_ranks", "find_ddp", "scale_gradients", "without_ddp"]
 
 
 def find_ddp(model: Module) -> DistributedDataParallel | None:
@@ -20,6 +20,15 @@ def find_ddp(model: Module) -> DistributedDataParallel | None:
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile
     return model if isinstance(model, DistributedDataParallel) else None
+
+
+def without_ddp(model: Module) -> Module:
+    """The model inside a DistributedDataParallel; any other model as it is.
+
+    The wrapper is for training: its forward pass may broadcast buffers, which waits for ranks that have no batch.
+    """
+    ddp = find_ddp(model)
+    return model if ddp is None else ddp.module  # type: ignore[no-any-return]
 
 
 def scale_gradients(parameters: Iterable[Parameter], factor: float) -> None:

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import EventEnum
-from ignite_core.engine.gradients import average_over_ranks, find_ddp, scale_gradients
+from ignite_core.engine.gradients import average_over_ranks, find_ddp, scale_gradients, without_ddp
 
 __all__ = ["Device", "EvaluationStep", "Forward", "Step", "StepEvents", "TrainingStep", "Update"]
 
@@ -139,7 +139,7 @@ class TrainingStep:
             with self._synced(is_last):
                 with forward.autocast():
                     fire(StepEvents.FORWARD_STARTED)
-                    step.y_pred = forward.predict(step.x)
+                    step.y_pred = forward.predict(forward.model, step.x)
                     fire(StepEvents.FORWARD_COMPLETED)
                     fire(StepEvents.LOSS_STARTED)
                     step.loss = self._loss_fn(step.y_pred, step.y)
@@ -203,15 +203,16 @@ class EvaluationStep:
     def __init__(self, forward: Forward, output_transform: Callable[[Any, Any, Any], Any]) -> None:
         _check_callables(output_transform=output_transform)
         self._forward = forward
+        self._module = without_ddp(forward.model)  # ranks may have different numbers of batches, or none
         self._output_transform = output_transform
 
     def __call__(self, engine: Engine, batch: Any) -> Any:
         forward = self._forward
-        forward.set_training(False)
+        forward.set_training(False)  # of the wrapper too, where the trainer looks
         with torch.no_grad():
             x, y = forward.prepare(batch)
             with forward.autocast():
-                y_pred = forward.predict(x)
+                y_pred = forward.predict(self._module, x)
             return self._output_transform(x, y, y_pred)
 
 
@@ -251,8 +252,8 @@ class Forward:
     def prepare(self, batch: Any) -> tuple[Any, Any]:
         return self.prepare_batch(batch, device=self.device, non_blocking=self.non_blocking)
 
-    def predict(self, x: Any) -> Any:
-        return self.model_transform(self.model_fn(self.model, x))
+    def predict(self, model: Module, x: Any) -> Any:
+        return self.model_transform(self.model_fn(model, x))
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,8 @@ def create_supervised_evaluator(
     """Make an engine that applies a model to each batch ``(x, y)``, without gradients.
 
     Args:
-        model: On its device already. It is put into evaluation mode when it is not.
+        model: On its device already. It is put into evaluation mode when it is not. Of a DistributedDataParallel the
+            module inside is called, so that ranks may have different numbers of batches.
         metrics: Metrics by the names under which their values will be in ``engine.state.metrics``.
         device: Where batches are moved to; None leaves them where they are.
         non_blocking: Do not wait for copies from pinned memory.

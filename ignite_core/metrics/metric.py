@@ -9,11 +9,13 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial, reduce
 from numbers import Number
 from typing import Any, ClassVar, Self
 
 import torch
 
+from ignite_core.distributed import utils as idist
 from ignite_core.metrics.states import StateSpec
 
 __all__ = ["Metric"]
@@ -110,6 +112,17 @@ class Metric(ABC):
             raise TypeError(f"{type(self).__name__}.merged: got a {type(other).__name__}")
         return self._with(lambda name, spec: spec.reduce.combine(getattr(self, name), getattr(other, name)))
 
+    def synced(self) -> Self:
+        """A metric that has seen what those of all ranks have seen; this one keeps what it has.
+
+        All ranks must call it.
+        """
+        if idist.get_world_size() == 1 or not self._specs:
+            return self
+        mine = {name: spec.moved(spec.saved(getattr(self, name)), "cpu") for name, spec in self._specs.items()}
+        ranks = [self._with(partial(_loaded, states)) for states in idist.all_gather_object(mine)]
+        return reduce(lambda one, other: one.merged(other), ranks)
+
     def to(self, device: str | torch.device) -> Self:
         """Move the state; returns this metric."""
         for name, spec in self._specs.items():
@@ -190,9 +203,10 @@ class Metric(ABC):
     def completed(self, engine: Any, name: str) -> None:
         """What is done at the event that computes: the value is stored, one element as a number.
 
-        What is computed at each iteration on an accelerator stays there until somebody reads it.
+        It is that of all ranks together, unless it is computed at each iteration: then it is that of this rank, and
+        stays on an accelerator until somebody reads it.
         """
-        value = self.compute()
+        value = (self.synced() if self._waits else self).compute()
         metrics = engine.state.metrics
         as_number = _as_number if self._waits else _as_number_from_cpu
         if isinstance(value, Mapping):
@@ -242,6 +256,10 @@ class Metric(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def _loaded(states: Mapping[str, Any], name: str, spec: StateSpec) -> Any:
+    return spec.loaded(states[name])
 
 
 def _is_pair_of_lists(output: Any) -> bool:

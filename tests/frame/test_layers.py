@@ -20,6 +20,7 @@ TABLE = [
     # module                                                      may import, of ours
     ("exceptions rng tensors engine.gradients", ""),
     ("distributed.*", "distributed.*"),
+    ("testing", "distributed distributed.*"),
     ("engine.events engine.state", ""),
     ("engine.data engine.describe engine.saved", "engine.events engine.state"),
     ("engine.plan", "engine.events engine.state engine.data"),

@@ -111,6 +111,10 @@ class ComputationModel(ABC):
         """Let the copies of a model, one a process, be trained as one; it is on :meth:`device` already."""
         return model
 
+    def shard_model(self, model: torch.nn.Module, **kwargs: Any) -> torch.nn.Module:
+        """Let each process keep a part of a model; it is on :meth:`device` already."""
+        raise ValueError(f"auto_model: shard=True needs gloo or nccl, got the backend {self.backend()}")
+
     def auto_optim(self, optimizer: torch.optim.Optimizer, **kwargs: Any) -> torch.optim.Optimizer:
         """Let the optimizers of these copies step as one."""
         return optimizer

@@ -253,6 +253,17 @@ class TorchModel(ComputationModel):
             model, device_ids=[device.index] if device.type == "cuda" else None, **kwargs
         )
 
+    def shard_model(self, model: nn.Module, **kwargs: Any) -> nn.Module:
+        from torch.distributed.fsdp import fully_shard  # not before: it costs a second
+
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = self.broadcast(tensor.detach(), 0)
+        lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+        for element in (element for elements in reversed(lists) for element in elements):  # the innermost first
+            fully_shard(element, **kwargs)
+        fully_shard(model, **kwargs)
+        return model
+
     def _carrier(self, tensor: Tensor, group: Any) -> torch.device:
         """The device on which the group can exchange this tensor: its own if possible."""
         devices = _devices(group)
