@@ -134,6 +134,12 @@ class TorchModel(ComputationModel):
         """
         if kwargs:
             raise TypeError(f"spawn: unknown arguments {sorted(kwargs)}")
+        launch = read_launch(os.environ)
+        if launch is not None and launch.world_size > 1 and launch.source != "SLURM":
+            raise ValueError(
+                f"nproc_per_node={nproc_per_node}, but RANK='{launch.rank}' and WORLD_SIZE='{launch.world_size}' say "
+                "that this process was launched as one of several; leave nproc_per_node out, or start it with python"
+            )
         if nnodes > 1 and (master_addr is None or master_port is None):
             raise ValueError(
                 f"nnodes={nnodes} needs master_addr and master_port, the host of node 0 and a free port there; "
@@ -244,11 +250,15 @@ class TorchModel(ComputationModel):
             raise ValueError(
                 f"auto_model: device_ids follows from the process and must not be given, got {kwargs['device_ids']!r}"
             )
+        device = self.device()
         if sync_bn:
+            if device.type == "cpu":
+                raise ValueError(
+                    "auto_model: torch synchronises batch normalisation on GPUs only, the device is the CPU"
+                )
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         if not any(parameter.requires_grad for parameter in model.parameters()):
             return model  # nothing to synchronise, and torch would refuse it
-        device = self.device()
         return nn.parallel.DistributedDataParallel(
             model, device_ids=[device.index] if device.type == "cuda" else None, **kwargs
         )

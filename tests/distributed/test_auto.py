@@ -1,0 +1,245 @@
+"""auto_dataloader, auto_model and auto_optim, alone and on several ranks."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
+
+import ignite_core.distributed as idist
+from ignite_core.testing import run_distributed
+
+
+class Stream(IterableDataset[int]):
+    def __iter__(self) -> Any:
+        return iter(range(4))
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def loaded(batch_size: int, options: dict[str, Any], seed_by_rank: bool = False) -> dict[str, Any]:
+    torch.manual_seed(idist.get_rank() if seed_by_rank else 0)
+    loader = idist.auto_dataloader(list(range(11)), batch_size=batch_size, **options)
+    return {
+        "batches": [[batch.tolist() for batch in loader] for _ in range(2)],
+        "batch_size": loader.batch_size,
+    }
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_without_padding_an_evaluation_sees_each_sample_once(ranks: int) -> None:
+    found = run_distributed(loaded, 4, {"pad": False}, ranks=ranks)
+
+    assert sorted(sample for one in found for batch in one["batches"][0] for sample in batch) == list(range(11))
+    assert [one["batch_size"] for one in found] == [4 // ranks] * ranks
+
+
+def few_samples() -> list[list[int]]:
+    return [batch.tolist() for batch in idist.auto_dataloader([0, 1], batch_size=4, pad=False)]
+
+
+def test_ranks_may_have_no_sample_at_all() -> None:
+    assert run_distributed(few_samples, ranks=4) == [[[0]], [[1]], [], []]
+
+
+@pytest.mark.parametrize("seed_by_rank", [False, True])
+def test_one_two_and_four_ranks_take_the_same_batches_together(seed_by_rank: bool) -> None:
+    """Also where each rank has seeded itself differently: then the seed of rank 0 counts."""
+    options = {"shuffle": True, "drop_last": True}
+    alone = run_distributed(loaded, 4, options, ranks=1)[0]["batches"]
+    for ranks in (2, 4):
+        found = [one["batches"] for one in run_distributed(loaded, 4, options, seed_by_rank, ranks=ranks)]
+        together = [
+            [sorted(sample for batch in step for sample in batch) for step in zip(*epoch, strict=True)]
+            for epoch in zip(*found, strict=True)
+        ]
+
+        assert [epoch[:2] for epoch in together] == [[sorted(batch) for batch in epoch] for epoch in alone]
+    assert alone[0] != alone[1], "each epoch has its own order"
+
+
+def test_a_run_of_one_process_without_initialize_takes_them_too() -> None:
+    options = {"shuffle": True, "drop_last": True}
+
+    assert loaded(4, dict(options)) == run_distributed(loaded, 4, options, ranks=1)[0]
+
+
+def workers() -> int:
+    return idist.auto_dataloader([1, 2], num_workers=3).num_workers
+
+
+def test_workers_are_those_of_a_node_divided_and_rounded_up() -> None:
+    assert run_distributed(workers) == [2, 2]
+
+
+def test_without_shuffle_nothing_is_shuffled_on_any_number_of_ranks() -> None:
+    found = run_distributed(loaded, 2, {}, ranks=2)
+
+    assert [one["batches"][0] for one in found] == [
+        [[0], [2], [4], [6], [8], [10]],
+        [[1], [3], [5], [7], [9], [0]],  # the first sample again, so that both have six
+    ]
+
+
+def test_a_batch_size_below_the_world_size_is_that_of_each_rank() -> None:
+    assert [one["batch_size"] for one in run_distributed(loaded, 1, {}, ranks=2)] == [1, 1]
+
+
+def test_alone_the_loader_is_the_usual_one() -> None:
+    loader = idist.auto_dataloader(list(range(5)), batch_size=2, num_workers=0)
+
+    assert type(loader) is DataLoader
+    assert type(loader.sampler) is SequentialSampler
+    assert loader.pin_memory is (idist.device().type == "cuda")
+
+
+def own_samplers() -> dict[str, Any]:
+    data = list(range(6))
+    taken: Any = DistributedSampler(data)  # type: ignore[arg-type]
+    others: Any = DistributedSampler(data, num_replicas=3, rank=0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"the sampler is for rank 0 of 3, but this is rank \d of 2"):
+        idist.auto_dataloader(data, sampler=others)
+    with pytest.warns(UserWarning, match="with a batch_sampler each of the 2 ranks gets all that it gives"):
+        batches = idist.auto_dataloader(data, batch_sampler=BatchSampler(SequentialSampler(data), 3, False))
+    with pytest.warns(UserWarning, match="with an IterableDataset each of the 2 ranks gets all that it gives"):
+        stream = idist.auto_dataloader(Stream(), batch_size=4)
+    return {
+        "taken": idist.auto_dataloader(data, sampler=taken).sampler is taken,
+        "shared": list(idist.auto_dataloader(data, sampler=SequentialSampler(data)).sampler),
+        "batches": [batch.tolist() for batch in batches],
+        "stream": [batch.tolist() for batch in stream],
+    }
+
+
+def test_samplers_of_the_user_are_shared_taken_or_left_alone() -> None:
+    expected = {"taken": True, "batches": [[0, 1, 2], [3, 4, 5]], "stream": [[0, 1], [2, 3]]}
+
+    assert run_distributed(own_samplers) == [{**expected, "shared": [0, 2, 4]}, {**expected, "shared": [1, 3, 5]}]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "kind"),
+    [
+        (Stream(), {}, "an IterableDataset"),
+        ([1, 2], {"batch_sampler": BatchSampler(SequentialSampler([1, 2]), 1, False)}, "a batch_sampler"),
+    ],
+)
+def test_exact_shards_are_not_promised_of_what_cannot_be_dealt_out(
+    dataset: Any, options: dict[str, Any], kind: str
+) -> None:
+    with pytest.raises(ValueError, match=f"pad=False promises each sample once, but with {kind}"):
+        idist.auto_dataloader(dataset, pad=False, **options)
+
+
+def test_alone_an_iterable_dataset_is_nothing_to_warn_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+
+        assert len(list(idist.auto_dataloader(Stream(), batch_size=2))) == 2
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+
+
+class Net(nn.Module):
+    """Blocks in a list, as sharding looks for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(2))
+        self.head = nn.Linear(4, 2)
+        self.register_buffer("scale", torch.tensor([2.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x) * self.scale
+
+
+def train(shard: bool) -> dict[str, Any]:
+    """A few steps on this rank's half of eight samples; all ranks begin with other weights."""
+    rank, world_size = idist.get_rank(), idist.get_world_size()
+    torch.manual_seed(rank)
+    net = Net()
+    net.scale += rank
+    model = idist.auto_model(net, shard=shard)
+    optimizer = idist.auto_optim(torch.optim.SGD(model.parameters(), lr=0.1))
+    x = torch.linspace(-1, 1, 32).view(8, 4)[rank::world_size]
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(idist.all_reduce(loss.item()) / world_size)
+    parameters: list[Any] = list(model.parameters())
+    return {
+        "losses": losses,
+        "weights": [(one.full_tensor() if shard and world_size > 1 else one).detach() for one in parameters],
+        "held": sum((one.to_local() if shard and world_size > 1 else one).numel() for one in parameters),
+        "ddp": isinstance(model, DistributedDataParallel),
+    }
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_ranks_train_as_one_process_does_from_the_weights_of_rank_0(shard: bool) -> None:
+    alone = run_distributed(train, shard, ranks=1)[0]
+    for found in run_distributed(train, shard, ranks=2):
+        assert found["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+        for one, other in zip(found["weights"], alone["weights"], strict=True):
+            torch.testing.assert_close(one, other)
+        assert found["held"] == (alone["held"] // 2 if shard else alone["held"])
+        assert found["ddp"] is not shard
+
+
+def test_alone_the_model_and_the_optimizer_are_what_they_were() -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters())
+
+    assert idist.auto_model(model) is model
+    assert idist.auto_model(model, shard=True) is model
+    assert idist.auto_optim(optimizer) is optimizer
+
+
+def special_models() -> dict[str, Any]:
+    frozen = nn.Linear(2, 1).requires_grad_(False)
+    wrapped: Any = idist.auto_model(nn.Linear(2, 1), find_unused_parameters=True)
+    with pytest.raises(ValueError, match="wrapped already, got a DistributedDataParallel"):
+        idist.auto_model(wrapped)
+    with pytest.raises(ValueError, match=r"device_ids follows from the process and must not be given, got \[0\]"):
+        idist.auto_model(nn.Linear(2, 1), device_ids=[0])
+    with pytest.raises(ValueError, match="on GPUs only, the device is the CPU"):
+        idist.auto_model(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), sync_bn=True)
+    return {
+        "frozen": idist.auto_model(frozen) is frozen,
+        "unused": wrapped.find_unused_parameters,
+        "device_ids": wrapped.device_ids,
+    }
+
+
+def test_models_that_are_special() -> None:
+    """A frozen one has nothing to synchronise; options reach the wrapper; a wrapped one is refused."""
+    expected = {"frozen": True, "unused": True, "device_ids": None}
+
+    assert run_distributed(special_models) == [expected, expected]
+
+
+def test_options_that_exclude_each_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="sync_bn is for a model that is not sharded"):
+        idist.auto_model(nn.Linear(2, 1), sync_bn=True, shard=True)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_model_is_moved_there_and_pages_are_pinned() -> None:
+    model = idist.auto_model(nn.Linear(2, 1))
+
+    assert next(model.parameters()).device.type == idist.device().type != "cpu"
+    if idist.device().type == "cuda":
+        assert idist.auto_dataloader([1, 2]).pin_memory
