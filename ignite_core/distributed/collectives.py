@@ -209,6 +209,9 @@ def all_reduce_packed(model: ComputationModel, tensors: Sequence[tuple[Tensor, s
     reduced: dict[int, Tensor] = {}
     for (op, _, _), places in packs.items():
         members = [tensors[place][0].detach() for place in places]
+        if len(members) == 1:
+            reduced[places[0]] = all_reduce(model, members[0], op, group)
+            continue
         flat = torch.cat([member.reshape(-1) for member in members])
         pieces = all_reduce(model, flat, op, group).split([member.numel() for member in members])
         for place, member, piece in zip(places, members, pieces, strict=True):
