@@ -135,6 +135,8 @@ def _reduce_numbers(model: ComputationModel, number: Any, op: str, group: Any) -
     gathered = all_gather_numbers(model, number, group)
     if op in ("AND", "OR") and isinstance(gathered[0], float):
         raise ValueError(f"all_reduce: {op} is for bools and whole numbers, got {number!r}")
+    if isinstance(gathered[0], bool):
+        op = _OP_OF_BOOLS[op]
     return reduce(_FOLDS_OF_NUMBERS[op], gathered)
 
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -74,6 +74,10 @@ has_hvd_support: bool = _is_installed("horovod")
 
 #: The classes of all computation models.
 registered_computation_models: list[type[ComputationModel]] = [SerialModel, *REGISTERED]
+
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class _NoGroup:
@@ -299,7 +303,7 @@ def _model_of(backend: str, where: str) -> type[ComputationModel]:
 # -------------------------------------------------------------------------------------------------------- collectives
 
 
-def all_reduce(tensor: Any, op: str = "SUM", group: Any = None) -> Any:
+def all_reduce(tensor: T, op: str = "SUM", group: Any = None) -> T:
     """Reduce a tensor or number over all ranks.
 
     Args:
@@ -330,7 +334,10 @@ def all_reduce(tensor: Any, op: str = "SUM", group: Any = None) -> Any:
     if model.world_size == 1 and group is None:
         return tensor
     group, ranks = collectives.find_group(model, group, _groups)
-    return collectives.all_reduce(model, tensor, op, group) if len(ranks) > 1 else tensor
+    if len(ranks) <= 1:
+        return tensor
+    reduced: T = collectives.all_reduce(model, tensor, op, group)
+    return reduced
 
 
 def all_reduce_packed(tensors: Sequence[tuple[Tensor, str]], group: Any = None) -> list[Tensor]:
@@ -396,7 +403,7 @@ def all_gather(tensor: Any, group: Any = None, uneven: bool = False) -> Any:
     return gather(model, tensor, group)
 
 
-def all_gather_object(value: Any, group: Any = None) -> list[Any]:
+def all_gather_object(value: T, group: Any = None) -> list[T]:
     """Gather values of any kind that can be pickled; a tensor too is one of them, on its own device.
 
     Args:
@@ -522,7 +529,7 @@ def all(flag: bool) -> bool:
     return bool(all_reduce(bool(flag), "AND"))
 
 
-def agree(value: Any) -> Any:
+def agree(value: T) -> T:
     """Make sure that all ranks hold the same value, before they act on it.
 
     Args:
@@ -544,7 +551,7 @@ def agree(value: Any) -> Any:
     return value
 
 
-def one_rank_only(rank: int = 0, with_barrier: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def one_rank_only(rank: int = 0, with_barrier: bool = False) -> Callable[[Callable[P, T]], Callable[P, T | None]]:
     """Let a function run on one rank only; on the others it does nothing and returns None.
 
     Args:
@@ -559,12 +566,12 @@ def one_rank_only(rank: int = 0, with_barrier: bool = False) -> Callable[[Callab
         done
     """
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Callable[P, T]) -> Callable[P, T | None]:
         @wraps(function)
-        def on_one_rank(*args: Any, **kwargs: Any) -> Any:
+        def on_one_rank(*args: P.args, **kwargs: P.kwargs) -> T | None:
             if not with_barrier:
                 return function(*args, **kwargs) if get_rank() == rank else None
-            with _ahead(get_rank() == rank, function.__qualname__):
+            with _ahead(get_rank() == rank, getattr(function, "__qualname__", repr(function))):
                 return function(*args, **kwargs) if get_rank() == rank else None
 
         return on_one_rank

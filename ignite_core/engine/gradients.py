@@ -28,7 +28,7 @@ def without_ddp(model: Module) -> Module:
     The wrapper is for training: its forward pass may broadcast buffers, which waits for ranks that have no batch.
     """
     ddp = find_ddp(model)
-    return model if ddp is None else ddp.module  # type: ignore[no-any-return]
+    return model if ddp is None else ddp.module
 
 
 def scale_gradients(parameters: Iterable[Parameter], factor: float) -> None:

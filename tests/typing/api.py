@@ -2,7 +2,10 @@
 
 from typing import Any, assert_type
 
+import torch
+
 import ignite_core
+import ignite_core.distributed as idist
 from ignite_core import Engine, Events, State
 from ignite_core.engine import CallableEventWithFilter, EventEnum, EventsList, RemovableEventHandle
 
@@ -94,3 +97,27 @@ def states(state: State) -> None:
     assert_type(state.beta, Any)
     state.batch = state.output = object()
     assert_type(State(alpha=0.1), State)
+
+
+@idist.one_rank_only()
+def report(text: str) -> int:
+    return len(text)
+
+
+def ranks() -> None:
+    """What goes in comes out; what is gathered is a list of it."""
+    assert_type(idist.get_rank(), int)
+    assert_type(idist.device(), torch.device)
+    assert_type(idist.backend(), str | None)
+    assert_type(idist.all_reduce(1.5), float)
+    assert_type(idist.all_reduce(torch.ones(2), "MAX", group=[0]), torch.Tensor)
+    assert_type(idist.all_gather_object("a"), list[str])
+    assert_type(idist.all_gather_tensors_with_shapes(torch.ones(2), [[2]]), list[torch.Tensor])
+    assert_type(idist.agree(3), int)
+    assert_type(idist.any(True), bool)
+    assert_type(report("text"), int | None)
+    assert_type(idist.auto_model(torch.nn.Linear(2, 1)), torch.nn.Module)
+    with idist.one_rank_first(local=True):
+        idist.barrier()
+    with idist.Parallel("gloo", nproc_per_node=2) as parallel:
+        parallel.run(report, "text")
