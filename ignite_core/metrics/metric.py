@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from functools import partial, reduce
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce, wraps
 from numbers import Number
 from typing import Any, ClassVar, Self
 
 import torch
 
 from ignite_core.distributed import utils as idist
+from ignite_core.metrics.arithmetic import Arithmetic
 from ignite_core.metrics.states import StateSpec
+from ignite_core.metrics.sync import synced
 
 __all__ = ["Metric"]
 
@@ -26,13 +28,18 @@ def unchanged(output: Any) -> Any:
     return output
 
 
-class Metric(ABC):
+class Metric(Arithmetic, ABC):
     """Base class of metrics. A subclass declares its states and writes ``update`` and ``compute``.
 
-    ``reset``, ``merged``, ``state_dict``, ``load_state_dict``, ``to`` and pickling follow from the declarations.
+    ``reset``, ``merged``, ``state_dict``, ``load_state_dict``, ``to``, pickling and the reduction over all ranks follow
+    from the declarations. ``compute`` may use declared states and arguments of the constructor, and nothing else: on
+    several ranks it is called on a copy that has seen what all of them have seen.
+
+    Operators and methods of :class:`torch.Tensor` make a :class:`~ignite_core.metrics.MetricsLambda`.
 
     Args:
-        output_transform: Makes what :meth:`update` takes of ``engine.state.output``.
+        output_transform: Makes what :meth:`update` takes of ``engine.state.output``: a function, a key or index of
+            it, or a tuple of these that leads to it.
         device: Where a loaded state is put; by default it joins the next data that is taken in. A state lives on the
             device of the data, so that no update waits for a copy.
         skip_unrolling: Hand lists of tensors to ``update`` as they are, instead of pair by pair.
@@ -65,26 +72,32 @@ class Metric(ABC):
     _specs: ClassVar[Mapping[str, StateSpec]] = {}
     _usage: ClassVar[Any]
     _waits: bool = True  # whether what is stored must be a number at once; not where it is stored at each iteration
-    _attachments: tuple[Any, ...] = ()
+    _is_synced: bool = False  # it has seen what all ranks have seen, or is not to be asked about others
+    _stays_local: bool = False  # where it is computed at each iteration, it is that of this rank
+    _outer_transform: Callable[[Any], Any] | None = None  # of the group it is in
+    _homes: tuple[Any, ...] = ()  # the engines and usages it is attached to
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._specs = {**cls._specs, **{name: spec for name, spec in vars(cls).items() if isinstance(spec, StateSpec)}}
+        declared = {name: spec for name, spec in vars(cls).items() if isinstance(spec, StateSpec)}
+        compute = vars(cls).get("compute")
+        cls._specs = {**cls._specs, **declared, **getattr(compute, "synced_attributes", {})}
+        if compute is not None:
+            cls.compute = _of_all_ranks(compute)  # type: ignore[method-assign]
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: Callable[[Any], Any] | str | int | tuple[str | int, ...] = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
-        if not callable(output_transform):
-            raise TypeError(
-                f"{type(self).__name__}: output_transform must be callable, got {type(output_transform).__name__}"
-            )
-        self._output_transform = output_transform
+        self._set_up(output_transform, device, skip_unrolling)
+        self.reset()
+
+    def _set_up(self, output_transform: Any, device: str | torch.device | None, skip_unrolling: bool) -> None:
+        self._output_transform = _as_function(output_transform, type(self).__name__)
         self._device = None if device is None else torch.device(device)
         self._skip_unrolling = skip_unrolling
-        self.reset()
 
     @abstractmethod
     def update(self, output: Any) -> None:
@@ -112,17 +125,6 @@ class Metric(ABC):
             raise TypeError(f"{type(self).__name__}.merged: got a {type(other).__name__}")
         return self._with(lambda name, spec: spec.reduce.combine(getattr(self, name), getattr(other, name)))
 
-    def synced(self) -> Self:
-        """A metric that has seen what those of all ranks have seen; this one keeps what it has.
-
-        All ranks must call it.
-        """
-        if idist.get_world_size() == 1 or not self._specs:
-            return self
-        mine = {name: spec.moved(spec.saved(getattr(self, name)), "cpu") for name, spec in self._specs.items()}
-        ranks = [self._with(partial(_loaded, states)) for states in idist.all_gather_object(mine)]
-        return reduce(lambda one, other: one.merged(other), ranks)
-
     def to(self, device: str | torch.device) -> Self:
         """Move the state; returns this metric."""
         for name, spec in self._specs.items():
@@ -130,11 +132,16 @@ class Metric(ABC):
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """The declared states, as tensors and lists of tensors."""
-        return {name: spec.saved(getattr(self, name)) for name, spec in self._specs.items()}
+        """The declared states, as tensors and lists of tensors.
+
+        On several ranks these are the states over all of them, so all ranks must call it; what is saved does not depend
+        on how many there were.
+        """
+        (metric,) = [self] if self._is_synced else synced([(type(self).__name__, self)])
+        return {name: spec.saved(getattr(metric, name)) for name, spec in self._specs.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` saved.
+        """Take over what :meth:`state_dict` saved. On several ranks the first one does; the others start from nothing.
 
         Raises:
             TypeError: If it is no mapping, or a state is not what was saved; nothing is changed then.
@@ -150,12 +157,16 @@ class Metric(ABC):
                 f"got {sorted(state_dict)}"
             )
         loaded = {name: spec.loaded(state_dict[name]) for name, spec in self._specs.items()}  # before any is changed
-        for name, value in loaded.items():
-            setattr(self, name, value)
+        self.reset()
+        if idist.get_rank() == 0:
+            for name, value in loaded.items():
+                setattr(self, name, value)
         if self._device is not None:
             self.to(self._device)
 
-    def attach(self, engine: Any, name: str, usage: Any = None) -> None:
+    def attach(
+        self, engine: Any, name: str, usage: Any = None, *, reset: Any = None, update: Any = None, compute: Any = None
+    ) -> None:
         """Reset, update and compute this metric on events of an engine; its value is ``engine.state.metrics[name]``.
 
         The first engine gets this very object, so ``compute()`` after a run still works; every further one gets a copy
@@ -166,6 +177,10 @@ class Metric(ABC):
             name: Of the value. A value that is a mapping is stored under its own keys too.
             usage: When it happens, a :class:`~ignite_core.metrics.MetricUsage` or its name; by default
                 :attr:`default_usage`.
+            reset: The event that forgets, instead of that of the usage.
+            update: The event that takes in ``engine.state.output``, instead of that of the usage.
+            compute: The event that stores the value, instead of that of the usage. All ranks must reach it equally
+                often, as the values are those of all ranks together.
 
         Raises:
             ValueError: If another metric of this engine has the name, or the usage is not known.
@@ -179,7 +194,7 @@ class Metric(ABC):
             >>> evaluator.run([(y_pred, y)]).metrics
             {'accuracy': 0.6666666666666666}
         """
-        self._usage.attach(self, engine, name, usage)
+        self._usage.attach(self, engine, name, usage, reset, update, compute)
 
     def detach(self, engine: Any, usage: Any = None) -> None:
         """Undo :meth:`attach`; a metric that is not attached is left alone."""
@@ -203,10 +218,9 @@ class Metric(ABC):
     def completed(self, engine: Any, name: str) -> None:
         """What is done at the event that computes: the value is stored, one element as a number.
 
-        It is that of all ranks together, unless it is computed at each iteration: then it is that of this rank, and
-        stays on an accelerator until somebody reads it.
+        What is computed at each iteration on an accelerator stays there until somebody reads it.
         """
-        value = (self.synced() if self._waits else self).compute()
+        value = self.compute()
         metrics = engine.state.metrics
         as_number = _as_number if self._waits else _as_number_from_cpu
         if isinstance(value, Mapping):
@@ -223,12 +237,44 @@ class Metric(ABC):
     def _copy(self) -> Self:
         """A metric like this one that has seen nothing and is attached nowhere."""
         new = copy.copy(self)
+        new._homes = ()
         new.reset()
+        return new
+
+    def _leaves(self) -> list[Metric]:
+        """The metrics that remember what this one needs: itself, unless it is made of others."""
+        return [self]
+
+    def _on(self, leaves: Mapping[Metric, Metric]) -> Any:
+        """This metric with other leaves."""
+        return leaves[self]
+
+    def _within(self, outer_transform: Callable[[Any], Any], skip_unrolling: bool) -> Self:
+        """A copy for a group that has an ``output_transform`` of its own."""
+        new = self._copy()
+        new._outer_transform = outer_transform
+        new._skip_unrolling = self._skip_unrolling or skip_unrolling
+        return new
+
+    def _as_it_is(self) -> Self:
+        """A copy that is computed from what this rank has seen."""
+        new = copy.copy(self)
+        new._is_synced = True
+        return new
+
+    def _export(self) -> dict[str, Any]:
+        """What other ranks need to know: numbers, tensors, lists of tensors."""
+        return {name: getattr(self, name) for name in self._specs}
+
+    def _combined(self, ranks: Sequence[Mapping[str, Any]]) -> Self:
+        """A copy that has seen what was exported on all ranks."""
+        new = self._with(lambda name, spec: reduce(spec.reduce.combine, [states[name] for states in ranks]))
+        new._is_synced = True
         return new
 
     def _outputs_of(self, output: Any) -> list[Any]:
         """What ``update`` is called with for one output of the step."""
-        output = self._output_transform(output)
+        output = self._transformed(output)
         if isinstance(output, Mapping):
             keys = self.required_output_keys
             if keys is None:
@@ -243,23 +289,59 @@ class Metric(ABC):
             return [output]
         return [tuple(map(_as_batch, pair)) for pair in zip(*output, strict=True)]
 
+    def _transformed(self, output: Any) -> Any:
+        return self._output_transform(output if self._outer_transform is None else self._outer_transform(output))
+
     def _with(self, value_of: Callable[[str, StateSpec], Any]) -> Self:
         """A copy, attached nowhere, with other states."""
         new = copy.copy(self)
+        new._homes = ()
         for name, spec in self._specs.items():
             setattr(new, name, value_of(name, spec))
         return new
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the engines it is attached to."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_attachments", "_waits")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_homes", "_waits")}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
-def _loaded(states: Mapping[str, Any], name: str, spec: StateSpec) -> Any:
-    return spec.loaded(states[name])
+def _of_all_ranks(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """``compute`` over what all ranks have seen."""
+
+    @wraps(compute)
+    def on_all(self: Metric) -> Any:
+        if self._is_synced or idist.get_world_size() == 1:
+            return compute(self)
+        leaves = self._leaves()
+        own = [(f"{type(self).__name__}.{number}", leaf) for number, leaf in enumerate(leaves)]
+        return self._on(dict(zip(leaves, synced(own), strict=True))).compute()
+
+    return on_all
+
+
+def _as_function(transform: Any, who: str) -> Callable[[Any], Any]:
+    """An ``output_transform``, which may be the key of what is wanted, or a path of keys."""
+    if callable(transform):
+        return transform  # type: ignore[no-any-return]
+    path = transform if isinstance(transform, tuple) else (transform,)
+    if not path or not all(isinstance(key, str | int) and not isinstance(key, bool) for key in path):
+        raise TypeError(
+            f"{who}: output_transform must be callable, a key, an index, or a tuple of these, got {transform!r}"
+        )
+    return _Path(path)
+
+
+class _Path:
+    """Follows keys into an output."""
+
+    def __init__(self, keys: tuple[str | int, ...]) -> None:
+        self.keys = keys
+
+    def __call__(self, output: Any) -> Any:
+        return reduce(lambda value, key: value[key], self.keys, output)
 
 
 def _is_pair_of_lists(output: Any) -> bool:

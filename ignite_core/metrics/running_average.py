@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ import torch
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.sync import synced
 
 __all__ = ["RunningAverage"]
 
@@ -45,6 +46,7 @@ class RunningAverage(Metric):
 
     required_output_keys = None
     default_usage = "running_batch_wise"
+    _stays_local = True
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class RunningAverage(Metric):
                 "RunningAverage: exactly one of src and output_transform must be given, "
                 f"got src={src!r} and output_transform={output_transform!r}"
             )
-        self.src = None if src is None else src._copy()
+        self.src = None if src is None else _local(src._copy())
         self.alpha = alpha
         if epoch_bound:
             self.default_usage = "single_epoch_running_batch_wise"
@@ -95,11 +97,21 @@ class RunningAverage(Metric):
 
     def iteration_completed(self, engine: Any) -> None:
         """Take in the output of an iteration; with ``src`` it has been given to that already."""
-        self.update(None if self.src is not None else self._output_transform(engine.state.output))
+        self.update(None if self.src is not None else self._transformed(engine.state.output))
 
     def completed(self, engine: Any, name: str) -> None:
         """Store the average; one that lies on an accelerator becomes a number when it is read."""
         engine.state.metrics[name] = self.compute()
+
+    def _export(self) -> dict[str, Any]:
+        return {"value": self._value}
+
+    def _combined(self, ranks: Sequence[Mapping[str, Any]]) -> Self:
+        values = [states["value"] for states in ranks if states["value"] is not None]
+        new = copy.copy(self)
+        new._value = sum(values[1:], values[0]) / len(values) if values else None
+        new._is_synced = True
+        return new
 
     def to(self, device: str | torch.device) -> Self:
         if isinstance(self._value, torch.Tensor):
@@ -110,7 +122,8 @@ class RunningAverage(Metric):
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and the state of the source."""
-        value = self._value
+        (metric,) = [self] if self._is_synced else synced([(type(self).__name__, self)])
+        value = metric._export()["value"]
         saved = {"value": value.clone() if isinstance(value, torch.Tensor) else value}
         return saved if self.src is None else {**saved, "src": self.src.state_dict()}
 
@@ -122,7 +135,7 @@ class RunningAverage(Metric):
             )
         if self.src is not None:
             self.src.load_state_dict(state_dict["src"])
-        self._value = state_dict["value"]
+        self._value = state_dict["value"]  # on every rank: their mean is the same again
 
     def merged(self, other: Self) -> Self:
         """Not defined: an average that decays depends on the order of what was seen.
@@ -141,3 +154,10 @@ class RunningAverage(Metric):
         new.src = None if self.src is None else self.src._copy()
         new.reset()
         return new
+
+
+def _local(metric: Metric) -> Metric:
+    """A metric that is computed from what this rank has seen: at each iteration nobody should wait for the others."""
+    for one in (metric, *metric._leaves()):
+        one._is_synced = True
+    return metric

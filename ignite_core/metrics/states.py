@@ -19,16 +19,34 @@ __all__ = ["Reduce", "StateSpec", "gathered", "maximum", "minimum", "total"]
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """How the states of two metrics become that of one which has seen what both have seen."""
+    """How the states of two metrics become that of one which has seen what both have seen.
 
-    name: str
+    Attributes:
+        op: What the backend calls it, if it can do it.
+        combine: The same for two states.
+    """
+
+    op: str | None
     combine: Callable[[Any, Any], Any]
 
 
-SUM = Reduce("sum", operator.add)
-MAX = Reduce("max", torch.maximum)
-MIN = Reduce("min", torch.minimum)
-CONCATENATE = Reduce("concatenate", operator.add)
+def _extreme(of_tensors: Callable[[Any, Any], Any], of_numbers: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def combine(a: Any, b: Any) -> Any:
+        if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+            return of_numbers(a, b)
+        return of_tensors(torch.as_tensor(a), torch.as_tensor(b))
+
+    return combine
+
+
+SUM = Reduce("SUM", operator.add)
+PRODUCT = Reduce("PRODUCT", operator.mul)
+MAX = Reduce("MAX", _extreme(torch.maximum, max))
+MIN = Reduce("MIN", _extreme(torch.minimum, min))
+CONCATENATE = Reduce(None, operator.add)
+
+#: By the names of pytorch-ignite's ``sync_all_reduce``.
+REDUCTIONS = {"SUM": SUM, "PRODUCT": PRODUCT, "MAX": MAX, "MIN": MIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +60,11 @@ class StateSpec:
 
     reduce: Reduce
     dtype: torch.dtype | None
+
+    @property
+    def op(self) -> str | None:
+        """What the backend calls the reduction; None for what is gathered."""
+        return self.reduce.op
 
     def fresh(self) -> Any:
         """The state of a metric that has seen nothing."""
@@ -84,6 +107,25 @@ class StateSpec:
         return (
             value.to(device, accumulated_in(self.dtype, torch.device(device))) if isinstance(value, Tensor) else value
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PlainSpec(StateSpec):
+    """A number or tensor that the metric keeps in an attribute of its own making; see :func:`sync_all_reduce`."""
+
+    def fresh(self) -> Any:
+        raise NotImplementedError("what it starts with is known to the metric's own reset() alone")
+
+    def saved(self, value: Any) -> Any:
+        return value.detach().clone() if isinstance(value, Tensor) else value
+
+    def loaded(self, value: Any) -> Any:
+        if not isinstance(value, Tensor | int | float):
+            raise TypeError(f"a saved state must be a number or a tensor, got {type(value).__name__}")
+        return self.saved(value)
+
+    def moved(self, value: Any, device: torch.device | str) -> Any:
+        return value.to(device) if isinstance(value, Tensor) else value
 
 
 def total(dtype: torch.dtype = torch.float64) -> Any:

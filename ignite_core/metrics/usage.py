@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ignite_core.distributed import utils as idist
 from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, Filter
 from ignite_core.metrics.metric import Metric
+from ignite_core.metrics.sync import synced
 
 __all__ = [
     "BatchFiltered",
@@ -135,70 +138,168 @@ _PRESETS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Attachment:
-    """One metric on one engine. The engine holds the worker through its handlers; nothing here holds either."""
-
-    engine: weakref.ref[Engine]
-    usage: MetricUsage
-    worker: weakref.ref[Metric]
-    name: str
-    handles: tuple[RemovableEventHandle, ...]
-
-    def is_on(self, engine: Engine, usage: MetricUsage) -> bool:
-        return self.engine() is engine and _events(self.usage) == _events(usage)
+_Key = tuple[Any, ...]  # of a usage: its events with their filters
 
 
-#: Which names of an engine are taken, by which metric.
-_taken: weakref.WeakKeyDictionary[Engine, weakref.WeakValueDictionary[str, Metric]] = weakref.WeakKeyDictionary()
+class _Worker:
+    """A leaf at work on one engine, under one usage: the metric itself, or a copy with a state of its own."""
+
+    def __init__(self, metric: Metric, handles: list[RemovableEventHandle]) -> None:
+        self.metric = metric
+        self.handles = handles
+        self.users = 0  # the values that are computed from it
 
 
-def attach(metric: Metric, engine: Engine, name: str, usage: MetricUsage | str | None = None) -> None:
+class _Value:
+    """What is stored under a name: a metric, computed from the leaves that work for it."""
+
+    def __init__(self, name: str, metric: Metric, key: _Key, workers: dict[Metric, _Worker]) -> None:
+        self.name = name
+        self.metric = metric
+        self.key = key
+        self.workers = workers  # by the leaves of the metric
+        self.at_work = self.on({worker.metric: worker.metric for worker in workers.values()})
+
+    def on(self, stands_for: Mapping[Metric, Metric]) -> Metric:
+        """The metric on leaves that stand for its workers."""
+        metric: Metric = self.metric._on({leaf: stands_for[worker.metric] for leaf, worker in self.workers.items()})
+        return metric
+
+
+class _Group:
+    """The values that are computed at one event, with one filter and priority: reduced over the ranks together."""
+
+    def __init__(self) -> None:
+        self.values: list[_Value] = []
+
+    def compute(self, engine: Engine) -> None:
+        if idist.get_world_size() > 1:
+            self._compute_for_all_ranks(engine)
+            return
+        for value in tuple(self.values):
+            value.at_work.completed(engine, value.name)
+
+    def _compute_for_all_ranks(self, engine: Engine) -> None:
+        names = {worker.metric: value.name for value in self.values for worker in value.workers.values()}
+        local = {leaf: leaf._as_it_is() for leaf in names if leaf._stays_local and not leaf._waits}
+        shared = [(name, leaf) for leaf, name in names.items() if leaf not in local]
+        joined = zip((leaf for _, leaf in shared), synced(shared), strict=True)
+        stands_for = {**local, **dict(joined)}
+        for value in tuple(self.values):
+            value.on(stands_for).completed(engine, value.name)
+
+
+class _Board:
+    """What is attached to one engine, which holds it."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, _Value] = {}
+        self.workers: dict[tuple[Metric, _Key], _Worker] = {}
+        self.groups: list[tuple[_Key, _Group, RemovableEventHandle]] = []
+
+    def drop(self, value: _Value) -> None:
+        """Take a value back; a group without values does not listen any more."""
+        del self.values[value.name]
+        for _, group, handle in self.groups:
+            group.values = [one for one in group.values if one is not value]
+            if not group.values:
+                handle.remove()
+        self.groups = [entry for entry in self.groups if entry[1].values]
+
+
+def attach(
+    metric: Metric,
+    engine: Engine,
+    name: str,
+    usage: MetricUsage | str | None = None,
+    reset: CallableEventWithFilter | None = None,
+    update: CallableEventWithFilter | None = None,
+    compute: CallableEventWithFilter | None = None,
+) -> None:
     """What :meth:`Metric.attach` does.
 
     Raises:
         ValueError: If the engine has the name for another value already, or the usage is not known.
     """
     usage = _resolve(metric, usage)
+    if (reset, update, compute) != (None, None, None):
+        usage = MetricUsage(reset or usage.started, compute or usage.completed, update or usage.iteration_completed)
     for event in (usage.started, usage.completed, usage.iteration_completed):
         if not engine.has_registered_events(event):  # told before a handler is added
             raise ValueError(f"{metric!r}.attach: {event!r} is no event of this engine; register it first")
-    names = _taken.setdefault(engine, weakref.WeakValueDictionary())
-    if name in names:
+    board = _board(engine, create=True)
+    assert board is not None
+    if name in board.values:
         raise ValueError(
-            f"{metric!r}.attach: the name {name!r} is taken by {names[name]!r} on this engine; "
+            f"{metric!r}.attach: the name {name!r} is taken by {board.values[name].metric!r} on this engine; "
             "choose another one, or detach that metric first"
         )
-    attachments = [one for one in metric._attachments if one.engine() is not None]
-    worker = next((one.worker() for one in attachments if one.is_on(engine, usage)), None)
-    handles = []
-    if worker is None:
-        worker = metric._copy() if attachments else metric
-        worker._waits = usage.completed not in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED)
-        handles = [engine.add_event_handler(event, hook) for event, hook in worker._hooks(usage)]
-    handles.append(engine.add_event_handler(usage.completed, worker.completed, name))
-    names[name] = worker
-    metric._attachments = (
-        *attachments,
-        _Attachment(weakref.ref(engine), usage, weakref.ref(worker), name, tuple(handles)),
-    )
+    key = _events(usage)
+    workers = {leaf: _work(board, leaf, engine, usage) for leaf in metric._leaves()}
+    for worker in workers.values():
+        worker.users += 1
+    board.values[name] = value = _Value(name, metric, key, workers)
+    _group(board, engine, usage).values.append(value)
 
 
 def detach(metric: Metric, engine: Engine, usage: MetricUsage | str | None = None) -> None:
     """What :meth:`Metric.detach` does."""
-    usage = _resolve(metric, usage)
-    for attachment in metric._attachments:
-        if attachment.is_on(engine, usage):
-            _taken[engine].pop(attachment.name, None)
-            for handle in attachment.handles:
-                handle.remove()
-    metric._attachments = tuple(one for one in metric._attachments if not one.is_on(engine, usage))
+    key = _events(_resolve(metric, usage))
+    board = _board(engine)
+    for value in _values_of(metric, engine, key):
+        assert board is not None
+        board.drop(value)
+        for leaf, worker in value.workers.items():
+            worker.users -= 1
+            if not worker.users:
+                for handle in worker.handles:
+                    handle.remove()
+                del board.workers[leaf, key]
+                leaf._homes = tuple(home for home in leaf._homes if (home[0](), home[1]) != (engine, key))
 
 
 def is_attached(metric: Metric, engine: Engine, usage: MetricUsage | str | None = None) -> bool:
     """What :meth:`Metric.is_attached` does."""
-    usage = _resolve(metric, usage)
-    return any(attachment.is_on(engine, usage) for attachment in metric._attachments)
+    return bool(_values_of(metric, engine, _events(_resolve(metric, usage))))
+
+
+def _values_of(metric: Metric, engine: Engine, key: _Key) -> list[_Value]:
+    board = _board(engine)
+    values = [] if board is None else board.values.values()
+    return [value for value in values if value.metric is metric and value.key == key]
+
+
+def _board(engine: Engine, create: bool = False) -> _Board | None:
+    board: _Board | None = getattr(engine, "_metrics", None)
+    if board is None and create:
+        board = engine._metrics = _Board()  # type: ignore[attr-defined]
+    return board
+
+
+def _work(board: _Board, leaf: Metric, engine: Engine, usage: MetricUsage) -> _Worker:
+    """Who updates for a leaf: who does already, else the leaf itself, unless it does so elsewhere: then a copy."""
+    key = _events(usage)
+    if (leaf, key) not in board.workers:
+        leaf._homes = tuple(home for home in leaf._homes if home[0]() is not None)
+        metric = leaf._copy() if leaf._homes else leaf
+        metric._waits = usage.completed not in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED)
+        handles = [engine.add_event_handler(event, hook) for event, hook in metric._hooks(usage)]
+        leaf._homes = (*leaf._homes, (weakref.ref(engine), key))
+        board.workers[leaf, key] = _Worker(metric, handles)
+    return board.workers[leaf, key]
+
+
+def _group(board: _Board, engine: Engine, usage: MetricUsage) -> _Group:
+    """The group that computes at this event; a new one for a metric that the same event updates, to come after that."""
+    event = usage.completed
+    key = (*_with_filter(event), _priority(event))
+    if _bare(event) != _bare(usage.iteration_completed):
+        for known, group, _ in board.groups:
+            if known == key:
+                return group
+    group = _Group()
+    board.groups.append((key, group, engine.add_event_handler(event, group.compute)))
+    return group
 
 
 def _resolve(metric: Metric, usage: MetricUsage | str | None) -> MetricUsage:
@@ -219,10 +320,13 @@ def _priority(event: CallableEventWithFilter | str) -> int:
     return getattr(event, "priority", None) or 0
 
 
-def _events(usage: MetricUsage) -> list[tuple[EventEnum | str, Filter | None]]:
-    """What tells two usages apart; events alone would not, as a bare one equals all its filters."""
-    events = usage.started, usage.completed, usage.iteration_completed
-    return [(_bare(event), getattr(event, "filter", None)) for event in events]
+def _with_filter(event: Any) -> tuple[EventEnum | str, Filter | None]:
+    """What tells two events apart; they themselves would not, as a bare one equals all its filters."""
+    return _bare(event), getattr(event, "filter", None)
+
+
+def _events(usage: MetricUsage) -> _Key:
+    return tuple(map(_with_filter, (usage.started, usage.completed, usage.iteration_completed)))
 
 
 Metric._usage = sys.modules[__name__]

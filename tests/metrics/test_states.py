@@ -123,6 +123,11 @@ def test_metrics_of_different_classes_do_not_merge() -> None:
         Sums().merged(WithExtremes())  # type: ignore[arg-type]
 
 
-def test_an_output_transform_must_be_callable() -> None:
-    with pytest.raises(TypeError, match=r"Sums: output_transform must be callable, got str"):
-        Sums(output_transform="loss")  # type: ignore[arg-type]
+def test_an_output_transform_is_a_function_a_key_or_a_path() -> None:
+    output = {"pair": [torch.tensor(2.0), torch.tensor(3.0)]}
+
+    assert Sums(output_transform=("pair", 1))._transformed(output) == 3.0
+    assert Sums(output_transform="pair")._transformed(output) == output["pair"]
+    for wrong in (1.5, (), ("pair", None), True):
+        with pytest.raises(TypeError, match="Sums: output_transform must be callable, a key, an index, or a tuple"):
+            Sums(output_transform=wrong)  # type: ignore[arg-type]

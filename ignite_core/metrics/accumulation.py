@@ -1,0 +1,144 @@
+"""Averages of numbers and tensors that come one by one or in batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.states import accumulated_in, ratio, total
+
+__all__ = ["Average", "GeometricAverage", "VariableAccumulation"]
+
+
+class VariableAccumulation(Metric):
+    """Whatever can be accumulated: its value and how many there were.
+
+    ``update`` takes a number or a tensor. A tensor with a batch dimension, ``(N, *)`` with ``ndim > 1``, counts as ``N``
+    values, which are accumulated along it; a number, or a tensor of ``ndim`` 0 or 1, as one.
+
+    Args:
+        op: Called with what was accumulated and the new values (for a batch with ``N`` of them along the first
+            dimension), returns what is accumulated then. On several ranks what each has accumulated is summed.
+        output_transform: As for :class:`Metric`.
+        device: As for :class:`Metric`.
+        skip_unrolling: As for :class:`Metric`.
+
+    Example:
+        >>> metric = VariableAccumulation(
+        ...     lambda a, x: a + (x.sum(0) if isinstance(x, torch.Tensor) and x.ndim > 1 else x)
+        ... )
+        >>> for value in (1.0, 2.5):
+        ...     metric.update(value)
+        >>> metric.compute()
+        (3.5, 2)
+    """
+
+    required_output_keys = None
+    accumulator = total()
+    num_examples = total(dtype=torch.int64)
+
+    def __init__(
+        self,
+        op: Callable[[Any, Any], Any],
+        output_transform: Any = unchanged,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if not callable(op):
+            raise TypeError(f"{type(self).__name__}: op must be callable, got {type(op).__name__}")
+        self._op = op
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def update(self, output: Any) -> None:
+        if isinstance(output, Tensor):
+            output = output.detach().to(accumulated_in(torch.float64, output.device))
+        elif not isinstance(output, int | float):
+            raise TypeError(
+                f"{type(self).__name__}.update: takes a number or a tensor, got {type(output).__name__}; choose one in "
+                "output_transform"
+            )
+        self.accumulator = self._op(self.accumulator, output)
+        self.num_examples += output.shape[0] if isinstance(output, Tensor) and output.ndim > 1 else 1
+
+    def compute(self) -> Any:
+        self._check_seen()
+        return _plain(self.accumulator), int(self.num_examples)
+
+    def _check_seen(self) -> None:
+        if self.num_examples == 0:
+            raise NotComputableError(f"{type(self).__name__}.compute: nothing was seen; call update() first")
+
+
+class Average(VariableAccumulation):
+    r"""Arithmetic mean, :math:`\frac1n \sum_i x_i`, elementwise.
+
+    ``update`` takes a number, a tensor of ``ndim`` 0 or 1, or a batch of shape ``(N, *)`` with ``ndim > 1``.
+
+    Args:
+        output_transform: As for :class:`Metric`.
+        device: As for :class:`Metric`.
+        skip_unrolling: As for :class:`Metric`.
+
+    Example:
+        >>> metric = Average()
+        >>> metric.update(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        >>> metric.compute()
+        tensor([2., 3.], dtype=torch.float64)
+    """
+
+    def __init__(
+        self, output_transform: Any = unchanged, device: str | torch.device | None = None, skip_unrolling: bool = False
+    ) -> None:
+        super().__init__(_add, output_transform, device, skip_unrolling)
+
+    def compute(self) -> Any:
+        self._check_seen()
+        return ratio(self.accumulator, int(self.num_examples))
+
+
+class GeometricAverage(VariableAccumulation):
+    r"""Geometric mean, :math:`\left(\prod_i x_i\right)^{1/n}`, elementwise, as the exponential of the mean of logarithms.
+
+    ``update`` takes positive numbers, in the forms of :class:`Average`.
+
+    Args:
+        output_transform: As for :class:`Metric`.
+        device: As for :class:`Metric`.
+        skip_unrolling: As for :class:`Metric`.
+
+    Example:
+        >>> metric = GeometricAverage()
+        >>> for value in (1.0, 10.0, 100.0):
+        ...     metric.update(value)
+        >>> round(metric.compute(), 9)
+        10.0
+    """
+
+    def __init__(
+        self, output_transform: Any = unchanged, device: str | torch.device | None = None, skip_unrolling: bool = False
+    ) -> None:
+        super().__init__(_add_logarithm, output_transform, device, skip_unrolling)
+
+    def compute(self) -> Any:
+        self._check_seen()
+        mean = ratio(self.accumulator, int(self.num_examples))
+        return mean.exp() if isinstance(mean, Tensor) else math.exp(mean)
+
+
+def _add(accumulated: Any, values: Any) -> Any:
+    return accumulated + (values.sum(0) if isinstance(values, Tensor) and values.ndim > 1 else values)
+
+
+def _add_logarithm(accumulated: Any, values: Any) -> Any:
+    return _add(accumulated, torch.as_tensor(values, dtype=torch.float64).log())
+
+
+def _plain(value: Any) -> Any:
+    """A tensor as it is, a number without what it knows of dtypes."""
+    return value if isinstance(value, Tensor) else float(value)

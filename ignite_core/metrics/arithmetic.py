@@ -1,0 +1,103 @@
+"""Operators on metrics: each makes an expression, which is a metric itself.
+
+The class of expressions derives from Metric, which derives from this; so it puts itself into ``Arithmetic._expression``
+when it is defined.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+__all__ = ["Arithmetic"]
+
+
+class Arithmetic:
+    """Operators, indexing, and the public methods of :class:`torch.Tensor`, on what ``compute`` will give."""
+
+    _expression: ClassVar[Callable[..., Any]]
+
+    def __add__(self, other: Any) -> Any:
+        return self._expression(operator.add, self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return self._expression(operator.add, other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return self._expression(operator.sub, self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._expression(operator.sub, other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._expression(operator.mul, self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._expression(operator.mul, other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._expression(divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self._expression(divide, other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return self._expression(operator.floordiv, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self._expression(operator.floordiv, other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return self._expression(operator.mod, self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._expression(operator.mod, other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return self._expression(operator.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return self._expression(operator.pow, other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return self._expression(operator.matmul, self, other)
+
+    def __neg__(self) -> Any:
+        return self._expression(operator.neg, self)
+
+    def __abs__(self) -> Any:
+        return self._expression(operator.abs, self)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._expression(operator.getitem, self, index)
+
+    __iter__ = None  # an index makes an expression, so iterating would never end
+
+    if not TYPE_CHECKING:  # a type checker should see the attributes that there are
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or not callable(getattr(torch.Tensor, name, None)):
+                raise AttributeError(
+                    f"{type(self).__name__!r} object has no attribute {name!r}; neither has torch.Tensor a method of it"
+                )
+            return lambda *args, **kwargs: self._expression(_Method(name), self, *args, **kwargs)
+
+
+def divide(numerator: Any, denominator: Any) -> Any:
+    """A quotient; that of numbers follows torch where the denominator is zero, so that no division raises."""
+    if isinstance(denominator, int | float) and isinstance(numerator, int | float) and denominator == 0:
+        return (torch.tensor(numerator, dtype=torch.float64) / denominator).item()
+    return numerator / denominator
+
+
+class _Method:
+    """Calls a method of the tensor that a metric gives; a number is made one."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __call__(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(torch.as_tensor(value), self.__name__)(*args, **kwargs)

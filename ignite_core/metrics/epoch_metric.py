@@ -1,0 +1,90 @@
+"""A metric that needs everything at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.states import gathered
+
+__all__ = ["EpochMetric"]
+
+
+class EpochMetric(Metric):
+    """A function of all predictions and targets of an epoch, which are kept until then.
+
+    ``update`` takes ``(y_pred, y)`` of shapes ``(N, *)`` and ``(N, *)``. On several ranks the function is called on each
+    of them, with what all of them have seen, in rank order; so what it raises is raised on all.
+
+    Args:
+        compute_fn: Called with all predictions and all targets, joined along the first dimension.
+        output_transform: As for :class:`Metric`.
+        check_compute_fn: Call it with the first batch alone too, and warn if that fails.
+        device: As for :class:`Metric`.
+        skip_unrolling: As for :class:`Metric`.
+
+    Raises:
+        TypeError: If ``compute_fn`` is not callable.
+        ValueError: By ``update`` if shapes disagree, or the dtype has changed since the first batch.
+
+    Example:
+        >>> metric = EpochMetric(lambda y_pred, y: (y_pred - y).abs().median())
+        >>> metric.update((torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])))
+        >>> metric.update((torch.tensor([3.0]), torch.tensor([8.0])))
+        >>> metric.compute()
+        2.0
+    """
+
+    predictions = gathered()
+    targets = gathered()
+
+    def __init__(
+        self,
+        compute_fn: Callable[[Tensor, Tensor], Any],
+        output_transform: Any = unchanged,
+        check_compute_fn: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        if not callable(compute_fn):
+            raise TypeError(f"{type(self).__name__}: compute_fn must be callable, got {type(compute_fn).__name__}")
+        self.compute_fn = compute_fn
+        self._check_compute_fn = check_compute_fn
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def update(self, output: Any) -> None:
+        y_pred, y = self._checked_pair(output)
+        self.predictions.append(y_pred.detach().clone())
+        self.targets.append(y.detach().clone())
+        if self._check_compute_fn and len(self.predictions) == 1:
+            self.compute_fn(y_pred, y)
+
+    def compute(self) -> Any:
+        if not self.predictions:
+            raise NotComputableError(f"{type(self).__name__}.compute: no sample was seen; call update() first")
+        value = self.compute_fn(torch.cat(self.predictions), torch.cat(self.targets))
+        return value.item() if isinstance(value, Tensor) and value.ndim == 0 and value.is_cpu else value
+
+    def _checked_pair(self, output: Any) -> tuple[Tensor, Tensor]:
+        """Predictions and targets; of ``(N, 1)`` the samples alone."""
+        y_pred, y = output
+        if y_pred.ndim == 2 and y_pred.shape[1] == 1:
+            y_pred = y_pred.squeeze(1)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y.squeeze(1)
+        if y_pred.ndim not in (1, 2) or y.ndim not in (1, 2) or y_pred.shape[0] != y.shape[0]:
+            raise ValueError(
+                f"{type(self).__name__}.update: y_pred and y must have the shapes (N,) or (N, C), with the same N, "
+                f"got {tuple(output[0].shape)} and {tuple(output[1].shape)}"
+            )
+        for name, known, new in (("y_pred", self.predictions, y_pred), ("y", self.targets, y)):
+            if known and known[0].dtype != new.dtype:
+                raise ValueError(
+                    f"{type(self).__name__}.update: the dtype of {name} has changed from {known[0].dtype} to {new.dtype}"
+                )
+        return y_pred, y
