@@ -19,8 +19,8 @@ __all__ = ["Average", "GeometricAverage", "VariableAccumulation"]
 class VariableAccumulation(Metric):
     """Whatever can be accumulated: its value and how many there were.
 
-    ``update`` takes a number or a tensor. A tensor with a batch dimension, ``(N, *)`` with ``ndim > 1``, counts as ``N``
-    values, which are accumulated along it; a number, or a tensor of ``ndim`` 0 or 1, as one.
+    ``update`` takes a number or a tensor. A tensor with a batch dimension, ``(N, *)`` with ``ndim > 1``, counts as
+    ``N`` values, which are accumulated along it; a number, or a tensor of ``ndim`` 0 or 1, as one.
 
     Args:
         op: Called with what was accumulated and the new values (for a batch with ``N`` of them along the first
@@ -103,7 +103,7 @@ class Average(VariableAccumulation):
 
 
 class GeometricAverage(VariableAccumulation):
-    r"""Geometric mean, :math:`\left(\prod_i x_i\right)^{1/n}`, elementwise, as the exponential of the mean of logarithms.
+    r"""Geometric mean, :math:`\left(\prod_i x_i\right)^{1/n} = \exp\left(\frac1n \sum_i \ln x_i\right)`, elementwise.
 
     ``update`` takes positive numbers, in the forms of :class:`Average`.
 

@@ -16,8 +16,8 @@ def sync_all_reduce(*attributes: str) -> Callable[[F], F]:
     """Declare, at ``compute``, which attributes are reduced over the ranks; as in pytorch-ignite.
 
     Args:
-        attributes: Names, each with ``:SUM``, ``:PRODUCT``, ``:MAX`` or ``:MIN`` after it, by default ``:SUM``; of numbers
-            or tensors.
+        attributes: Names, each with ``:SUM``, ``:PRODUCT``, ``:MAX`` or ``:MIN`` after it, by default ``:SUM``; of
+            numbers or tensors.
 
     Raises:
         ValueError: If a reduction is none of these.

@@ -18,8 +18,8 @@ __all__ = ["EpochMetric"]
 class EpochMetric(Metric):
     """A function of all predictions and targets of an epoch, which are kept until then.
 
-    ``update`` takes ``(y_pred, y)`` of shapes ``(N, *)`` and ``(N, *)``. On several ranks the function is called on each
-    of them, with what all of them have seen, in rank order; so what it raises is raised on all.
+    ``update`` takes ``(y_pred, y)``, each of shape ``(N,)`` or ``(N, C)``. On several ranks the function is called on
+    each of them, with what all of them have seen, in rank order; so what it raises is raised on all.
 
     Args:
         compute_fn: Called with all predictions and all targets, joined along the first dimension.
@@ -85,6 +85,7 @@ class EpochMetric(Metric):
         for name, known, new in (("y_pred", self.predictions, y_pred), ("y", self.targets, y)):
             if known and known[0].dtype != new.dtype:
                 raise ValueError(
-                    f"{type(self).__name__}.update: the dtype of {name} has changed from {known[0].dtype} to {new.dtype}"
+                    f"{type(self).__name__}.update: the dtype of {name} has changed, "
+                    f"from {known[0].dtype} to {new.dtype}"
                 )
         return y_pred, y

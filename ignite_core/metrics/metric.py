@@ -316,6 +316,8 @@ def _of_all_ranks(compute: Callable[..., Any]) -> Callable[..., Any]:
         if self._is_synced or idist.get_world_size() == 1:
             return compute(self)
         leaves = self._leaves()
+        if all(leaf._is_synced for leaf in leaves):
+            return compute(self)
         own = [(f"{type(self).__name__}.{number}", leaf) for number, leaf in enumerate(leaves)]
         return self._on(dict(zip(leaves, synced(own), strict=True))).compute()
 

@@ -131,7 +131,7 @@ def _payload(told: Any, blobs: list[Tensor]) -> Tensor:
 
 def _unpack(row: Tensor) -> tuple[Any, Any]:
     """The schema of a rank and its states, or what failed there."""
-    length = int(row[:8].view(torch.int64))
+    length = int(from_bytes(row[:8], torch.int64, ()))
     schema, told = unpack(row[8 : 8 + length])
     if isinstance(told, str):
         return schema, told
