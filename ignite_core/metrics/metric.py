@@ -43,6 +43,8 @@ class Metric(Arithmetic, ABC):
         device: Where a loaded state is put; by default it joins the next data that is taken in. A state lives on the
             device of the data, so that no update waits for a copy.
         skip_unrolling: Hand lists of tensors to ``update`` as they are, instead of pair by pair.
+        validate: Look at the values of each batch (labels in range, zeros and ones), which waits for the device; by
+            default only at those of the first one.
 
     Example:
         >>> from ignite_core.metrics import Metric, total
@@ -74,6 +76,7 @@ class Metric(Arithmetic, ABC):
     _waits: bool = True  # whether what is stored must be a number at once; not where it is stored at each iteration
     _is_synced: bool = False  # it has seen what all ranks have seen, or is not to be asked about others
     _stays_local: bool = False  # where it is computed at each iteration, it is that of this rank
+    _has_looked: bool = False  # at the values of a batch
     _outer_transform: Callable[[Any], Any] | None = None  # of the group it is in
     _homes: tuple[Any, ...] = ()  # the engines and usages it is attached to
 
@@ -90,8 +93,11 @@ class Metric(Arithmetic, ABC):
         output_transform: Callable[[Any], Any] | str | int | tuple[str | int, ...] = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
+        *,
+        validate: bool = False,
     ) -> None:
         self._set_up(output_transform, device, skip_unrolling)
+        self.validate = validate
         self.reset()
 
     def _set_up(self, output_transform: Any, device: str | torch.device | None, skip_unrolling: bool) -> None:
@@ -233,6 +239,11 @@ class Metric(Arithmetic, ABC):
     def _hooks(self, usage: Any) -> list[tuple[Any, Callable[[Any], None]]]:
         """What listens to which event, but for what computes."""
         return [(usage.started, self.started), (usage.iteration_completed, self.iteration_completed)]
+
+    def _looks_at_values(self) -> bool:
+        """Whether the values of this batch are checked: they are on the first one, and with ``validate``."""
+        first, self._has_looked = not self._has_looked, True
+        return first or self.validate
 
     def _copy(self) -> Self:
         """A metric like this one that has seen nothing and is attached nowhere."""
