@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from torch import Tensor
 
@@ -47,10 +47,10 @@ def once_a_batch(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         asked = tuple(_Seen(arg) if isinstance(arg, Tensor) else arg for arg in args) + tuple(kwargs.items())
         if asked == key:
-            return result  # type: ignore[no-any-return]
-        result = function(*args, **kwargs)
-        last = asked, result
-        return result  # type: ignore[no-any-return]
+            return cast(T, result)
+        new = function(*args, **kwargs)
+        last = asked, new
+        return new
 
     return remembered
 

@@ -1,0 +1,173 @@
+"""The laws that hold for every metric, each proved on every row of the table."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ignite_core.distributed as idist
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics import Metric
+from ignite_core.testing import run_distributed
+from tests.metrics.table import Row, Unwaited, fed, pieces, rows, same
+
+ROWS = rows()
+each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+SEEDS = st.integers(0, 2**31)
+
+
+def drawn(row: Row, seed: int, count: int) -> tuple[torch.Tensor, ...]:
+    return row.inputs(torch.Generator().manual_seed(seed), count)
+
+
+def test_names_are_unique() -> None:
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+@each_row
+def test_without_data_there_is_no_value(row: Row) -> None:
+    metric = row.make()
+    with pytest.raises(NotComputableError):
+        metric.compute()
+    fed(metric, [drawn(row, 0, 10)]).reset()
+    with pytest.raises(NotComputableError):
+        metric.compute()
+
+
+@each_row
+def test_the_value_is_the_one_worked_out_by_hand(row: Row) -> None:
+    data, expected = row.by_hand
+    value = fed(row.make(), [data]).compute()
+
+    assert same(value, expected, row.tolerance), (value, expected)
+
+
+@each_row
+@settings(max_examples=10, deadline=None)
+@given(seed=SEEDS, count=st.integers(8, 40), cuts=st.lists(st.integers(0, 40), max_size=4))
+def test_the_value_is_that_of_the_reference_however_the_data_is_cut(
+    row: Row, seed: int, count: int, cuts: list[int]
+) -> None:
+    data = drawn(row, seed, count)
+    expected = row.reference(*data)
+    value = fed(row.make(), pieces(data, [min(cut, count) for cut in cuts])).compute()
+
+    assert same(value, expected, row.tolerance), (value, expected)
+
+
+@each_row
+@settings(max_examples=5, deadline=None)
+@given(seed=SEEDS)
+def test_merging_is_seeing_both_in_any_grouping(row: Row, seed: int) -> None:
+    data = drawn(row, seed, 24)
+    first, second, third = (fed(row.make(), [part]) for part in pieces(data, [7, 15]))
+    expected = row.reference(*data)
+
+    assert same(first.merged(second).merged(third).compute(), expected, row.tolerance)
+    assert same(first.merged(second.merged(third)).compute(), expected, row.tolerance)
+    assert same(fed(row.make(), pieces(data, [7])[:1]).compute(), first.compute(), row.tolerance), "an operand changed"
+
+
+@each_row
+def test_a_saved_metric_goes_on_as_if_nothing_had_happened(row: Row, tmp_path: Any) -> None:
+    data = drawn(row, 1, 24)
+    before, after = pieces(data, [11])
+    torch.save(fed(row.make(), [before]).state_dict(), tmp_path / "state.pt")
+    restored = row.make()
+    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    expected = row.reference(*data)
+
+    assert same(fed(restored, [after]).compute(), expected, row.tolerance)
+
+
+@each_row
+def test_a_metric_can_be_pickled(row: Row) -> None:
+    data = drawn(row, 2, 24)
+    try:
+        copy: Metric = pickle.loads(pickle.dumps(fed(row.make(), [data])))
+    except (AttributeError, pickle.PicklingError):
+        pytest.skip("this row is made with a function that cannot be pickled")
+
+    assert same(copy.compute(), row.reference(*data), row.tolerance)
+
+
+@each_row
+def test_neither_input_nor_gradients_are_touched(row: Row) -> None:
+    data = tuple(
+        column.clone().requires_grad_() if column.is_floating_point() else column for column in drawn(row, 3, 24)
+    )
+    copies = [column.detach().clone() for column in data]
+    with torch.no_grad():
+        value = fed(row.make(), [data]).compute()
+
+    assert same(value, row.reference(*(column.detach() for column in data)), row.tolerance)
+    assert all(torch.equal(column, copy) for column, copy in zip(data, copies, strict=True))
+
+
+@each_row
+def test_updates_wait_for_no_device(row: Row) -> None:
+    """The first batch may be looked at; a hundred more may not."""
+    if row.waits:
+        pytest.skip(row.waits)
+    metric = fed(row.make(), [drawn(row, 4, 16)])
+    batch = tuple(column.as_subclass(Unwaited) for column in drawn(row, 5, 16))
+    for _ in range(100):
+        metric.update(batch if len(batch) > 1 else batch[0])
+
+
+# -------------------------------------------------------------------------------------------------------- on many ranks
+
+SPLITS = ("even", "uneven", "rank 0 has none")
+
+
+def shares(split: str, data: tuple[torch.Tensor, ...]) -> list[tuple[torch.Tensor, ...]]:
+    """The batches of this rank, of all samples in their order."""
+    rank, world_size, count = idist.get_rank(), idist.get_world_size(), data[0].shape[0]
+    if world_size == 1:
+        return pieces(data, [count // 2])
+    if split == "even":
+        bounds = [count * number // world_size for number in range(world_size + 1)]
+    elif split == "uneven":
+        bounds = [0, *(count - world_size + number for number in range(1, world_size)), count]
+    else:
+        bounds = [0, 0, *(count * number // (world_size - 1) for number in range(1, world_size))]
+    mine = tuple(column[bounds[rank] : bounds[rank + 1]] for column in data)
+    return pieces(mine, [mine[0].shape[0] // 2])
+
+
+def on_ranks() -> dict[tuple[str, str], Any]:
+    """The value of each row and split, or what went wrong; all rows in one start."""
+    found: dict[tuple[str, str], Any] = {}
+    for row in rows():
+        for split in SPLITS:
+            data = drawn(row, 6, 30)
+            try:
+                metric = fed(row.make(), shares(split, data))
+            except Exception as error:
+                found[row.name, split] = f"update: {error!r}"
+                metric = row.make()
+            try:
+                found.setdefault((row.name, split), metric.compute())
+            except Exception as error:
+                found[row.name, split] = f"compute: {error!r}"
+    return found
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_the_value_on_many_ranks_is_that_of_all_the_data(ranks: int) -> None:
+    found = run_distributed(on_ranks, ranks=ranks, timeout_s=300)
+    wrong = []
+    for row in ROWS:
+        expected = row.reference(*drawn(row, 6, 30))
+        for split in SPLITS:
+            for rank, values in enumerate(found):
+                value = values[row.name, split]
+                if isinstance(value, str) != isinstance(expected, str) or not same(value, expected, row.tolerance):
+                    wrong.append(f"{row.name}, {split}, rank {rank}: {value} instead of {expected}")
+
+    assert not wrong, "\n".join(wrong)
