@@ -91,6 +91,10 @@ class RunningAverage(Metric):
         self._value = output if value is None else value * self.alpha + (1.0 - self.alpha) * output
 
     def compute(self) -> Any:
+        """The average; of several ranks the mean of theirs."""
+        return self._seen()
+
+    def _seen(self) -> Any:
         if self._value is None:
             raise NotComputableError("RunningAverage.compute: nothing was seen; call update() first")
         return self._value
@@ -101,7 +105,7 @@ class RunningAverage(Metric):
 
     def completed(self, engine: Any, name: str) -> None:
         """Store the average; one that lies on an accelerator becomes a number when it is read."""
-        engine.state.metrics[name] = self.compute()
+        engine.state.metrics[name] = self._seen()
 
     def _export(self) -> dict[str, Any]:
         return {"value": self._value}

@@ -176,7 +176,7 @@ class _Group:
         if idist.get_world_size() > 1:
             self._compute_for_all_ranks(engine)
             return
-        for value in tuple(self.values):
+        for value in self.values:
             value.at_work.completed(engine, value.name)
 
     def _compute_for_all_ranks(self, engine: Engine) -> None:
@@ -185,7 +185,7 @@ class _Group:
         shared = [(name, leaf) for leaf, name in names.items() if leaf not in local]
         joined = zip((leaf for _, leaf in shared), synced(shared), strict=True)
         stands_for = {**local, **dict(joined)}
-        for value in tuple(self.values):
+        for value in self.values:
             value.on(stands_for).completed(engine, value.name)
 
 
@@ -239,7 +239,8 @@ def attach(
     for worker in workers.values():
         worker.users += 1
     board.values[name] = value = _Value(name, metric, key, workers)
-    _group(board, engine, usage).values.append(value)
+    group = _group(board, engine, usage)
+    group.values = [*group.values, value]  # another list: one may be under way
 
 
 def detach(metric: Metric, engine: Engine, usage: MetricUsage | str | None = None) -> None:
