@@ -133,17 +133,18 @@ def _collect(pending: Mapping[Connection, int], processes: list[Any], folder: Pa
         failures = []
         ready = wait(list(waiting), timeout=max(0.0, deadline - time.monotonic()))
         if not ready:
-            raise _late(sorted(waiting.values()), folder, timeout_s)
+            raise _late(waiting, folder, timeout_s)
         for receiver in ready:
             assert isinstance(receiver, Connection)
-            rank = waiting.pop(receiver)
+            rank = waiting[receiver]
             try:
                 failure, results[rank] = pickle.loads(receiver.recv_bytes())
             except EOFError:
                 processes[rank].join()
                 if _stack(folder, rank):
-                    raise _late(sorted([rank, *waiting.values()]), folder, timeout_s) from None
+                    raise _late(waiting, folder, timeout_s) from None
                 failure = (time.monotonic(), _death(rank, processes[rank].exitcode), "it left no traceback")
+            del waiting[receiver]
             if failure is not None:
                 failures.append((*failure, rank))
         if failures:
@@ -157,10 +158,22 @@ def _death(rank: int, exitcode: int) -> RuntimeError:
     return RuntimeError(f"run_distributed: rank {rank} {how} and returned nothing")
 
 
-def _late(ranks: list[int], folder: Path, timeout_s: float) -> TimeoutError:
+def _late(waiting: Mapping[Connection, int], folder: Path, timeout_s: float) -> TimeoutError:
     time.sleep(0.5)  # they write down where they are at about the same time
-    stacks = "\n".join(f"rank {rank}:\n{_stack(folder, rank)}" for rank in ranks)
-    return TimeoutError(f"run_distributed: ranks {ranks} have not ended in {timeout_s:g} s; they were at\n{stacks}")
+    places = {rank: _stack(folder, rank) or _last_words(receiver) for receiver, rank in waiting.items()}
+    stacks = "\n".join(f"rank {rank}:\n{places[rank]}" for rank in sorted(places))
+    return TimeoutError(
+        f"run_distributed: ranks {sorted(places)} have not ended in {timeout_s:g} s; they were at\n{stacks}"
+    )
+
+
+def _last_words(receiver: Connection) -> str:
+    """The traceback of a rank that failed because another one was ended."""
+    try:
+        failure = pickle.loads(receiver.recv_bytes())[0] if receiver.poll() else None
+    except EOFError:
+        failure = None
+    return failure[2] if failure else ""
 
 
 def _stack(folder: Path, rank: int) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "all_reduce",
     "all_reduce_packed",
     "broadcast",
+    "check_op",
     "check_ranks",
     "disagreement",
     "find_group",
@@ -93,28 +94,40 @@ def find_group(model: ComputationModel, group: Any, groups: dict[tuple[int, ...]
 
 
 def check_ranks(model: ComputationModel, ranks: Sequence[int]) -> tuple[int, ...]:
-    """The ranks of a group, checked."""
+    """The ranks of a group, checked, in order."""
     if not isinstance(ranks, list | tuple) or any(isinstance(r, bool) or not isinstance(r, int) for r in ranks):
         raise ValueError(f"a group must be a list of ranks, got {ranks!r}")
     if not ranks or len(set(ranks)) != len(ranks) or not all(0 <= r < model.world_size for r in ranks):
         raise ValueError(f"the ranks of a group must be different ones in [0, {model.world_size}), got {list(ranks)}")
-    return tuple(ranks)
+    return tuple(sorted(ranks))
+
+
+def check_op(tensor: Any, op: str) -> None:
+    """Make sure that an op fits a tensor or number, on one rank as on many.
+
+    Raises:
+        ValueError: If it does not; it names the op and the dtype.
+    """
+    if isinstance(tensor, Tensor):
+        is_whole = not (tensor.is_floating_point() or tensor.is_complex())
+        got = f"a tensor of {tensor.dtype}"
+        if tensor.is_complex() and op in ("MIN", "MAX"):
+            raise ValueError(f"all_reduce: complex numbers have no order, got {op} of {got}")
+    else:
+        is_whole, got = isinstance(tensor, numbers.Integral), repr(tensor)
+    if op in ("AND", "OR") and not is_whole:
+        raise ValueError(f"all_reduce: {op} is for bools and whole numbers, got {got}")
 
 
 def all_reduce(model: ComputationModel, tensor: Any, op: str, group: Any) -> Any:
     """Reduce a tensor or number over the members of a group."""
     if not isinstance(tensor, Tensor):
         return _reduce_numbers(model, tensor, op, group)
-    tensor = tensor.detach().contiguous()
+    tensor = tensor.detach().resolve_conj().contiguous()
     if tensor.dtype is torch.bool:
         return _reduce(model, tensor.to(torch.uint8), _OP_OF_BOOLS[op], group).to(torch.bool)
-    if op in ("AND", "OR") and (tensor.is_floating_point() or tensor.is_complex()):
-        raise ValueError(f"all_reduce: {op} is for bools and whole numbers, got a tensor of {tensor.dtype}")
-    if tensor.is_complex():
-        if op in ("MIN", "MAX"):
-            raise ValueError(f"all_reduce: complex numbers have no order, got {op} of a tensor of {tensor.dtype}")
-        if op == "SUM":
-            return torch.view_as_complex(_reduce(model, torch.view_as_real(tensor).contiguous(), op, group))
+    if tensor.is_complex() and op == "SUM":
+        return torch.view_as_complex(_reduce(model, torch.view_as_real(tensor).contiguous(), op, group))
     return _reduce(model, tensor, op, group)
 
 
@@ -133,8 +146,7 @@ def _reduce(model: ComputationModel, tensor: Tensor, op: str, group: Any) -> Ten
 def _reduce_numbers(model: ComputationModel, number: Any, op: str, group: Any) -> Any:
     """Numbers are gathered and folded in Python: ints cannot overflow, and all ranks hold the same bits."""
     gathered = all_gather_numbers(model, number, group)
-    if op in ("AND", "OR") and isinstance(gathered[0], float):
-        raise ValueError(f"all_reduce: {op} is for bools and whole numbers, got {number!r}")
+    check_op(gathered[0], op)  # not before: the others would wait for a rank that is the only one to bring a float
     if isinstance(gathered[0], bool):
         op = _OP_OF_BOOLS[op]
     return reduce(_FOLDS_OF_NUMBERS[op], gathered)

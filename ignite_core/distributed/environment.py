@@ -25,7 +25,7 @@ class Launch:
         node: What the launcher calls the node; None if it does not tell.
         source: Who told it, for messages.
         store_is_there: The launcher runs the store; else rank 0 does.
-        attempt: How often the launcher has restarted the processes.
+        may_restart: The launcher may end the processes and start them anew, with the same store.
     """
 
     rank: int
@@ -36,7 +36,7 @@ class Launch:
     node: str | None = None
     source: str = "the environment"
     store_is_there: bool = False
-    attempt: int = 0
+    may_restart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,9 @@ class Place:
 #: The variables of torchrun that say which process this is, and those of SLURM that say the same.
 _PLACE = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
 _MEETING = ("MASTER_ADDR", "MASTER_PORT")
+
+#: Those that name the nodes of a step of SLURM, or else of its job.
+_NODELISTS = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
 
 
 def read_launch(environment: Mapping[str, str], backend: str = "gloo") -> Launch | None:
@@ -100,7 +103,7 @@ def read_launch(environment: Mapping[str, str], backend: str = "gloo") -> Launch
         node=known.get("GROUP_RANK"),
         source="torchrun" if "TORCHELASTIC_RUN_ID" in known else "the environment",
         store_is_there=known.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
-        attempt=reader.number("TORCHELASTIC_RESTART_COUNT", default=0),
+        may_restart="TORCHELASTIC_RUN_ID" in known,
     )
     _check(launch, reader, "RANK", "WORLD_SIZE", "LOCAL_RANK")
     return launch
@@ -121,7 +124,7 @@ def expand_nodelist(nodelist: str) -> list[str]:
         >>> expand_nodelist("rack[1-2]n[0,3]")
         ['rack1n0', 'rack1n3', 'rack2n0', 'rack2n3']
     """
-    entries = re.findall(r"(?:[^\[\],]|\[[\d,-]+\])+", nodelist)
+    entries = re.findall(r"(?:[^\[\],\s]|\[[\d,-]+\])+", nodelist)
     if not entries or ",".join(entries) != nodelist:
         raise ValueError(f"not a SLURM node list: {nodelist!r}")
     return [host for entry in entries for host in _expand(entry)]
@@ -146,8 +149,8 @@ def _expand(entry: str) -> list[str]:
 def _read_slurm(known: Mapping[str, str], reader: _Reader) -> Launch:
     """A task of ``srun``. Variables of torchrun may be set too, by site hooks or scripts, but must say the same."""
     missing = [name for name in [*_PLACE.values(), "SLURM_JOB_ID"] if name not in known]
-    nodelist = known.get("SLURM_STEP_NODELIST") or known.get("SLURM_JOB_NODELIST") or known.get("SLURM_NODELIST")
-    if nodelist is None:
+    nodes = next((name for name in _NODELISTS if name in known), None)
+    if nodes is None:
         missing.append("SLURM_JOB_NODELIST")
     if missing:
         raise reader.error(
@@ -166,11 +169,17 @@ def _read_slurm(known: Mapping[str, str], reader: _Reader) -> Launch:
             f"SLURM_NTASKS='{world_size}', but SLURM_STEP_ID is not set: this process was not started by srun and "
             "would wait for the others forever; start it with srun, or unset SLURM_PROCID to run it alone"
         )
-    assert nodelist is not None
+    tasks = reader.number("SLURM_STEP_NUM_TASKS", default=world_size)
+    if tasks != world_size:  # such as in the shell that salloc opens
+        raise reader.error(
+            f"SLURM_NTASKS='{world_size}' contradicts SLURM_STEP_NUM_TASKS='{tasks}', the number of processes that "
+            "srun has started; start the script with srun, or unset SLURM_PROCID to run it alone"
+        )
+    assert nodes is not None
     try:
-        host = expand_nodelist(nodelist)[0]
-    except (ValueError, IndexError) as error:
-        raise reader.error(f"SLURM_JOB_NODELIST={nodelist!r} cannot be read") from error
+        host = expand_nodelist(known[nodes])[0]
+    except ValueError as error:
+        raise reader.error(f"{nodes}={known[nodes]!r} cannot be read") from error
     job = re.match(r"\d+", known["SLURM_JOB_ID"])
     if job is None:
         raise reader.error(f"SLURM_JOB_ID={known['SLURM_JOB_ID']!r} is no number")

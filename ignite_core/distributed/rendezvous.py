@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import DistNetworkError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from ignite_core.distributed.environment import Launch, Place
 
-__all__ = ["connect", "meet"]
+__all__ = ["connect", "join"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +34,18 @@ CONNECT_TIMEOUT = timedelta(seconds=20)
 #: How long to look for the owner of a port that rank 0 wanted.
 _TAKEN_TIMEOUT = timedelta(seconds=5)
 
+#: How much longer torch may take for that than it was told.
+_ANSWER_S = 1.0
+
 #: How long rank 0 keeps its store after a refusal, so that the others can read why; and how often it looks.
 _FAREWELL_S, _POLL_S = 5.0, 0.01
 
 #: After so many seconds the ranks that are missing are reported, and again each time so many have passed.
 _REPORT_S = 30.0
+
+#: The stores that this process runs, by port. They stay when it leaves the others, for another rank may be back before
+#: that; where it is rank 0 again torch takes the one that is there.
+_own_stores: dict[int, TCPStore] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,8 @@ def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
     try:
         try:
             store = _store(host, port, is_master, limit)
+            if is_master:
+                _own_stores[port] = store
         except (RuntimeError, OSError):
             if not is_master:
                 raise
@@ -82,14 +94,30 @@ def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
                 "If rank 0 starts later than that, pass timeout=timedelta(...) to idist.initialize"
             )
         raise RuntimeError(f"{who}: no store at {what}: {advice}") from error
-    return PrefixStore(f"attempt_{launch.attempt}", store)
+    return store
 
 
 def _store(host: str, port: int, is_master: bool, timeout: timedelta) -> TCPStore:
-    return TCPStore(host, port, is_master=is_master, timeout=timeout, wait_for_workers=False, multi_tenant=is_master)
+    """In a thread: torch waits for ever where somebody listens at the port but does not answer as a store would."""
+    made: list[TCPStore | BaseException] = []
+
+    def make() -> None:
+        try:
+            made.append(TCPStore(host, port, None, is_master, timeout, wait_for_workers=False, multi_tenant=is_master))
+        except BaseException as error:
+            made.append(error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    thread.join(timeout.total_seconds() + _ANSWER_S)
+    if not made:
+        raise RuntimeError(f"who listens at port {port} of {host} is no store")
+    if isinstance(made[0], BaseException):
+        raise made[0]
+    return made[0]
 
 
-def meet(store: Store, launch: Launch, backend: str, timeout: timedelta) -> Place:
+def join(store: Store, launch: Launch, backend: str, timeout: timedelta) -> tuple[Store, Place]:
     """Wait until all processes have arrived, and make sure that they were told the same.
 
     Args:
@@ -98,14 +126,62 @@ def meet(store: Store, launch: Launch, backend: str, timeout: timedelta) -> Plac
         backend: That it was asked to use.
         timeout: How long to wait for the others.
 
+    Returns:
+        The part of the store that belongs to this start of the processes, and the place of this one among them.
+
     Raises:
         RuntimeError: On all of them if what they were told does not fit together, or if some do not come in time.
     """
     node = launch.node or socket.gethostname()
     me = _Arrival(launch.rank, launch.world_size, launch.local_rank, backend, node)
+    deadline = time.monotonic() + timeout.total_seconds()
+    try:
+        if launch.store_is_there and launch.may_restart:
+            store = _find_round(store, me, deadline)
+        return store, _meet(store, launch, me, deadline)
+    except DistNetworkError as error:
+        where = f"MASTER_ADDR={launch.master_addr!r} MASTER_PORT='{launch.master_port}'"
+        raise RuntimeError(
+            f"{_who(me)}: who runs the store at {where} has ended while the ranks met: {error}"
+        ) from error
+
+
+def _find_round(store: Store, me: _Arrival, deadline: float) -> Store:
+    """The part of a store that belongs to this start of the processes.
+
+    A launcher that restarts them keeps its store, with all that the earlier ones have left there. How often it did so
+    nobody knows for sure: torchrun counts on each node, and only where a process has failed. So rank 0 opens a new
+    round, and the others ask for it, each under a name that nobody had before it; the questions of earlier processes
+    are answered too, but nobody hears that.
+    """
+    if me.rank > 0:
+        name = uuid.uuid4().hex
+        store.set(f"question_{me.rank}", name)
+        _wait_for(store, f"answer_{name}", me, deadline, [0])
+        own = PrefixStore(store.get(f"answer_{name}").decode(), store)
+        own.set(f"joined_{me.rank}", "")
+        return own
+    number = f"round_{store.add('rounds', 1)}"
+    own = PrefixStore(number, store)
+    began = time.monotonic()
+    for rank in range(1, me.world_size):
+        answered = ""
+        while not own.check([f"joined_{rank}"]):
+            _wait_for(store, f"question_{rank}", me, deadline, [rank])
+            name = store.get(f"question_{rank}").decode()
+            if name != answered:
+                store.set(f"answer_{name}", number)
+                answered = name
+            elif time.monotonic() >= deadline:
+                raise RuntimeError(_absence(me, f"ranks [{rank}] of {me.world_size}", time.monotonic() - began))
+            else:
+                time.sleep(_POLL_S)
+    return own
+
+
+def _meet(store: Store, launch: Launch, me: _Arrival, deadline: float) -> Place:
     place_in_line = store.add("arrived", 1)
     store.set(f"arrival_{place_in_line}", json.dumps(asdict(me)))
-    deadline = time.monotonic() + timeout.total_seconds()
     if place_in_line == 1:
         refusal, arrivals = _judge(store, me, deadline)
         store.set("verdict", json.dumps({"refusal": refusal, "arrivals": [asdict(arrival) for arrival in arrivals]}))
@@ -165,14 +241,20 @@ def _wait_for(store: Store, key: str, me: _Arrival, deadline: float, missing: It
         try:
             store.wait([key], timedelta(seconds=min(_REPORT_S, left_s)))
             return
+        except DistNetworkError:
+            raise
         except RuntimeError as error:
             waited_s = time.monotonic() - began
             if time.monotonic() >= deadline or "timeout" not in str(error).lower():
-                raise RuntimeError(
-                    f"{_who(me)}: waited {waited_s:.1f} s for {whom}, which have not arrived; "
-                    f"were WORLD_SIZE='{me.world_size}' processes started?"
-                ) from error
+                raise RuntimeError(_absence(me, whom, waited_s)) from error
             logger.warning("%s: waiting for %s since %.0f s", _who(me), whom, waited_s)
+
+
+def _absence(me: _Arrival, whom: str, waited_s: float) -> str:
+    return (
+        f"{_who(me)}: waited {waited_s:.1f} s for {whom}, which have not arrived; "
+        f"were WORLD_SIZE='{me.world_size}' processes started?"
+    )
 
 
 def _who(me: _Arrival) -> str:
@@ -181,10 +263,11 @@ def _who(me: _Arrival) -> str:
 
 def _take_leave(store: Store, keeps_it: bool) -> None:
     """After a refusal: the one that keeps the store waits until the others have read why."""
-    store.add("left", 1)
     deadline = time.monotonic() + _FAREWELL_S
-    while keeps_it and store.add("left", 0) < store.add("arrived", 0) and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
+    with suppress(DistNetworkError):  # of two that call themselves rank 0 the one that keeps it may have left
+        store.add("left", 1)
+        while keeps_it and store.add("left", 0) < store.add("arrived", 0) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
 
 def _place(me: _Arrival, arrivals: list[_Arrival]) -> Place:

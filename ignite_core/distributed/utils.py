@@ -328,9 +328,13 @@ def all_reduce(tensor: T, op: str = "SUM", group: Any = None) -> T:
     """
     if op not in collectives.OPS:
         raise ValueError(f"all_reduce: op must be one of {', '.join(collectives.OPS)}, got {op!r}")
-    if not isinstance(tensor, Tensor | numbers.Number):
+    if not isinstance(tensor, Tensor | numbers.Real):
         raise TypeError(f"all_reduce: takes a tensor or a number, got {type(tensor).__name__}")
     model = _current()
+    if isinstance(tensor, Tensor):
+        _check_dense("all_reduce", tensor)
+    if op != "SUM" and (model.world_size == 1 or isinstance(tensor, Tensor)):
+        collectives.check_op(tensor, op)
     if model.world_size == 1 and group is None:
         return tensor
     group, ranks = collectives.find_group(model, group, _groups)
@@ -359,6 +363,8 @@ def all_reduce_packed(tensors: Sequence[tuple[Tensor, str]], group: Any = None) 
             raise ValueError(f"all_reduce_packed: op must be one of {', '.join(collectives.OPS)}, got {op!r}")
         if not isinstance(tensor, Tensor):
             raise TypeError(f"all_reduce_packed: takes tensors, got {type(tensor).__name__}")
+        _check_dense("all_reduce_packed", tensor)
+        collectives.check_op(tensor, op)
     model = _current()
     group, ranks = collectives.find_group(model, group, _groups)
     if len(ranks) <= 1:

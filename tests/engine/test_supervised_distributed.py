@@ -1,6 +1,5 @@
 """Accumulation with DistributedDataParallel: as on one process with all the data, and one synchronisation a step."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +11,11 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.functional import mse_loss
 from torch.nn.parallel import DistributedDataParallel
 
+import ignite_core.distributed as idist
 from ignite_core.engine import Events
 from ignite_core.engine.gradients import average_over_ranks
 from ignite_core.engine.supervised import create_supervised_trainer
-from tests.distributed_helper import run_distributed
+from ignite_core.testing import run_distributed
 from tests.engine.training import (
     Batch,
     Unsized,
@@ -48,8 +48,9 @@ class Ddp:
         return {"weights": weights(self.model), "synchronisations": self.synchronisations}
 
 
-def on_each_rank(rank: int) -> dict[str, Any]:
+def on_each_rank() -> dict[str, Any]:
     """All scenarios in one start of the processes, which is what takes the time."""
+    rank = idist.get_rank()
     shard = BATCHES[rank::2]
     return {
         "length known": train(shard),
@@ -100,11 +101,10 @@ def average(rank: int) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def ranks() -> list[dict[str, Any]]:
     if not dist.is_gloo_available():
         pytest.skip("needs the gloo backend, this build of torch has none")
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    return run_distributed(on_each_rank, folder)
+    return run_distributed(on_each_rank)
 
 
 def one_process(*windows: list[int]) -> Tensor:

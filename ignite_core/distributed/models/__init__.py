@@ -3,14 +3,16 @@
 import torch.distributed as dist
 
 from ignite_core.distributed.models.base import ComputationModel
+from ignite_core.distributed.models.horovod import HorovodModel
 from ignite_core.distributed.models.serial import SerialModel
+from ignite_core.distributed.models.xla import XlaModel
 
-__all__ = ["REGISTERED", "ComputationModel", "SerialModel"]
+__all__ = ["REGISTERED", "ComputationModel", "HorovodModel", "SerialModel", "XlaModel"]
 
 #: All but the serial one, in the order in which a framework that is running already is looked for.
-REGISTERED: tuple[type[ComputationModel], ...] = ()
+REGISTERED: tuple[type[ComputationModel], ...] = (XlaModel, HorovodModel)
 
 if dist.is_available():
     from ignite_core.distributed.models.native import TorchModel
 
-    REGISTERED = (TorchModel,)
+    REGISTERED = (TorchModel, *REGISTERED)

@@ -19,7 +19,7 @@ from torch.distributed import HashStore, PrefixStore, TCPStore, rendezvous  # ty
 
 from ignite_core.distributed.environment import Launch, Place, read_launch
 from ignite_core.distributed.models.base import ComputationModel
-from ignite_core.distributed.rendezvous import connect, meet
+from ignite_core.distributed.rendezvous import connect, join
 from ignite_core.distributed.wire import from_bytes, to_bytes
 
 __all__ = ["TorchModel"]
@@ -92,7 +92,7 @@ class TorchModel(ComputationModel):
             handler = rendezvous(init_method, launch.rank, launch.world_size, timeout=timeout or _JOIN_TIMEOUT)
             store, _, _ = next(handler)
         store = PrefixStore(f"ignite_core/start_{next(_starts)}", store)
-        place = meet(store, launch, backend, timeout or _JOIN_TIMEOUT)
+        store, place = join(store, launch, backend, timeout or _JOIN_TIMEOUT)
         if backend == "nccl":
             kwargs.setdefault("device_id", _own_gpu(place))
         with _explained("initialize", place.rank, place.world_size, backend):
