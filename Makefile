@@ -26,6 +26,7 @@ check: .venv/dev.stamp ## format, lint, types, documentation
 bench: .venv/bench.stamp ## what an event costs, beside pytorch-ignite and lightning
 	$(BIN)/python tests/benchmarks/engine.py
 	$(BIN)/python tests/benchmarks/metrics.py
+	$(BIN)/python tests/benchmarks/distributed.py
 
 clean: ## remove whatever the commands above made
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build

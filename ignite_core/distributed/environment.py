@@ -84,7 +84,8 @@ def read_launch(environment: Mapping[str, str], backend: str = "gloo") -> Launch
     """
     known = {name: value for name, value in environment.items() if value}
     reader = _Reader(known, backend)
-    if "SLURM_PROCID" in known and "TORCHELASTIC_RUN_ID" not in known and not _is_launched_within_slurm(known, reader):
+    is_task = "SLURM_PROCID" in known and not _is_small_batch(known)
+    if is_task and "TORCHELASTIC_RUN_ID" not in known and not _is_launched_within_slurm(known, reader):
         return _read_slurm(known, reader)
     names = [*_PLACE, *_MEETING]
     if not any(name in known for name in names):
@@ -155,7 +156,7 @@ def _read_slurm(known: Mapping[str, str], reader: _Reader) -> Launch:
     if missing:
         raise reader.error(
             f"set is SLURM_PROCID={known['SLURM_PROCID']!r}, but not {', '.join(missing)}; "
-            "start the processes with srun"
+            "start the script with srun, or unset SLURM_PROCID to run it alone"
         )
     for name, theirs in _PLACE.items():
         if name in known and reader.number(name) != reader.number(theirs):
@@ -207,6 +208,12 @@ def _check(launch: Launch, reader: _Reader, rank: str, world_size: str, local_ra
         raise reader.error(f"{rank}='{launch.rank}' must be below {world_size}='{launch.world_size}'")
     if launch.local_rank is not None and launch.local_rank > launch.rank:
         raise reader.error(f"{local_rank}='{launch.local_rank}' must not be above {rank}='{launch.rank}'")
+
+
+def _is_small_batch(known: Mapping[str, str]) -> bool:
+    """Whether this is the batch script of a job on one node that has asked for no number of tasks."""
+    is_told = any(name in known for name in ("SLURM_NTASKS", "SLURM_STEP_ID", "SLURM_STEPID"))
+    return not is_told and known.get("SLURM_JOB_NUM_NODES") == "1"
 
 
 def _is_launched_within_slurm(known: Mapping[str, str], reader: _Reader) -> bool:

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 #: How long to look for a store whose address was set by hand, unless a time limit is given.
 CONNECT_TIMEOUT = timedelta(seconds=20)
 
+#: The same where SLURM tells all ranks the same address: rank 0 may be long in importing from a shared file system.
+SLOW_START = timedelta(minutes=5)
+
 #: How long to look for the owner of a port that rank 0 wanted.
 _TAKEN_TIMEOUT = timedelta(seconds=5)
 
@@ -70,7 +73,7 @@ def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
     assert port is not None
     who = f"idist.initialize (backend {backend}, rank {launch.rank} of {launch.world_size})"
     what = f"MASTER_ADDR={host!r} MASTER_PORT='{port}' (told by {launch.source})"
-    limit = timeout or CONNECT_TIMEOUT
+    limit = timeout or (SLOW_START if launch.source == "SLURM" else CONNECT_TIMEOUT)
     try:
         socket.getaddrinfo(host, port)
     except OSError as error:

@@ -328,18 +328,20 @@ def all_reduce(tensor: T, op: str = "SUM", group: Any = None) -> T:
     """
     if op not in collectives.OPS:
         raise ValueError(f"all_reduce: op must be one of {', '.join(collectives.OPS)}, got {op!r}")
-    if not isinstance(tensor, Tensor | numbers.Real):
-        raise TypeError(f"all_reduce: takes a tensor or a number, got {type(tensor).__name__}")
-    model = _current()
+    is_tensor = isinstance(tensor, Tensor)
     if isinstance(tensor, Tensor):
         _check_dense("all_reduce", tensor)
-    if op != "SUM" and (model.world_size == 1 or isinstance(tensor, Tensor)):
+    elif not isinstance(tensor, float | int) and not isinstance(tensor, numbers.Real):  # the second is slow to ask
+        raise TypeError(f"all_reduce: takes a tensor or a number, got {type(tensor).__name__}")
+    model = _current()
+    if op != "SUM" and (is_tensor or model.world_size == 1):
         collectives.check_op(tensor, op)
     if model.world_size == 1 and group is None:
         return tensor
     group, ranks = collectives.find_group(model, group, _groups)
     if len(ranks) <= 1:
         return tensor
+    model.asked = "all_reduce"
     reduced: T = collectives.all_reduce(model, tensor, op, group)
     return reduced
 
@@ -369,6 +371,7 @@ def all_reduce_packed(tensors: Sequence[tuple[Tensor, str]], group: Any = None) 
     group, ranks = collectives.find_group(model, group, _groups)
     if len(ranks) <= 1:
         return [tensor for tensor, _ in tensors]
+    model.asked = "all_reduce_packed"
     return collectives.all_reduce_packed(model, tensors, group)
 
 
@@ -400,6 +403,7 @@ def all_gather(tensor: Any, group: Any = None, uneven: bool = False) -> Any:
     group, ranks = collectives.find_group(model, group, _groups)
     if not ranks:
         return tensor
+    model.asked = "all_gather"
     if isinstance(tensor, Tensor):
         gather: Callable[..., Any] = collectives.all_gather_uneven if uneven else collectives.all_gather
     elif isinstance(tensor, numbers.Real):
@@ -425,6 +429,7 @@ def all_gather_object(value: T, group: Any = None) -> list[T]:
     """
     model = _current()
     group, ranks = collectives.find_group(model, group, _groups)
+    model.asked = "all_gather_object"
     return collectives.all_gather_object(model, value, group) if len(ranks) > 1 else [value]
 
 
@@ -452,6 +457,7 @@ def all_gather_tensors_with_shapes(tensor: Tensor, shapes: Sequence[Sequence[int
             f"all_gather_tensors_with_shapes: there must be a shape for each of {len(ranks)} ranks, and that of rank "
             f"{model.rank} is {tuple(tensor.shape)}; got {[tuple(shape) for shape in shapes]}"
         )
+    model.asked = "all_gather_tensors_with_shapes"
     return collectives.all_gather_with_shapes(model, tensor, shapes, group)
 
 
@@ -485,12 +491,17 @@ def broadcast(tensor: Any, src: int = 0, safe_mode: bool = False) -> Any:
         )
     if isinstance(tensor, Tensor):
         _check_dense("broadcast", tensor)
-    return tensor if model.world_size == 1 else collectives.broadcast(model, tensor, src, safe_mode)
+    if model.world_size == 1:
+        return tensor
+    model.asked = "broadcast"
+    return collectives.broadcast(model, tensor, src, safe_mode)
 
 
 def barrier() -> None:
     """Wait until all ranks have come here."""
-    _current().barrier()
+    model = _current()
+    model.asked = "barrier"
+    model.barrier()
 
 
 def new_group(ranks: Sequence[int], **kwargs: Any) -> Any:
@@ -504,6 +515,7 @@ def new_group(ranks: Sequence[int], **kwargs: Any) -> Any:
         ValueError: If they are no ranks of this run, or repeat.
     """
     model = _current()
+    model.asked = "new_group"
     return model.make_group(collectives.check_ranks(model, ranks), **kwargs)
 
 

@@ -204,11 +204,36 @@ def test_a_task_that_is_alone_needs_no_step() -> None:
     assert read(without(SLURM | alone, "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS")).world_size == 1
 
 
+#: In the script that `sbatch` runs for a job of one node, if no number of tasks was asked for.
+BATCH = {
+    "SLURM_JOB_ID": "4711",
+    "SLURM_JOB_NODELIST": "gpu08",
+    "SLURM_JOB_NUM_NODES": "1",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}
+
+
+def test_a_batch_script_that_asked_for_no_tasks_is_alone() -> None:
+    assert read_launch(BATCH) is None
+    assert read(BATCH | TORCH) == read(TORCH)
+
+
+def test_a_batch_script_on_several_nodes_is_refused() -> None:
+    message = refusal(BATCH | {"SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "gpu[08-09]"})
+
+    assert message.endswith(
+        "rank 0): set is SLURM_PROCID='0', but not SLURM_NTASKS; start the script with srun, "
+        "or unset SLURM_PROCID to run it alone"
+    )
+
+
 @pytest.mark.parametrize("name", ["SLURM_NTASKS", "SLURM_LOCALID", "SLURM_JOB_ID"])
 def test_half_set_variables_of_slurm_are_refused(name: str) -> None:
     assert refusal(without(SLURM, name), "nccl") == (
         f"idist.initialize (backend nccl, rank 3): set is SLURM_PROCID='3', but not {name}; "
-        "start the processes with srun"
+        "start the script with srun, or unset SLURM_PROCID to run it alone"
     )
 
 

@@ -406,7 +406,10 @@ def test_the_local_rank_in_a_group_of_the_user_is_the_one_that_was_told(tmp_path
 
 OPERATIONS = {
     "all_reduce": lambda: idist.all_reduce(torch.ones(2)),
+    "all_reduce of a number": lambda: idist.all_reduce(3),
+    "all_reduce_packed": lambda: idist.all_reduce_packed([(torch.ones(2), "SUM")]),
     "all_gather": lambda: idist.all_gather(torch.ones(2)),
+    "all_gather_object": lambda: idist.all_gather_object("a"),
     "broadcast": lambda: idist.broadcast(torch.ones(2), src=1),
     "barrier": idist.barrier,
 }
@@ -430,5 +433,6 @@ def wait_alone(operation: str) -> str | None:
 def test_a_collective_that_times_out_names_operation_rank_and_backend(operation: str) -> None:
     message, _ = run_distributed(wait_alone, operation, timeout_s=30.0)
 
-    assert message.startswith(f"idist.{operation} failed on rank 0 of 2 (backend gloo): ")
+    name = operation.partition(" ")[0]
+    assert message.startswith(f"idist.{name} failed on rank 0 of 2 (backend gloo): ")
     assert "imed out" in message or "timeout" in message.lower()

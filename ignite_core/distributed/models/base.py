@@ -31,6 +31,9 @@ class ComputationModel(ABC):
     #: What :func:`~ignite_core.distributed.set_local_rank` told.
     told_local_rank: ClassVar[int | None] = None
 
+    #: The function of the façade under way, for messages: it may be built on another primitive.
+    asked: str = ""
+
     rank: int
     world_size: int
 

@@ -282,7 +282,7 @@ class TorchModel(ComputationModel):
         return torch.device("cpu") if "cpu" in devices else self.device()
 
     def _explained(self, operation: str) -> Any:
-        return _explained(operation, self.rank, self.world_size, self._backend)
+        return _explained(self.asked or operation, self.rank, self.world_size, self._backend)
 
 
 #: Names of torch's operations, where they differ from ours.
