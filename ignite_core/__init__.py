@@ -4,8 +4,9 @@
 the engine alone never waits for the metrics.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ignite_core._lazy import lazily
 
 if TYPE_CHECKING:
     from ignite_core import distributed, engine, metrics, utils
@@ -16,18 +17,5 @@ __all__ = ["Engine", "Events", "State", "__version__", "distributed", "engine", 
 __version__ = "0.1.0.dev0"
 
 _HOMES = {"Engine": "engine", "Events": "engine", "State": "engine"}
-_SUBPACKAGES = frozenset({"distributed", "engine", "metrics", "utils"})
 
-
-def __getattr__(name: str) -> Any:
-    if name in _SUBPACKAGES:
-        return import_module(f"{__name__}.{name}")  # the import itself binds the name here
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value  # found directly from now on, without this function
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _HOMES, {"distributed", "engine", "metrics", "utils"})

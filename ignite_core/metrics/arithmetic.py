@@ -45,16 +45,16 @@ class Arithmetic:
         return self._expression(divide, other, self)
 
     def __floordiv__(self, other: Any) -> Any:
-        return self._expression(operator.floordiv, self, other)
+        return self._expression(floor_divide, self, other)
 
     def __rfloordiv__(self, other: Any) -> Any:
-        return self._expression(operator.floordiv, other, self)
+        return self._expression(floor_divide, other, self)
 
     def __mod__(self, other: Any) -> Any:
-        return self._expression(operator.mod, self, other)
+        return self._expression(remainder, self, other)
 
     def __rmod__(self, other: Any) -> Any:
-        return self._expression(operator.mod, other, self)
+        return self._expression(remainder, other, self)
 
     def __pow__(self, other: Any) -> Any:
         return self._expression(operator.pow, self, other)
@@ -64,6 +64,9 @@ class Arithmetic:
 
     def __matmul__(self, other: Any) -> Any:
         return self._expression(operator.matmul, self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return self._expression(operator.matmul, other, self)
 
     def __neg__(self) -> Any:
         return self._expression(operator.neg, self)
@@ -88,9 +91,24 @@ class Arithmetic:
 
 def divide(numerator: Any, denominator: Any) -> Any:
     """A quotient; that of numbers follows torch where the denominator is zero, so that no division raises."""
+    return operator.truediv(*_divisible(numerator, denominator))
+
+
+def floor_divide(numerator: Any, denominator: Any) -> Any:
+    """As :func:`divide`, rounded down."""
+    return operator.floordiv(*_divisible(numerator, denominator))
+
+
+def remainder(numerator: Any, denominator: Any) -> Any:
+    """What :func:`floor_divide` leaves, with the sign of the denominator."""
+    return operator.mod(*_divisible(numerator, denominator))
+
+
+def _divisible(numerator: Any, denominator: Any) -> tuple[Any, Any]:
+    """Two operands, which are tensors if they are numbers that cannot be divided."""
     if isinstance(denominator, int | float) and isinstance(numerator, int | float) and denominator == 0:
-        return (torch.tensor(numerator, dtype=torch.float64) / denominator).item()
-    return numerator / denominator
+        return torch.tensor(numerator, dtype=torch.float64), torch.tensor(denominator, dtype=torch.float64)
+    return numerator, denominator
 
 
 class _Method:
@@ -100,4 +118,7 @@ class _Method:
         self.__name__ = name
 
     def __call__(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(torch.as_tensor(value), self.__name__)(*args, **kwargs)
+        tensor = torch.as_tensor(value)
+        if tensor.is_floating_point() and not isinstance(value, torch.Tensor):
+            tensor = torch.as_tensor(value, dtype=torch.float64)  # which numbers are
+        return getattr(tensor, self.__name__)(*args, **kwargs)

@@ -39,8 +39,8 @@ class Composite(Metric):
 
     def update(self, output: Any) -> None:
         """Update the metrics that it is made of, each once."""
-        for leaf in self._leaves():
-            leaf.update(output)
+        for leaf, its_output in dict(self._shares(output)).items():
+            leaf.update(its_output)
 
     def iteration_completed(self, engine: Any) -> None:
         for leaf in self._leaves():
@@ -71,6 +71,15 @@ class Composite(Metric):
         for number, leaf in enumerate(leaves):
             leaf.load_state_dict(state_dict[str(number)])
 
+    def _shares(self, output: Any, in_group: bool = False) -> Iterator[tuple[Metric, Any]]:
+        """The leaves with what each takes of an output; ``output_transform`` counts within a group, as there."""
+        for child in self._children():
+            its_output = child._output_transform(output) if in_group else output
+            if isinstance(child, Composite):
+                yield from child._shares(its_output, in_group)
+            else:
+                yield child, its_output
+
     def _leaves(self) -> list[Metric]:
         return list({leaf: None for child in self._children() for leaf in child._leaves()})
 
@@ -87,6 +96,7 @@ class MetricsLambda(Composite):
     Args:
         f: Called with the values of the metrics among the arguments, and with the others as they are.
         args: Metrics and constants.
+        skip_unrolling: Accepted, as in pytorch-ignite; each of the metrics goes by its own.
         kwargs: Metrics and constants.
 
     Example:
@@ -98,13 +108,13 @@ class MetricsLambda(Composite):
         (25.0, 0.8)
     """
 
-    def __init__(self, f: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, f: Callable[..., Any], *args: Any, skip_unrolling: bool = False, **kwargs: Any) -> None:
         if not callable(f):
             raise TypeError(f"MetricsLambda: f must be callable, got {type(f).__name__}")
         self.function = f
         self.args = args
         self.kwargs = kwargs
-        self._set_up(unchanged, None, False)  # no reset: what the metrics have seen stays
+        self._set_up(unchanged, None, skip_unrolling)  # no reset: what the metrics have seen stays
 
     def compute(self) -> Any:
         args = [_value(arg) for arg in self.args]
@@ -129,7 +139,8 @@ class MetricGroup(Composite):
 
     Args:
         metrics: By name.
-        output_transform: Applied to ``engine.state.output`` before those of the metrics, which are then copied.
+        output_transform: Applied to ``engine.state.output`` before those of the metrics, which are then copied;
+            ``update`` takes what it makes.
         skip_unrolling: As for :class:`Metric`.
 
     Example:
@@ -155,16 +166,14 @@ class MetricGroup(Composite):
             leaves = {leaf: leaf._within(self._output_transform, skip_unrolling) for leaf in self._leaves()}
             self.metrics = {name: metric._on(leaves) for name, metric in metrics.items()}
 
-    def update(self, output: Any) -> None:
-        """Update each metric with what its own ``output_transform`` makes of the output."""
-        for leaf in self._leaves():
-            leaf.update(leaf._output_transform(output))
-
     def compute(self) -> dict[str, Any]:
         return {name: metric.compute() for name, metric in self.metrics.items()}
 
     def _children(self) -> Iterator[Metric]:
         return iter(self.metrics.values())
+
+    def _shares(self, output: Any, in_group: bool = True) -> Iterator[tuple[Metric, Any]]:
+        return super()._shares(output, in_group=True)
 
     def _with_children(self, replaced: Callable[[Metric], Metric]) -> Self:
         new = copy.copy(self)

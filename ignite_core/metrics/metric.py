@@ -17,10 +17,11 @@ import torch
 
 from ignite_core.distributed import utils as idist
 from ignite_core.metrics.arithmetic import Arithmetic
-from ignite_core.metrics.states import StateSpec
+from ignite_core.metrics.compat import reinit__is_reduced, sync_all_reduce
+from ignite_core.metrics.states import PlainSpec, StateSpec, accumulated_in
 from ignite_core.metrics.sync import synced
 
-__all__ = ["Metric"]
+__all__ = ["Metric", "reinit__is_reduced", "sync_all_reduce"]  # the decorators are imported from here in ported code
 
 
 def unchanged(output: Any) -> Any:
@@ -72,10 +73,11 @@ class Metric(Arithmetic, ABC):
     default_usage: str = "epoch_wise"
 
     _specs: ClassVar[Mapping[str, StateSpec]] = {}
-    _usage: ClassVar[Any]
+    _usage: ClassVar[Any] = None
     _waits: bool = True  # whether what is stored must be a number at once; not where it is stored at each iteration
     _is_synced: bool = False  # it has seen what all ranks have seen, or is not to be asked about others
     _stays_local: bool = False  # where it is computed at each iteration, it is that of this rank
+    _own_device: torch.device | None = None  # where it was asked to put its state
     _has_looked: bool = False  # at the values of a batch
     _outer_transform: Callable[[Any], Any] | None = None  # of the group it is in
     _homes: tuple[Any, ...] = ()  # the engines and usages it is attached to
@@ -84,7 +86,9 @@ class Metric(Arithmetic, ABC):
         super().__init_subclass__(**kwargs)
         declared = {name: spec for name, spec in vars(cls).items() if isinstance(spec, StateSpec)}
         compute = vars(cls).get("compute")
-        cls._specs = {**cls._specs, **declared, **getattr(compute, "synced_attributes", {})}
+        cls._specs = {**cls._specs, **declared}
+        for method in vars(cls).values():
+            cls._specs = {**cls._specs, **getattr(method, "synced_attributes", {})}
         if compute is not None:
             cls.compute = _of_all_ranks(compute)  # type: ignore[method-assign]
 
@@ -102,7 +106,8 @@ class Metric(Arithmetic, ABC):
 
     def _set_up(self, output_transform: Any, device: str | torch.device | None, skip_unrolling: bool) -> None:
         self._output_transform = _as_function(output_transform, type(self).__name__)
-        self._device = None if device is None else torch.device(device)
+        self._own_device = None if device is None else torch.device(device)
+        self._device = self._own_device or torch.device("cpu")  # where what is written for pytorch-ignite keeps states
         self._skip_unrolling = skip_unrolling
 
     @abstractmethod
@@ -123,7 +128,8 @@ class Metric(Arithmetic, ABC):
     def reset(self) -> None:
         """Forget everything that was taken in."""
         for name, spec in self._specs.items():
-            setattr(self, name, spec.fresh())
+            if not isinstance(spec, PlainSpec):
+                setattr(self, name, spec.fresh())
 
     def merged(self, other: Self) -> Self:
         """A new metric that has seen what both have seen."""
@@ -167,8 +173,8 @@ class Metric(Arithmetic, ABC):
         if idist.get_rank() == 0:
             for name, value in loaded.items():
                 setattr(self, name, value)
-        if self._device is not None:
-            self.to(self._device)
+        if self._own_device is not None:
+            self.to(self._own_device)
 
     def attach(
         self, engine: Any, name: str, usage: Any = None, *, reset: Any = None, update: Any = None, compute: Any = None
@@ -202,13 +208,17 @@ class Metric(Arithmetic, ABC):
         """
         self._usage.attach(self, engine, name, usage, reset, update, compute)
 
-    def detach(self, engine: Any, usage: Any = None) -> None:
-        """Undo :meth:`attach`; a metric that is not attached is left alone."""
-        self._usage.detach(self, engine, usage)
+    def detach(
+        self, engine: Any, usage: Any = None, *, reset: Any = None, update: Any = None, compute: Any = None
+    ) -> None:
+        """Undo :meth:`attach` with the same arguments; a metric that is not attached so is left alone."""
+        self._usage.detach(self, engine, usage, reset, update, compute)
 
-    def is_attached(self, engine: Any, usage: Any = None) -> bool:
-        """Whether :meth:`attach` was called with this engine and usage, and not undone."""
-        attached: bool = self._usage.is_attached(self, engine, usage)
+    def is_attached(
+        self, engine: Any, usage: Any = None, *, reset: Any = None, update: Any = None, compute: Any = None
+    ) -> bool:
+        """Whether :meth:`attach` was called with these arguments, and not undone."""
+        attached: bool = self._usage.is_attached(self, engine, usage, reset, update, compute)
         return attached
 
     def started(self, engine: Any) -> None:
@@ -235,6 +245,11 @@ class Metric(Arithmetic, ABC):
             for key, one in value.items():
                 metrics[key] = as_number(one)
         metrics[name] = as_number(value)
+
+    @property
+    def _double_dtype(self) -> torch.dtype:
+        """What those written for pytorch-ignite accumulate in."""
+        return accumulated_in(torch.float64, self._device)
 
     def _hooks(self, usage: Any) -> list[tuple[Any, Callable[[Any], None]]]:
         """What listens to which event, but for what computes."""
@@ -263,7 +278,8 @@ class Metric(Arithmetic, ABC):
     def _within(self, outer_transform: Callable[[Any], Any], skip_unrolling: bool) -> Self:
         """A copy for a group that has an ``output_transform`` of its own."""
         new = self._copy()
-        new._outer_transform = outer_transform
+        inner = self._outer_transform
+        new._outer_transform = outer_transform if inner is None else _OneAfterAnother(outer_transform, inner)
         new._skip_unrolling = self._skip_unrolling or skip_unrolling
         return new
 
@@ -283,6 +299,15 @@ class Metric(Arithmetic, ABC):
         new._is_synced = True
         return new
 
+    def _keep(self, copy: Metric) -> None:
+        """Take over what one that is written for pytorch-ignite has set while it was computed, but for its states."""
+        if (
+            all(isinstance(spec, PlainSpec) for spec in self._specs.values())
+            and type(self)._combined is Metric._combined
+        ):
+            not_kept = {*self._specs, "_is_synced", "_homes", "_waits"}
+            vars(self).update({name: value for name, value in vars(copy).items() if name not in not_kept})
+
     def _outputs_of(self, output: Any) -> list[Any]:
         """What ``update`` is called with for one output of the step."""
         output = self._transformed(output)
@@ -298,7 +323,7 @@ class Metric(Arithmetic, ABC):
             output = tuple(output[key] for key in keys)
         if self._skip_unrolling or not _is_pair_of_lists(output):
             return [output]
-        return [tuple(map(_as_batch, pair)) for pair in zip(*output, strict=True)]
+        return [_as_batches(*pair) for pair in zip(*output, strict=True)]
 
     def _transformed(self, output: Any) -> Any:
         return self._output_transform(output if self._outer_transform is None else self._outer_transform(output))
@@ -330,7 +355,11 @@ def _of_all_ranks(compute: Callable[..., Any]) -> Callable[..., Any]:
         if all(leaf._is_synced for leaf in leaves):
             return compute(self)
         own = [(f"{type(self).__name__}.{number}", leaf) for number, leaf in enumerate(leaves)]
-        return self._on(dict(zip(leaves, synced(own), strict=True))).compute()
+        joined = dict(zip(leaves, synced(own), strict=True))
+        value = self._on(joined).compute()
+        for leaf, one in joined.items():
+            leaf._keep(one)
+        return value
 
     return on_all
 
@@ -345,6 +374,17 @@ def _as_function(transform: Any, who: str) -> Callable[[Any], Any]:
             f"{who}: output_transform must be callable, a key, an index, or a tuple of these, got {transform!r}"
         )
     return _Path(path)
+
+
+class _OneAfterAnother:
+    """Two transforms, one after the other."""
+
+    def __init__(self, first: Callable[[Any], Any], second: Callable[[Any], Any]) -> None:
+        self.first = first
+        self.second = second
+
+    def __call__(self, output: Any) -> Any:
+        return self.second(self.first(output))
 
 
 class _Path:
@@ -366,9 +406,11 @@ def _is_pair_of_lists(output: Any) -> bool:
     )
 
 
-def _as_batch(sample: Any) -> torch.Tensor:
-    """A sample as a batch of one."""
-    return torch.as_tensor(sample).unsqueeze(0)
+def _as_batches(y_pred: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """A sample as a batch of one; a number goes where the prediction is."""
+    prediction = torch.as_tensor(y_pred)
+    target = y if isinstance(y, torch.Tensor) else torch.as_tensor(y, device=prediction.device)
+    return prediction.unsqueeze(0), target.unsqueeze(0)
 
 
 def _as_number(value: Any) -> Any:
@@ -383,3 +425,10 @@ def _as_number_from_cpu(value: Any) -> Any:
     if isinstance(value, torch.Tensor) and not value.is_cpu:
         return value.detach()
     return _as_number(value)
+
+
+def __getattr__(name: str) -> Any:
+    """The usages, which ported code imports from here."""
+    if name not in getattr(Metric._usage, "__all__", ()):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(Metric._usage, name)

@@ -34,9 +34,14 @@ def _extreme(of_tensors: Callable[[Any, Any], Any], of_numbers: Callable[[Any, A
     def combine(a: Any, b: Any) -> Any:
         if not isinstance(a, Tensor) and not isinstance(b, Tensor):
             return of_numbers(a, b)
-        return of_tensors(torch.as_tensor(a), torch.as_tensor(b))
+        return of_tensors(_tensor(a), _tensor(b))
 
     return combine
+
+
+def _tensor(value: Any) -> Tensor:
+    """A number as a tensor, in which a float keeps its digits."""
+    return torch.as_tensor(value, dtype=torch.float64 if type(value) is float else None)
 
 
 SUM = Reduce("SUM", operator.add)
@@ -65,6 +70,11 @@ class StateSpec:
     def op(self) -> str | None:
         """What the backend calls the reduction; None for what is gathered."""
         return self.reduce.op
+
+    @property
+    def may_be_large(self) -> bool:
+        """Whether the backend may reduce it, with a fresh state where a rank has none."""
+        return self.op is not None
 
     def fresh(self) -> Any:
         """The state of a metric that has seen nothing."""
@@ -112,6 +122,10 @@ class StateSpec:
 @dataclass(frozen=True, slots=True)
 class PlainSpec(StateSpec):
     """A number or tensor that the metric keeps in an attribute of its own making; see :func:`sync_all_reduce`."""
+
+    @property
+    def may_be_large(self) -> bool:
+        return False  # as there is no fresh state
 
     def fresh(self) -> Any:
         raise NotImplementedError("what it starts with is known to the metric's own reset() alone")

@@ -111,10 +111,7 @@ def _pack(metrics: Sequence[tuple[str, Metric]], states: list[dict[str, Any]]) -
         return kind
 
     told = [
-        {
-            name: packed(value, name in metric._specs and metric._specs[name].op is not None)
-            for name, value in one.items()
-        }
+        {name: packed(value, name in metric._specs and metric._specs[name].may_be_large) for name, value in one.items()}
         for (_, metric), one in zip(metrics, states, strict=True)
     ]
     return told, blobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import weakref
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any, Final
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, Filter
+from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, Filter
 from ignite_core.metrics.metric import Metric
 from ignite_core.metrics.sync import synced
 
@@ -52,11 +53,11 @@ class MetricUsage:
     iteration_completed: CallableEventWithFilter
 
     def __post_init__(self) -> None:
-        updated, computed = self.iteration_completed, self.completed
-        if _bare(updated) == _bare(computed) and _priority(computed) > _priority(updated):
+        pairs = itertools.product(_parts(self.iteration_completed), _parts(self.completed))
+        if any(_bare(one) == _bare(other) and _priority(other) > _priority(one) for one, other in pairs):
             raise ValueError(
                 "MetricUsage: a metric must be updated before it is computed, got "
-                f"completed={computed!r} and iteration_completed={updated!r}"
+                f"completed={self.completed!r} and iteration_completed={self.iteration_completed!r}"
             )
 
     @property
@@ -153,16 +154,18 @@ class _Worker:
 class _Value:
     """What is stored under a name: a metric, computed from the leaves that work for it."""
 
-    def __init__(self, name: str, metric: Metric, key: _Key, workers: dict[Metric, _Worker]) -> None:
+    def __init__(self, name: str, metric: Metric, key: _Key, waits: bool, workers: dict[Metric, _Worker]) -> None:
         self.name = name
         self.metric = metric
         self.key = key
+        self.waits = waits
         self.workers = workers  # by the leaves of the metric
         self.at_work = self.on({worker.metric: worker.metric for worker in workers.values()})
 
     def on(self, stands_for: Mapping[Metric, Metric]) -> Metric:
         """The metric on leaves that stand for its workers."""
         metric: Metric = self.metric._on({leaf: stands_for[worker.metric] for leaf, worker in self.workers.items()})
+        metric._waits = self.waits
         return metric
 
 
@@ -187,6 +190,8 @@ class _Group:
         stands_for = {**local, **dict(joined)}
         for value in self.values:
             value.on(stands_for).completed(engine, value.name)
+        for leaf, one in stands_for.items():
+            leaf._keep(one)
 
 
 class _Board:
@@ -221,10 +226,8 @@ def attach(
     Raises:
         ValueError: If the engine has the name for another value already, or the usage is not known.
     """
-    usage = _resolve(metric, usage)
-    if (reset, update, compute) != (None, None, None):
-        usage = MetricUsage(reset or usage.started, compute or usage.completed, update or usage.iteration_completed)
-    for event in (usage.started, usage.completed, usage.iteration_completed):
+    usage = _resolve(metric, usage, reset, update, compute)
+    for event in (*_parts(usage.started), *_parts(usage.completed), *_parts(usage.iteration_completed)):
         if not engine.has_registered_events(event):  # told before a handler is added
             raise ValueError(f"{metric!r}.attach: {event!r} is no event of this engine; register it first")
     board = _board(engine, create=True)
@@ -238,14 +241,21 @@ def attach(
     workers = {leaf: _work(board, leaf, engine, usage) for leaf in metric._leaves()}
     for worker in workers.values():
         worker.users += 1
-    board.values[name] = value = _Value(name, metric, key, workers)
+    board.values[name] = value = _Value(name, metric, key, _waits(usage), workers)
     group = _group(board, engine, usage)
     group.values = [*group.values, value]  # another list: one may be under way
 
 
-def detach(metric: Metric, engine: Engine, usage: MetricUsage | str | None = None) -> None:
+def detach(
+    metric: Metric,
+    engine: Engine,
+    usage: MetricUsage | str | None = None,
+    reset: CallableEventWithFilter | None = None,
+    update: CallableEventWithFilter | None = None,
+    compute: CallableEventWithFilter | None = None,
+) -> None:
     """What :meth:`Metric.detach` does."""
-    key = _events(_resolve(metric, usage))
+    key = _events(_resolve(metric, usage, reset, update, compute))
     board = _board(engine)
     for value in _values_of(metric, engine, key):
         assert board is not None
@@ -259,9 +269,16 @@ def detach(metric: Metric, engine: Engine, usage: MetricUsage | str | None = Non
                 leaf._homes = tuple(home for home in leaf._homes if (home[0](), home[1]) != (engine, key))
 
 
-def is_attached(metric: Metric, engine: Engine, usage: MetricUsage | str | None = None) -> bool:
+def is_attached(
+    metric: Metric,
+    engine: Engine,
+    usage: MetricUsage | str | None = None,
+    reset: CallableEventWithFilter | None = None,
+    update: CallableEventWithFilter | None = None,
+    compute: CallableEventWithFilter | None = None,
+) -> bool:
     """What :meth:`Metric.is_attached` does."""
-    return bool(_values_of(metric, engine, _events(_resolve(metric, usage))))
+    return bool(_values_of(metric, engine, _events(_resolve(metric, usage, reset, update, compute))))
 
 
 def _values_of(metric: Metric, engine: Engine, key: _Key) -> list[_Value]:
@@ -283,7 +300,7 @@ def _work(board: _Board, leaf: Metric, engine: Engine, usage: MetricUsage) -> _W
     if (leaf, key) not in board.workers:
         leaf._homes = tuple(home for home in leaf._homes if home[0]() is not None)
         metric = leaf._copy() if leaf._homes else leaf
-        metric._waits = usage.completed not in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED)
+        metric._waits = _waits(usage)
         handles = [engine.add_event_handler(event, hook) for event, hook in metric._hooks(usage)]
         leaf._homes = (*leaf._homes, (weakref.ref(engine), key))
         board.workers[leaf, key] = _Worker(metric, handles)
@@ -293,8 +310,9 @@ def _work(board: _Board, leaf: Metric, engine: Engine, usage: MetricUsage) -> _W
 def _group(board: _Board, engine: Engine, usage: MetricUsage) -> _Group:
     """The group that computes at this event; a new one for a metric that the same event updates, to come after that."""
     event = usage.completed
-    key = (*_with_filter(event), _priority(event))
-    if _bare(event) != _bare(usage.iteration_completed):
+    key = (_with_filter(event), tuple(map(_priority, _parts(event))))
+    updated = [_bare(one) for one in _parts(usage.iteration_completed)]
+    if not any(_bare(one) in updated for one in _parts(event)):
         for known, group, _ in board.groups:
             if known == key:
                 return group
@@ -303,13 +321,32 @@ def _group(board: _Board, engine: Engine, usage: MetricUsage) -> _Group:
     return group
 
 
-def _resolve(metric: Metric, usage: MetricUsage | str | None) -> MetricUsage:
-    if isinstance(usage, MetricUsage):
+def _resolve(
+    metric: Metric,
+    usage: MetricUsage | str | None,
+    reset: CallableEventWithFilter | None,
+    update: CallableEventWithFilter | None,
+    compute: CallableEventWithFilter | None,
+) -> MetricUsage:
+    """The usage, with the events that are given instead of its own."""
+    if not isinstance(usage, MetricUsage):
+        name = metric.default_usage if usage is None else usage
+        if not isinstance(name, str) or name not in _PRESETS:
+            raise ValueError(f"{metric!r}: usage must be a MetricUsage or one of {list(_PRESETS)}, got {usage!r}")
+        usage = _PRESETS[name]()
+    if reset is None and update is None and compute is None:
         return usage
-    name = metric.default_usage if usage is None else usage
-    if not isinstance(name, str) or name not in _PRESETS:
-        raise ValueError(f"{metric!r}: usage must be a MetricUsage or one of {list(_PRESETS)}, got {usage!r}")
-    return _PRESETS[name]()
+    return MetricUsage(reset or usage.started, compute or usage.completed, update or usage.iteration_completed)
+
+
+def _waits(usage: MetricUsage) -> bool:
+    """Whether values must be numbers at once: not those of iterations, which nobody may ever read."""
+    return not any(event in (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED) for event in _parts(usage.completed))
+
+
+def _parts(event: Any) -> tuple[CallableEventWithFilter, ...]:
+    """The events of a union; one event is a union of itself."""
+    return tuple(event) if isinstance(event, EventsList) else (event,)
 
 
 def _bare(event: CallableEventWithFilter | str) -> EventEnum | str:
@@ -321,9 +358,9 @@ def _priority(event: CallableEventWithFilter | str) -> int:
     return getattr(event, "priority", None) or 0
 
 
-def _with_filter(event: Any) -> tuple[EventEnum | str, Filter | None]:
+def _with_filter(event: Any) -> tuple[tuple[EventEnum | str, Filter | None], ...]:
     """What tells two events apart; they themselves would not, as a bare one equals all its filters."""
-    return _bare(event), getattr(event, "filter", None)
+    return tuple((_bare(one), getattr(one, "filter", None)) for one in _parts(event))
 
 
 def _events(usage: MetricUsage) -> _Key:

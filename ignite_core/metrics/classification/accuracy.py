@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.classification.counts import predicted_classes
+from ignite_core.metrics.classification.layout import Task, layout_of
 from ignite_core.metrics.metric import Metric, unchanged
 from ignite_core.metrics.states import ratio, total
 
@@ -75,8 +77,8 @@ class Accuracy(Metric):
         y_pred, y = output
         if self._checked != (y_pred.shape, y.shape):
             self._check(y_pred.shape, y.shape)
-        right = y_pred.argmax(dim=1) == y if self._is_multiclass else self._compare(y_pred.reshape(y.shape), y)
-        self.num_correct += right.sum()
+        right = predicted_classes(y_pred) == y if self._is_multiclass else self._compare(y_pred.reshape(y.shape), y)
+        self.num_correct += right.count_nonzero()
         self.num_samples += self._samples_in_batch
 
     def compute(self) -> float | Tensor:
@@ -92,23 +94,14 @@ class Accuracy(Metric):
 
     def _check(self, shape: torch.Size, shape_y: torch.Size) -> None:
         """Tell the task by the shapes, and remember what follows from them: batches are mostly alike."""
-        has_scores = len(shape) == len(shape_y) + 1 and (shape[0], *shape[2:]) == tuple(shape_y)
-        num_labels = shape[1] if self.is_multilabel and len(shape) > 1 else 1
-        fits = shape == shape_y and num_labels > 1 if self.is_multilabel else shape == shape_y or has_scores
-        if not fits:
+        layout = layout_of("Accuracy", shape, shape_y, self.is_multilabel)
+        if self._num_classes not in (None, layout.num_classes):
             raise ValueError(
-                "Accuracy.update: y_pred and y must have the shapes "
-                + ("(N, C, *) both, C > 1," if self.is_multilabel else "(N, *) both, or (N, C, *) and (N, *),")
-                + f" got {tuple(shape)} and {tuple(shape_y)}"
+                f"Accuracy.update: the number of classes has changed from {self._num_classes} to {layout.num_classes}"
             )
-        num_classes = shape[1] if has_scores else num_labels
-        if self._num_classes not in (None, num_classes):
-            raise ValueError(
-                f"Accuracy.update: the number of classes has changed from {self._num_classes} to {num_classes}"
-            )
-        self._num_classes = num_classes
-        self._is_multiclass = has_scores and num_classes > 1
-        self._samples_in_batch = shape_y.numel() // num_labels
+        self._num_classes = layout.num_classes
+        self._is_multiclass = layout.task is Task.MULTICLASS
+        self._samples_in_batch = layout.num_samples
         self._checked = shape, shape_y
 
     def _compare(self, y_pred: Tensor, y: Tensor) -> Tensor:

@@ -1,0 +1,166 @@
+"""What the metrics of agreement have in common: how often each label was predicted, how often it was true.
+
+Shapes: ``N`` samples, ``C`` classes, ``K`` labels that occur.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.checks import check_values
+from ignite_core.metrics.metric import Metric
+from ignite_core.metrics.shared import once_a_batch
+from ignite_core.metrics.states import accumulated_in, gathered, total
+
+__all__ = ["AgreementMetric"]
+
+
+class AgreementMetric(Metric):
+    """A number that follows from how often each label was predicted and was true, and how far they disagree.
+
+    Args:
+        power: A disagreement counts as the difference of the labels to this power; 0 counts each as 1.
+        num_classes: Of labels in ``[0, C)``, of which only counts are kept; None keeps the labels, which may be any.
+        output_transform: As for :class:`~ignite_core.metrics.Metric`.
+        device: As for :class:`~ignite_core.metrics.Metric`.
+        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
+        validate: As for :class:`~ignite_core.metrics.Metric`.
+    """
+
+    predictions = gathered()
+    targets = gathered()
+    counts = total(dtype=torch.int64)  #: of predicted and of true labels, (2, C + 1); the last are outside [0, C)
+    disagreement = total(dtype=torch.int64)
+
+    _takes: ClassVar[str] = "labels of shape (N,) or (N, 1)"
+    _takes_scores: ClassVar[bool] = False  # of (N, C), in which the largest says the label
+
+    def __init__(
+        self,
+        power: int,
+        num_classes: int | None,
+        output_transform: Callable[[Any], Any],
+        device: str | torch.device | None,
+        skip_unrolling: bool,
+        *,
+        validate: bool,
+    ) -> None:
+        if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 2):
+            raise ValueError(
+                f"{type(self).__name__}: num_classes must be None or a whole number of at least 2, got {num_classes!r}"
+            )
+        self.num_classes = num_classes
+        self._power = power
+        super().__init__(output_transform, device, skip_unrolling, validate=validate)
+
+    def update(self, output: Any) -> None:
+        y_pred, y = output
+        self._check_shapes(y_pred, y)
+        if not y.shape[0]:
+            return
+        if self._looks_at_values():
+            for labels in (y_pred, y):
+                if labels.is_floating_point() and _are_labels(labels):
+                    check_values(self, labels != labels.trunc(), "labels must be whole numbers")
+            if self.num_classes is not None:
+                check_values(self, _outside(labels_of(y_pred, y), self.num_classes), self._range)
+        if self.num_classes is None:
+            predicted, true = labels_of(y_pred, y)
+            self.predictions.append(predicted)
+            self.targets.append(true)
+        else:
+            counts, disagreement = counted(y_pred, y, self.num_classes, self._power)
+            self.counts += counts
+            self.disagreement += disagreement
+
+    def compute(self) -> float | Tensor:
+        value = self._of(*self._totals())
+        return value.item() if value.is_cpu else value
+
+    @abstractmethod
+    def _of(self, predicted: Tensor, true: Tensor, disagreement: Tensor, labels: Tensor) -> Tensor:
+        """The number, of float64 counts of shape ``(K,)`` for each of the labels."""
+
+    def _totals(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        name, kept = type(self).__name__, self.num_classes is None
+        if not (self.predictions if kept else isinstance(self.counts, Tensor)):
+            raise NotComputableError(f"{name}.compute: no sample was seen; call update() first")
+        if self.num_classes is None:
+            pairs = torch.stack([torch.cat(self.predictions), torch.cat(self.targets)])
+            labels, places = torch.unique(pairs, return_inverse=True)
+            counts = _histogram(places, len(labels))
+            disagreement = _disagreement(pairs, self._power)
+        else:
+            counts, disagreement = self.counts, self.disagreement
+            invalid = int(counts[:, -1].sum())
+            if invalid:
+                raise ValueError(f"{name}.compute: {self._range}, got {invalid} that are not")
+            counts = counts[:, :-1]
+            labels = torch.arange(self.num_classes, device=counts.device)
+        dtype = accumulated_in(torch.float64, counts.device)
+        predicted, true = counts.to(dtype)
+        disagreement = torch.as_tensor(disagreement, dtype=dtype, device=counts.device)  # a loaded one is a number
+        return predicted, true, disagreement, labels.to(dtype)
+
+    @property
+    def _range(self) -> str:
+        return f"labels must be in [0, {self.num_classes})"
+
+    def _check_shapes(self, y_pred: Tensor, y: Tensor) -> None:
+        has_scores = not _are_labels(y_pred)
+        fits = (
+            y_pred.ndim in (1, 2)
+            and y.ndim in (1, 2)
+            and y_pred.shape[0] == y.shape[0]
+            and (self._takes_scores or not has_scores)
+            and (_are_labels(y) or (has_scores and y_pred.shape == y.shape))
+        )
+        if not fits:
+            raise ValueError(
+                f"{type(self).__name__}.update: y_pred and y must be {self._takes}, "
+                f"got {tuple(y_pred.shape)} and {tuple(y.shape)}"
+            )
+
+
+@once_a_batch
+def labels_of(y_pred: Tensor, y: Tensor) -> Tensor:
+    """Predicted and true labels, int64 of shape ``(2, N)``, shared by the metrics of one model."""
+    return torch.stack([_labels(y_pred.detach()), _labels(y.detach())])
+
+
+@once_a_batch
+def counted(y_pred: Tensor, y: Tensor, num_classes: int, power: int) -> tuple[Tensor, Tensor]:
+    """The counts of a batch, as :attr:`AgreementMetric.counts`, and the sum of its disagreements."""
+    labels = labels_of(y_pred, y)
+    places = torch.where(_outside(labels, num_classes), num_classes, labels)
+    return _histogram(places, num_classes + 1), _disagreement(labels, power)
+
+
+def _are_labels(values: Tensor) -> bool:
+    """Labels have the shape ``(N,)`` or ``(N, 1)``, scores that of ``(N, C)``."""
+    return values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)
+
+
+def _labels(values: Tensor) -> Tensor:
+    return (values.flatten() if _are_labels(values) else values.argmax(1)).long()
+
+
+def _outside(labels: Tensor, num_classes: int) -> Tensor:
+    return (labels < 0) | (labels >= num_classes)
+
+
+def _histogram(places: Tensor, size: int) -> Tensor:
+    """How often each of so many places occurs in each row."""
+    counts = torch.zeros(2, size, dtype=torch.int64, device=places.device)
+    return counts.scatter_add_(1, places, torch.ones_like(places))
+
+
+def _disagreement(labels: Tensor, power: int) -> Tensor:
+    difference = labels[0] - labels[1]
+    return (difference != 0).sum() if power == 0 else difference.abs().pow(power).sum()

@@ -1,0 +1,152 @@
+"""How often each class is predicted as each.
+
+Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.classification.counts import predicted_classes, quotient
+from ignite_core.metrics.classification.plotting import axes_for
+from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.states import accumulated_in, total
+
+__all__ = ["ConfusionMatrix"]
+
+
+class ConfusionMatrix(Metric):
+    r"""How often samples of each class are predicted as each, :math:`M_{ij} = \sum_n [y_n = i][\hat y_n = j]`.
+
+    Rows are true classes, columns predicted ones. ``update`` takes ``(y_pred, y)``: scores of shape ``(N, C, *)``, the
+    largest along ``C`` is the prediction, the first of equal ones; and classes of shape ``(N, *)``, whole numbers.
+    Labels outside [0, C) are ignored, such as 255 or -100 for pixels that have none. Of one score for two classes, make
+    one-hot rows in ``output_transform``.
+
+    The value is a tensor of shape ``(C, C)``, int64 of counts, or float64 of rates, where the data are.
+
+    Args:
+        num_classes: ``C``, at least 2.
+        average: None for counts; "samples" divides them by ``N``, whatever the further dimensions; "recall" divides
+            each row by its sum, so that the diagonal holds the recall of each class; "precision" each column. Of
+            nothing the share is 0.
+        output_transform: Makes what ``update`` takes of ``engine.state.output``.
+        device: As for :class:`~ignite_core.metrics.Metric`.
+        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
+
+    Raises:
+        ValueError: If ``num_classes`` or ``average`` is none of the above; by ``update`` if shapes do not fit.
+        TypeError: By ``update`` if labels are not of whole numbers.
+
+    References:
+        Stehman, 1997, *Remote Sensing of Environment* 62, 77-89.
+
+    Example:
+        >>> metric = ConfusionMatrix(num_classes=3)
+        >>> y_pred = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.6, 0.1], [0.9, 0.0, 0.1]])
+        >>> metric.update((y_pred, torch.tensor([0, 1, 2, 255])))
+        >>> metric.compute()
+        tensor([[1, 0, 0],
+                [0, 1, 0],
+                [0, 1, 0]])
+    """
+
+    confusion_matrix = total(dtype=torch.int64)
+    num_samples = total(dtype=torch.int64)
+
+    def __init__(
+        self,
+        num_classes: int,
+        average: Literal["samples", "recall", "precision"] | None = None,
+        output_transform: Callable[[Any], Any] = unchanged,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = True,
+    ) -> None:
+        if not isinstance(num_classes, int) or num_classes < 2:
+            raise ValueError(f"ConfusionMatrix: num_classes must be a whole number of at least 2, got {num_classes!r}")
+        if average not in (None, "samples", "recall", "precision"):
+            raise ValueError(
+                f"ConfusionMatrix: average must be None, 'samples', 'recall' or 'precision', got {average!r}"
+            )
+        self.num_classes = num_classes
+        self.average = average
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def update(self, output: Any) -> None:
+        y_pred, y = output
+        shape, size = y_pred.shape, self.num_classes
+        if len(shape) < 2 or shape[1] != size or y.shape != shape[:1] + shape[2:]:
+            raise ValueError(
+                f"ConfusionMatrix.update: y_pred and y must have the shapes (N, {size}, *) and (N, *), "
+                f"got {tuple(shape)} and {tuple(y.shape)}"
+            )
+        if y.is_floating_point():
+            raise TypeError(f"ConfusionMatrix.update: y must be of whole numbers, the classes, got {y.dtype}")
+        if not y.numel():
+            return
+        if not isinstance(self.confusion_matrix, Tensor):
+            self.confusion_matrix = torch.zeros(size, size, dtype=torch.int64, device=y_pred.device)
+        predicted, y = predicted_classes(y_pred).flatten(), y.flatten().long()
+        true = y.clamp(0, size - 1)
+        places = torch.add(predicted, true, alpha=size)
+        # into the state itself, as a matrix of its own would cost C * C numbers a batch; what is ignored adds 0
+        self.confusion_matrix.view(-1).scatter_add_(0, places, (y == true).long())
+        self.num_samples += shape[0]
+
+    def compute(self) -> Tensor:
+        if self.num_samples == 0:
+            raise NotComputableError("ConfusionMatrix.compute: no sample was seen; call update() first")
+        matrix: Tensor = self.confusion_matrix
+        if self.average is None:
+            return matrix.clone()
+        if self.average == "samples":
+            rates: Tensor = matrix.to(accumulated_in(torch.float64, matrix.device)) / self.num_samples
+            return rates
+        return self.normalize(matrix, self.average)
+
+    @staticmethod
+    def normalize(matrix: Tensor, average: Literal["recall", "precision"]) -> Tensor:
+        """Divide each row of a matrix by its sum, for "recall", or each column, for "precision"."""
+        if average not in ("recall", "precision"):
+            raise ValueError(f"ConfusionMatrix.normalize: average must be 'recall' or 'precision', got {average!r}")
+        return quotient(matrix, matrix.sum(dim=1 if average == "recall" else 0, keepdim=True), 0.0)
+
+    def plot(self, *, ax: Any = None, normalize: bool = False, labels: Sequence[str] | None = None) -> Any:
+        """Draw the matrix, with its numbers. It is computed for that, so on several ranks all of them must call it.
+
+        Args:
+            ax: Where to draw, matplotlib axes; by default new ones.
+            normalize: Show what share of each true class is predicted as each, instead of the values of the metric.
+            labels: Names of the classes; by default their numbers.
+
+        Returns:
+            The axes.
+
+        Raises:
+            NotComputableError: If there was no sample.
+            ValueError: If the number of labels is not that of classes.
+            ModuleNotFoundError: If matplotlib is not installed.
+        """
+        names = [str(number) for number in range(self.num_classes)] if labels is None else list(labels)
+        if len(names) != self.num_classes:
+            raise ValueError(f"ConfusionMatrix.plot: there must be {self.num_classes} labels, got {len(names)}")
+        matrix = self.compute().cpu()
+        if normalize:
+            matrix = self.normalize(matrix, "recall")
+        ax = axes_for("ConfusionMatrix.plot", ax)
+        ax.imshow(matrix.tolist(), cmap="Blues")
+        middle = float(matrix.max()) / 2
+        for true, row in enumerate(matrix.tolist()):
+            for predicted, value in enumerate(row):
+                text = f"{value:.2f}" if matrix.is_floating_point() else str(value)
+                color = "white" if value > middle else "black"
+                ax.text(predicted, true, text, ha="center", va="center", color=color)
+        ax.set_xticks(range(self.num_classes), names)
+        ax.set_yticks(range(self.num_classes), names)
+        ax.set(xlabel="Predicted", ylabel="True")
+        return ax

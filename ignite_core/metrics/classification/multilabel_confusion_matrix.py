@@ -1,0 +1,98 @@
+"""How often each label is given and due.
+
+Shapes: ``N`` samples, ``C`` labels, ``*`` further dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.checks import check_values
+from ignite_core.metrics.classification.counts import label_counts
+from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.states import accumulated_in, total
+
+__all__ = ["MultiLabelConfusionMatrix"]
+
+
+class MultiLabelConfusionMatrix(Metric):
+    r"""A confusion matrix of each label, :math:`M_c = \begin{pmatrix} TN_c & FP_c \\ FN_c & TP_c \end{pmatrix}`.
+
+    ``update`` takes ``(y_pred, y)``, both of shape ``(N, C, *)``, of zeros and ones. The value is a tensor of shape
+    ``(C, 2, 2)``, ``[label, true, predicted]``, int64 of counts or float64 of rates, where the data are. The work is
+    shared with :class:`~ignite_core.metrics.Precision` and :class:`~ignite_core.metrics.Recall` of the same batch.
+
+    Args:
+        num_classes: ``C``, at least 2.
+        output_transform: Makes what ``update`` takes of ``engine.state.output``.
+        device: As for :class:`~ignite_core.metrics.Metric`.
+        normalized: Divide the matrix of each label by its sum.
+        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
+        validate: Look at the values of each batch, not only of the first: other values than 1 count as 0.
+
+    Raises:
+        ValueError: If ``num_classes`` is less than 2; by ``update`` if shapes do not fit or values of the first batch
+            are neither 0 nor 1.
+
+    Example:
+        >>> metric = MultiLabelConfusionMatrix(num_classes=2)
+        >>> metric.update((torch.tensor([[1, 0], [1, 1], [0, 1]]), torch.tensor([[1, 1], [0, 1], [0, 1]])))
+        >>> metric.compute()
+        tensor([[[1, 1],
+                 [0, 1]],
+        <BLANKLINE>
+                [[0, 0],
+                 [1, 2]]])
+    """
+
+    counts = total(dtype=torch.int64)  #: rightly predicted, predicted, true: (3, C)
+    num_samples = total(dtype=torch.int64)
+
+    def __init__(
+        self,
+        num_classes: int,
+        output_transform: Callable[[Any], Any] = unchanged,
+        device: str | torch.device | None = None,
+        normalized: bool = False,
+        skip_unrolling: bool = False,
+        *,
+        validate: bool = False,
+    ) -> None:
+        if not isinstance(num_classes, int) or num_classes < 2:
+            raise ValueError(
+                f"MultiLabelConfusionMatrix: num_classes must be a whole number of at least 2, got {num_classes!r}"
+            )
+        self.num_classes = num_classes
+        self.normalized = normalized
+        super().__init__(output_transform, device, skip_unrolling, validate=validate)
+
+    def update(self, output: Any) -> None:
+        y_pred, y = output
+        if y.ndim < 2 or y.shape[1] != self.num_classes or y_pred.shape != y.shape:
+            raise ValueError(
+                "MultiLabelConfusionMatrix.update: y_pred and y must both have the shape "
+                f"(N, {self.num_classes}, *), got {tuple(y_pred.shape)} and {tuple(y.shape)}"
+            )
+        if not y.numel():
+            return
+        if self._looks_at_values():
+            for name, values in (("y_pred", y_pred), ("y", y)):
+                check_values(self, (values != 0) & (values != 1), f"{name} must be 0 or 1")
+        self.counts += label_counts(y_pred, y, True)
+        self.num_samples += y.numel() // self.num_classes
+
+    def compute(self) -> Tensor:
+        if self.num_samples == 0:
+            raise NotComputableError("MultiLabelConfusionMatrix.compute: no sample was seen; call update() first")
+        right, predicted, true = self.counts
+        others = self.num_samples - predicted - true + right
+        matrix = torch.stack((others, predicted - right, true - right, right), dim=1).view(-1, 2, 2)
+        if not self.normalized:
+            return matrix
+        rates: Tensor = matrix.to(accumulated_in(torch.float64, matrix.device)) / self.num_samples
+        return rates

@@ -1,0 +1,242 @@
+"""Precision and recall, which count the same and so do it once.
+
+Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.arithmetic import divide
+from ignite_core.metrics.checks import check_values
+from ignite_core.metrics.classification.counts import (
+    as_zero_division,
+    class_counts,
+    label_counts,
+    mean_of_defined,
+    plain,
+    quotient,
+    sample_counts,
+)
+from ignite_core.metrics.classification.layout import Layout, Task, layout_of
+from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.states import total
+
+__all__ = ["Precision", "PrecisionRecall", "Recall"]
+
+_AVERAGES = ("micro", "macro", "weighted", "samples")
+
+
+class PrecisionRecall(Metric):
+    """What :class:`Precision` and :class:`Recall` have in common: all but what the right predictions are divided by."""
+
+    counts = total(dtype=torch.int64)  #: rightly predicted, predicted, true: (3, C), or (3,) of the class 1 if binary
+    num_samples = total(dtype=torch.int64)
+    sum_of_samples = total()  #: of the values of the samples, for "samples"
+    num_defined = total(dtype=torch.int64)  #: of these
+
+    _divisor: ClassVar[int]  # the row of the counts by which the first is divided
+
+    def __init__(
+        self,
+        output_transform: Callable[[Any], Any] = unchanged,
+        average: bool | Literal["micro", "macro", "weighted", "samples"] | None = False,
+        is_multilabel: bool = False,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+        *,
+        zero_division: Literal[0, 1, "nan"] = 0,
+        validate: bool = False,
+    ) -> None:
+        name = type(self).__name__
+        if not (average is None or isinstance(average, bool) or average in _AVERAGES):
+            raise ValueError(f"{name}: average must be None, a bool or one of {', '.join(_AVERAGES)}, got {average!r}")
+        if average == "samples" and not is_multilabel:
+            raise ValueError(f"{name}: average='samples' needs is_multilabel=True: other samples have a single label")
+        self.average = "macro" if average is True else average
+        self.is_multilabel = is_multilabel
+        self.zero_division = as_zero_division(name, zero_division)
+        super().__init__(output_transform, device, skip_unrolling, validate=validate)
+
+    def reset(self) -> None:
+        """Forget everything that was taken in, and how many classes there were."""
+        super().reset()
+        self._checked: tuple[Any, ...] = ()  # shapes and dtype that were looked at last, and say:
+        self._layout: Layout
+
+    def update(self, output: Any) -> None:
+        y_pred, y = output
+        if self._checked != (y_pred.shape, y.shape, y.dtype):
+            self._check(y_pred, y)
+        layout = self._layout
+        if not layout.num_samples:
+            return
+        if self._looks_at_values():
+            self._check_values(y_pred, y)
+        if self.average == "samples":
+            self._count_samples(sample_counts(y_pred, y))
+        elif layout.task is Task.MULTICLASS:
+            self.counts += class_counts(y_pred, y, layout.num_classes)
+        else:
+            self.counts += label_counts(y_pred, y, self.is_multilabel)
+        self.num_samples += layout.num_samples
+
+    def compute(self) -> float | Tensor:
+        if self.num_samples == 0:
+            raise NotComputableError(f"{type(self).__name__}.compute: no sample was seen; call update() first")
+        if self.average == "samples":
+            value: float | Tensor = divide(self.sum_of_samples, self.num_defined)  # NaN if none is defined
+            return plain(value) if isinstance(value, Tensor) else value
+        counts = self.counts
+        if counts.ndim == 2 and not self.is_multilabel:
+            num_invalid = int(counts[1].sum() - counts[2].sum())
+            if num_invalid:
+                raise ValueError(
+                    f"{type(self).__name__}.compute: labels must be in [0, {counts.shape[1]}), "
+                    f"got {num_invalid} that are not"
+                )
+        if counts.ndim == 1 and self.average is not False:
+            counts = _of_both_classes(counts, self.num_samples)
+        if self.average == "micro":
+            counts = counts.sum(dim=1)
+        values = quotient(counts[0], counts[self._divisor], self.zero_division)
+        if self.average == "macro":
+            values = mean_of_defined(values)
+        elif self.average == "weighted":
+            values = mean_of_defined(values, counts[2], self.zero_division)
+        return plain(values)
+
+    def _check(self, y_pred: Tensor, y: Tensor) -> None:
+        """Tell the task, and remember it: batches are mostly alike."""
+        name = type(self).__name__
+        layout = layout_of(name, y_pred.shape, y.shape, self.is_multilabel)
+        if layout.task is Task.MULTICLASS and y.is_floating_point():
+            raise TypeError(f"{name}.update: y must be of whole numbers, the classes, got {y.dtype}")
+        if isinstance(self.counts, Tensor):
+            num_classes = self.counts.shape[1] if self.counts.ndim == 2 else 1
+            if num_classes != layout.num_classes:
+                raise ValueError(
+                    f"{name}.update: the number of classes has changed from {num_classes} to {layout.num_classes}"
+                )
+        self._layout = layout
+        self._checked = y_pred.shape, y.shape, y.dtype
+
+    def _check_values(self, y_pred: Tensor, y: Tensor) -> None:
+        num_classes = self._layout.num_classes
+        if self._layout.task is Task.MULTICLASS:
+            check_values(self, (y < 0) | (y >= num_classes), f"labels must be in [0, {num_classes})")
+            return
+        check_values(self, (y != 0) & (y != 1), "labels must be 0 or 1")
+        check_values(
+            self, (y_pred != 0) & (y_pred != 1), "predictions must be 0 or 1: round scores in output_transform"
+        )
+
+    def _count_samples(self, counts: Tensor) -> None:
+        values = quotient(counts[0], counts[self._divisor], self.zero_division)
+        self.sum_of_samples += values.nansum()
+        self.num_defined += (~values.isnan()).sum()
+
+
+class Precision(PrecisionRecall):
+    r"""Share of the predictions of a class that are right, :math:`P_c = \frac{TP_c}{TP_c + FP_c}`.
+
+    ``update`` takes ``(y_pred, y)``:
+
+    - binary: both of shape ``(N, *)`` or ``y_pred`` of ``(N, 1, *)``, of zeros and ones;
+    - multiclass: scores of shape ``(N, C, *)``, the largest along ``C`` is the prediction, the first of equal ones, and
+      ``y`` of ``(N, *)``, whole numbers in [0, C);
+    - multilabel (``is_multilabel=True``): both of shape ``(N, C, *)`` with ``C > 1``, of zeros and ones.
+
+    The value is a tensor of shape ``(C,)`` or a number; of data on an accelerator it is a tensor there. The counts are
+    exact integers, and shared with :class:`Recall` of the same batch. Labels outside [0, C) are told by ``update`` of
+    the first batch and by ``compute`` of all; values other than 0 and 1 by ``update`` of the first, in later ones they
+    count as 0.
+
+    Args:
+        output_transform: Makes what ``update`` takes of ``engine.state.output``.
+        average: How the values of several classes become one:
+
+            - False: not at all; binary data give the value of the class 1;
+            - None: not at all; binary data give the values of both classes;
+            - "micro": their counts are summed; of binary and multiclass data this is the accuracy;
+            - "macro" or True: the mean :math:`\frac1C \sum_c P_c`; binary data count as two classes;
+            - "weighted": the mean weighted by how often each class is true;
+            - "samples", multilabel only: the mean over samples of the value of each sample, across its labels.
+        is_multilabel: Whether a sample may have several labels.
+        device: As for :class:`~ignite_core.metrics.Metric`.
+        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
+        zero_division: The value of a class that was never predicted (of a sample without predicted labels): 0, 1 or
+            "nan", which leaves it out of the mean.
+        validate: Look at the values of each batch, not only of the first, in ``update``.
+
+    Raises:
+        ValueError: If ``average`` or ``zero_division`` is none of the above; by ``update`` if shapes do not fit, the
+            number of classes has changed or values of the first batch are not what they must be; by ``compute`` if
+            there were labels outside [0, C).
+        TypeError: By ``update`` if the labels of multiclass data are not of whole numbers.
+
+    References:
+        Sokolova and Lapalme, 2009, *Information Processing & Management* 45, 427-437, table 3, for the averages.
+
+    Example:
+        >>> y_pred = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.3, 0.6, 0.1], [0.9, 0.0, 0.1]])
+        >>> y = torch.tensor([0, 1, 2, 0])
+        >>> precision, macro = Precision(), Precision(average="macro")
+        >>> for metric in (precision, macro):
+        ...     metric.update((y_pred, y))
+        >>> precision.compute(), macro.compute()
+        (tensor([1.0000, 0.5000, 0.0000], dtype=torch.float64), 0.5)
+    """
+
+    _divisor = 1
+
+
+class Recall(PrecisionRecall):
+    r"""Share of the samples of a class that are predicted as it, :math:`R_c = \frac{TP_c}{TP_c + FN_c}`.
+
+    What ``update`` takes, what is returned and what is raised are those of :class:`Precision`, with whose counts it
+    shares the work.
+
+    Args:
+        output_transform: Makes what ``update`` takes of ``engine.state.output``.
+        average: How the values of several classes become one:
+
+            - False: not at all; binary data give the value of the class 1;
+            - None: not at all; binary data give the values of both classes;
+            - "micro": their counts are summed; of binary and multiclass data this is the accuracy;
+            - "macro" or True: the mean :math:`\frac1C \sum_c R_c`; binary data count as two classes;
+            - "weighted": the mean weighted by how often each class is true; of binary and multiclass data this is
+              the accuracy;
+            - "samples", multilabel only: the mean over samples of the value of each sample, across its labels.
+        is_multilabel: Whether a sample may have several labels.
+        device: As for :class:`~ignite_core.metrics.Metric`.
+        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
+        zero_division: The value of a class that never occurred (of a sample without labels): 0, 1 or "nan", which
+            leaves it out of the mean.
+        validate: Look at the values of each batch, not only of the first, in ``update``.
+
+    References:
+        Sokolova and Lapalme, 2009, *Information Processing & Management* 45, 427-437, table 3, for the averages.
+
+    Example:
+        >>> y_pred, y = torch.tensor([1, 0, 1, 0]), torch.tensor([1, 1, 1, 0])
+        >>> recall, both = Recall(), Recall(average=None)
+        >>> for metric in (recall, both):
+        ...     metric.update((y_pred, y))
+        >>> recall.compute(), both.compute()
+        (0.6666666666666666, tensor([1.0000, 0.6667], dtype=torch.float64))
+    """
+
+    _divisor = 2
+
+
+def _of_both_classes(counts: Tensor, num_samples: Any) -> Tensor:
+    """The counts of the classes 0 and 1, of those of the class 1."""
+    right, predicted, true = counts
+    others = torch.stack((num_samples - predicted - true + right, num_samples - predicted, num_samples - true))
+    return torch.stack((others, counts), dim=1)

@@ -1,0 +1,86 @@
+"""The precision-recall curve.
+
+Shapes: ``N`` samples, ``K`` distinct scores.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite_core.metrics.classification.plotting import axes_for
+from ignite_core.metrics.classification.ranking import RankingMetric, cumulated
+
+__all__ = ["PrecisionRecallCurve"]
+
+
+class PrecisionRecallCurve(RankingMetric):
+    r"""Precision :math:`\frac{TP}{TP + FP}` and recall :math:`\frac{TP}{TP + FN}` of :math:`s \geq t` as positive.
+
+    ``update`` takes ``(y_pred, y)``, both of shape ``(N,)`` or ``(N, 1)``: scores of any range, the higher the more
+    positive, and labels of zeros and ones. No activation is applied.
+
+    The value is ``(precision, recall, thresholds)``, float64 tensors where the samples are: the thresholds :math:`t`,
+    of shape ``(K,)``, are the distinct scores in rising order; precision and recall have shape ``(K + 1,)`` and end in
+    1 and 0, which no threshold belongs to. Without positives recall is 1 at each threshold; a warning says so.
+
+    Args:
+        output_transform: Makes what ``update`` takes of ``engine.state.output``.
+        check_compute_fn: Has no effect: what is wrong with a batch is said in any case.
+        device: As for :class:`~ignite_core.metrics.Metric`.
+        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
+        validate: Look at the values of each batch, not only of the first, in ``update``; ``compute`` always does.
+
+    Raises:
+        ValueError: By ``update`` if shapes do not fit, or values of the first batch are not as above; by ``compute`` if
+            those of another batch are not.
+
+    References:
+        Davis and Goadrich, 2006, *International Conference on Machine Learning*, 233-240.
+
+    Example:
+        >>> metric = PrecisionRecallCurve()
+        >>> metric.update((torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])))
+        >>> precision, recall, thresholds = metric.compute()
+        >>> precision
+        tensor([0.5000, 0.6667, 0.5000, 1.0000, 1.0000], dtype=torch.float64)
+        >>> recall
+        tensor([1.0000, 1.0000, 0.5000, 0.5000, 0.0000], dtype=torch.float64)
+        >>> thresholds
+        tensor([0.1000, 0.3500, 0.4000, 0.8000], dtype=torch.float64)
+    """
+
+    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
+        scores, labels = self._seen()
+        fps, tps, thresholds = cumulated(scores, labels == 1)
+        precision, recall = tps / (tps + fps), tps / tps[-1]
+        if tps[-1] == 0:
+            warnings.warn(
+                "PrecisionRecallCurve.compute: there are no positives; recall counts as 1 at each threshold",
+                stacklevel=3,
+            )
+            recall = torch.ones_like(tps)
+        pad = torch.nn.functional.pad
+        return pad(precision.flip(0), (0, 1), value=1.0), pad(recall.flip(0), (0, 1)), thresholds.flip(0)
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw precision over recall, as steps. It is computed for that, so on several ranks all of them must call it.
+
+        Args:
+            ax: Where to draw, matplotlib axes; by default new ones.
+
+        Returns:
+            The axes.
+
+        Raises:
+            NotComputableError: If there was no sample.
+            ModuleNotFoundError: If matplotlib is not installed.
+        """
+        precision, recall, _ = self.compute()
+        ax = axes_for("PrecisionRecallCurve.plot", ax)
+        ax.plot(recall.cpu().tolist(), precision.cpu().tolist(), drawstyle="steps-post")
+        ax.set(xlabel="Recall", ylabel="Precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+        return ax

@@ -1,0 +1,75 @@
+"""The angle between predicted and true vectors.
+
+Shapes: ``N`` samples, ``*`` further dimensions, which make the vector of a sample.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.checks import check_floating, check_same_shape
+from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.states import accumulated_in, ratio, total
+
+__all__ = ["CosineSimilarity"]
+
+
+class CosineSimilarity(Metric):
+    r"""Mean cosine of the angle between vectors, :math:`\frac1n \sum_i \frac{x_i \cdot y_i}{\|x_i\|\,\|y_i\|}`.
+
+    ``update`` takes ``(y_pred, y)``, both of shape ``(N, *)`` with at least one dimension ``*``; those are flattened.
+    With a vector of zeros the cosine is 0.
+
+    Args:
+        eps: The least that is divided by, in place of a shorter length.
+        output_transform: As for :class:`Metric`.
+        device: As for :class:`Metric`.
+        skip_unrolling: As for :class:`Metric`.
+
+    Raises:
+        ValueError: By ``update`` if the shapes differ or are ``(N,)``.
+        TypeError: By ``update`` if ``y_pred`` or ``y`` is not of floats.
+
+    Example:
+        >>> metric = CosineSimilarity()
+        >>> metric.update((torch.tensor([[1.0, 0.0], [2.0, 2.0]]), torch.tensor([[0.0, 3.0], [1.0, 1.0]])))
+        >>> round(metric.compute(), 6)  # right angles, and the same direction
+        0.5
+    """
+
+    cosine_sum = total()
+    num_samples = total(dtype=torch.int64)
+
+    def __init__(
+        self,
+        eps: float = 1e-8,
+        output_transform: Any = unchanged,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
+    ) -> None:
+        self.eps = eps
+        super().__init__(output_transform, device, skip_unrolling)
+
+    def update(self, output: Any) -> None:
+        y_pred, y = output
+        check_same_shape("CosineSimilarity", y_pred, y)
+        if y.ndim < 2:
+            raise ValueError(
+                "CosineSimilarity.update: y_pred and y must have shape (N, *), one vector a sample, "
+                f"got {tuple(y.shape)}"
+            )
+        check_floating("CosineSimilarity", y_pred=y_pred, y=y)
+        dtype = accumulated_in(torch.float64, y.device)
+        first, second = (vectors.detach().flatten(start_dim=1).to(dtype) for vectors in (y_pred, y))
+        self.cosine_sum += torch.nn.functional.cosine_similarity(first, second, dim=1, eps=self.eps).sum()
+        self.num_samples += y.shape[0]
+
+    def compute(self) -> float | Tensor:
+        if self.num_samples == 0:
+            raise NotComputableError("CosineSimilarity.compute: no sample was seen; call update() first")
+        value: float | Tensor = ratio(self.cosine_sum, self.num_samples)
+        return value
