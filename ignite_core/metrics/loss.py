@@ -63,7 +63,10 @@ class Loss(Metric):
                 f"Loss.update: loss_fn must return a scalar, the mean of a batch, got shape {tuple(loss.shape)}"
             )
         size = self._batch_size(y)
-        self.loss_sum += loss.to(accumulated_in(torch.float64, loss.device)) * size
+        if loss.is_cpu:  # where it is no wait, and the quickest way
+            self.loss_sum += loss.item() * size
+        else:
+            self.loss_sum += loss.to(accumulated_in(torch.float64, loss.device)) * size
         self.num_samples += size
 
     def compute(self) -> float | torch.Tensor:

@@ -6,12 +6,11 @@ Nothing here knows an engine: a metric works in a bare ``for`` loop. How it is a
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce, wraps
 from numbers import Number
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 
@@ -22,6 +21,12 @@ from ignite_core.metrics.states import PlainSpec, StateSpec, accumulated_in
 from ignite_core.metrics.sync import synced
 
 __all__ = ["Metric", "reinit__is_reduced", "sync_all_reduce"]  # the decorators are imported from here in ported code
+
+
+M = TypeVar("M", bound="Metric")
+
+#: What a copy of a metric does not take over: where it is attached, and how.
+_OF_THE_ORIGINAL = ("_homes", "_waits")
 
 
 def unchanged(output: Any) -> Any:
@@ -262,7 +267,7 @@ class Metric(Arithmetic, ABC):
 
     def _copy(self) -> Self:
         """A metric like this one that has seen nothing and is attached nowhere."""
-        new = copy.copy(self)
+        new = _twin(self)
         new._homes = ()
         new.reset()
         return new
@@ -285,7 +290,7 @@ class Metric(Arithmetic, ABC):
 
     def _as_it_is(self) -> Self:
         """A copy that is computed from what this rank has seen."""
-        new = copy.copy(self)
+        new = _twin(self)
         new._is_synced = True
         return new
 
@@ -311,6 +316,8 @@ class Metric(Arithmetic, ABC):
     def _outputs_of(self, output: Any) -> list[Any]:
         """What ``update`` is called with for one output of the step."""
         output = self._transformed(output)
+        if type(output) is tuple and output and isinstance(output[0], torch.Tensor):  # what it mostly is
+            return [output]
         if isinstance(output, Mapping):
             keys = self.required_output_keys
             if keys is None:
@@ -326,11 +333,13 @@ class Metric(Arithmetic, ABC):
         return [_as_batches(*pair) for pair in zip(*output, strict=True)]
 
     def _transformed(self, output: Any) -> Any:
-        return self._output_transform(output if self._outer_transform is None else self._outer_transform(output))
+        if self._outer_transform is not None:
+            output = self._outer_transform(output)
+        return output if self._output_transform is unchanged else self._output_transform(output)
 
     def _with(self, value_of: Callable[[str, StateSpec], Any]) -> Self:
         """A copy, attached nowhere, with other states."""
-        new = copy.copy(self)
+        new = _twin(self)
         new._homes = ()
         for name, spec in self._specs.items():
             setattr(new, name, value_of(name, spec))
@@ -338,10 +347,20 @@ class Metric(Arithmetic, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the engines it is attached to."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_homes", "_waits")}
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_THE_ORIGINAL}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def _twin(metric: M) -> M:
+    """What ``copy.copy`` would make, several times as fast."""
+    new = object.__new__(type(metric))
+    attributes = new.__dict__
+    attributes.update(metric.__dict__)
+    for name in _OF_THE_ORIGINAL:
+        attributes.pop(name, None)
+    return new
 
 
 def _of_all_ranks(compute: Callable[..., Any]) -> Callable[..., Any]:

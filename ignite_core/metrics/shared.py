@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Callable
 from functools import wraps
@@ -23,7 +24,7 @@ def once_a_batch(function: Callable[P, T]) -> Callable[P, T]:
     The tensors are not kept alive.
 
     Args:
-        function: Of tensors and hashable arguments.
+        function: Of tensors, then of anything that can be compared.
 
     Example:
         >>> import torch
@@ -36,38 +37,28 @@ def once_a_batch(function: Callable[P, T]) -> Callable[P, T]:
         >>> hits(y_pred, y) is hits(y_pred, y), len(calls)
         (True, 1)
     """
-    last: tuple[Any, Any] = ((), None)  # read and replaced as a whole, so that threads cannot mix two calls
+    last: tuple[tuple[Any, ...], tuple[Any, ...], Any] = ((), (), None)  # replaced as a whole, so that threads cannot
+    # mix two calls: the tensors and their versions, the other arguments, the result
 
     @wraps(function)
     def remembered(*args: P.args, **kwargs: P.kwargs) -> T:
         nonlocal last
-        key, result = last
-        tensors = [arg for arg in args if isinstance(arg, Tensor)]
-        if any(tensor.is_inference() for tensor in tensors):  # changes of these are not counted
-            return function(*args, **kwargs)
-        asked = tuple(_Seen(arg) if isinstance(arg, Tensor) else arg for arg in args) + tuple(kwargs.items())
-        if asked == key:
+        seen, others, result = last
+        if seen and _are_seen(args, seen) and others == (*args[len(seen) :], *kwargs.items()):
             return cast(T, result)
         new = function(*args, **kwargs)
-        last = asked, new
+        tensors: list[Any] = list(itertools.takewhile(lambda arg: isinstance(arg, Tensor), args))
+        if not any(tensor.is_inference() for tensor in tensors):  # their changes are not counted
+            versions = tuple((weakref.ref(tensor), tensor._version) for tensor in tensors)
+            last = versions, (*args[len(tensors) :], *kwargs.items()), new
         return new
 
     return remembered
 
 
-class _Seen:
-    """A tensor as it was: the very object, unchanged since."""
-
-    __slots__ = ("tensor", "version")
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = weakref.ref(tensor)
-        self.version = tensor._version
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Seen):
+def _are_seen(args: tuple[Any, ...], seen: tuple[Any, ...]) -> bool:
+    """Whether the first arguments are the very tensors, unchanged since."""
+    for arg, (tensor, version) in zip(args, seen, strict=False):
+        if tensor() is not arg or arg._version != version:
             return False
-        mine = self.tensor()
-        return mine is not None and mine is other.tensor() and self.version == other.version
-
-    __hash__ = None  # type: ignore[assignment]
+    return True

@@ -1,18 +1,19 @@
-"""One reduction for many metrics: two collectives, however many there are and whatever they remember.
+"""One reduction for many metrics: two collectives at most, however many there are and whatever they remember.
 
-The first brings a header of three numbers from each rank: what its metrics are (hashed), whether it failed, and how
-long its payload is. The second brings the payloads, padded to the longest: all states as bytes, which every rank then
-combines in rank order, so that all of them hold the same bits. States that are uneven, or that a rank without batches
-does not have, need nothing special. Only large ones, such as a confusion matrix of thousands of classes, are reduced by
-the backend instead, one collective for each op and dtype among them.
+Each rank packs the states of its metrics into one payload of bytes. The first collective brings a parcel of fixed size
+from each rank: a header (what its metrics are, hashed; whether it failed; how long its payload is) and as much of the
+payload as fits, which mostly is all of it. Where it does not fit on every rank, a second one brings the rest, padded to
+the longest. Every rank then combines the states in rank order, so that all of them hold the same bits. States that are
+uneven, or that a rank without batches does not have, need nothing special. Only large ones, such as a confusion matrix
+of thousands of classes, are reduced by the backend instead, with a collective for each op and dtype among them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from ignite_core.distributed import collectives
 from ignite_core.distributed import utils as idist
 from ignite_core.distributed.wire import from_bytes, to_bytes, unpack
+from ignite_core.metrics.states import StateSpec
 
 if TYPE_CHECKING:
     from ignite_core.metrics.metric import Metric
@@ -32,6 +34,9 @@ LARGE = 2**20
 
 #: Tensors of up to so many elements travel as Python numbers: quicker than bytes.
 _FEW = 64
+
+#: Bytes that each rank sends at first, of which the header takes the first ones.
+_PARCEL, _HEADER = 4096, 24
 
 
 def synced(metrics: Sequence[tuple[str, Metric]]) -> list[Metric]:
@@ -56,42 +61,36 @@ def synced(metrics: Sequence[tuple[str, Metric]]) -> list[Metric]:
         error, mine, told, blobs = failure, [], f"{type(failure).__name__}: {failure}", []
     payload = _payload((schema, told), blobs)
     digest = int.from_bytes(hashlib.blake2b(repr(schema).encode(), digest_size=7).digest(), "little")
-    headers = idist.all_gather(torch.tensor([[digest, error is not None, payload.numel()]]))
-    padded = torch.nn.functional.pad(payload, (0, int(headers[:, 2].max()) - payload.numel()))
-    rows = idist.all_gather(padded.unsqueeze(0))
+    headers, rows = _exchange([digest, int(error is not None), payload.numel()], payload)
     if error is not None:
         raise error
     ranks = [_unpack(row) for row in rows]
-    if headers[:, 1].any() or (headers[:, 0] != digest).any():
+    if any(failed or other != digest for other, failed, _ in headers):
         raise RuntimeError(f"metrics: {_complaint(ranks)}")
     states = [states for _, states in ranks]
     _reduce_large(metrics, mine, states)
     return [metric._combined([of[place] for of in states]) for place, (_, metric) in enumerate(metrics)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """Stands for a tensor that does not travel as Python numbers."""
+def _exchange(header: list[int], payload: Tensor) -> tuple[list[list[int]], list[Tensor]]:
+    """The headers and payloads of all ranks."""
+    parcel = torch.zeros(1, _PARCEL, dtype=torch.uint8)
+    parcel[0, :_HEADER] = torch.tensor(header).view(torch.uint8)
+    head = payload[: _PARCEL - _HEADER]
+    parcel[0, _HEADER : _HEADER + head.numel()] = head
+    parcels = idist.all_gather(parcel)
+    headers = parcels[:, :_HEADER].clone().view(torch.int64).tolist()
+    longest = max(length for _, _, length in headers) - (_PARCEL - _HEADER)
+    if longest <= 0:
+        return headers, list(parcels[:, _HEADER:])
+    rest = payload[_PARCEL - _HEADER :]
+    rests = idist.all_gather(torch.nn.functional.pad(rest, (0, longest - rest.numel())).unsqueeze(0))
+    return headers, list(torch.cat([parcels[:, _HEADER:], rests], dim=1))
 
-    dtype: torch.dtype
-    shape: torch.Size
-    is_large: bool  # it is not in the payload at all; else its bytes are at the end of it
 
-    @property
-    def num_bytes(self) -> int:
-        return 0 if self.is_large else self.shape.numel() * self.dtype.itemsize
-
-
-@dataclass(frozen=True, slots=True)
-class _Few:
-    """A small tensor as Python numbers."""
-
-    dtype: torch.dtype
-    shape: torch.Size
-    numbers: Any
-
-    def tensor(self) -> Tensor:
-        return torch.tensor(self.numbers, dtype=self.dtype).view(self.shape)
+#: What stands for a tensor, as the first of a tuple: its elements as Python numbers; its bytes at the end of the
+#: payload; or nothing, because it is large and reduced by the backend.
+_NUMBERS, _BYTES, _LARGE = range(3)
 
 
 def _pack(metrics: Sequence[tuple[str, Metric]], states: list[dict[str, Any]]) -> tuple[Any, list[Tensor]]:
@@ -103,18 +102,24 @@ def _pack(metrics: Sequence[tuple[str, Metric]], states: list[dict[str, Any]]) -
             return [packed(one, False) for one in value]
         if not isinstance(value, Tensor):  # a total may be a number that knows its dtype: here it is a plain one
             return int(value) if isinstance(value, int) else float(value) if isinstance(value, float) else value
-        if value.is_cpu and value.numel() <= _FEW and not value.is_complex():
-            return _Few(value.dtype, value.shape, value.tolist())
-        kind = _Kind(value.dtype, value.shape, may_be_large and value.numel() * value.element_size() > LARGE)
-        if not kind.is_large:
-            blobs.append(to_bytes(value))
-        return kind
+        if value.numel() <= _FEW and value.is_cpu and not value.is_complex():
+            return _NUMBERS, value.dtype, tuple(value.shape), value.tolist()
+        if may_be_large and value.numel() * value.element_size() > LARGE:
+            return _LARGE, value.dtype, tuple(value.shape)
+        blobs.append(to_bytes(value))
+        return _BYTES, value.dtype, tuple(value.shape)
 
     told = [
-        {name: packed(value, name in metric._specs and metric._specs[name].may_be_large) for name, value in one.items()}
+        {name: packed(value, _is_reducible(metric, name)) for name, value in one.items()}
         for (_, metric), one in zip(metrics, states, strict=True)
     ]
     return told, blobs
+
+
+def _is_reducible(metric: Metric, name: str) -> bool:
+    """Whether the backend can reduce this state."""
+    spec = metric._specs.get(name)
+    return type(spec) is StateSpec and spec.op is not None
 
 
 def _payload(told: Any, blobs: list[Tensor]) -> Tensor:
@@ -138,12 +143,14 @@ def _unpack(row: Tensor) -> tuple[Any, Any]:
         nonlocal offset
         if isinstance(value, list):
             return [unpacked(one) for one in value]
-        if isinstance(value, _Few):
-            return value.tensor()
-        if not isinstance(value, _Kind) or value.is_large:
+        if not isinstance(value, tuple) or value[0] == _LARGE:
             return value
-        begin, offset = offset, offset + value.num_bytes
-        return from_bytes(row[begin:offset], value.dtype, value.shape)
+        kind, dtype, shape, *numbers = value
+        if kind == _NUMBERS:
+            tensor = torch.tensor(numbers[0], dtype=dtype)
+            return tensor if tensor.numel() else tensor.view(shape)
+        begin, offset = offset, offset + math.prod(shape) * dtype.itemsize
+        return from_bytes(row[begin:offset], dtype, shape)
 
     return schema, [{name: unpacked(value) for name, value in one.items()} for one in told]
 
@@ -157,14 +164,16 @@ def _reduce_large(
         for states in ranks
         for place, one in enumerate(states)
         for name, value in one.items()
-        if isinstance(value, _Kind)
+        if isinstance(value, tuple)
     }
+    if not found:
+        return
     order = sorted(found)
     brought = []
     for place, name in order:
-        kind, spec, own = found[place, name], metrics[place][1]._specs[name], mine[place][name]
-        if not isinstance(own, Tensor) or own.shape != kind.shape:  # this rank has seen nothing
-            own = torch.as_tensor(spec.fresh(), dtype=kind.dtype).expand(kind.shape)
+        (_, dtype, shape), spec, own = found[place, name], metrics[place][1]._specs[name], mine[place][name]
+        if not isinstance(own, Tensor) or own.shape != shape:  # this rank has seen nothing
+            own = torch.as_tensor(spec.fresh(), dtype=dtype).expand(shape)
         assert spec.op is not None
         brought.append((own.cpu(), spec.op))
     for (place, name), value in zip(order, idist.all_reduce_packed(brought), strict=True):

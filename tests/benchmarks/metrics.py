@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -33,19 +34,21 @@ def found(module: str) -> Any:
         return None
 
 
-def classification_data(samples: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
+def classification_data(samples: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
     return torch.randn(samples, classes, generator=generator), torch.randint(classes, (samples,), generator=generator)
 
 
 def updates(samples: int, classes: int) -> dict[str, dict[str, Callable[[], object]]]:
     """By metric and library: a call that takes in one batch."""
-    y_pred, y = classification_data(samples, classes)
-    prediction, target = y_pred[:, 0].clone(), y_pred[:, 1].clone()
+    batches = [classification_data(samples, classes, seed) for seed in range(4)]
+    pairs = [(y_pred[:, 0].clone(), y_pred[:, 1].clone()) for y_pred, _ in batches]
+    turn = itertools.cycle(batches)
     bare_state = torch.tensor(0)
 
     def bare() -> None:
         nonlocal bare_state
+        y_pred, y = next(turn)
         bare_state += (y_pred.argmax(1) == y).sum()
 
     rows: dict[str, dict[str, Callable[[], object]]] = {"Accuracy": {"bare operations": bare}}
@@ -61,8 +64,8 @@ def updates(samples: int, classes: int) -> dict[str, dict[str, Callable[[], obje
             "TopKCategoricalAccuracy": [library.TopKCategoricalAccuracy(5)],
             "Loss": [library.Loss(F.cross_entropy)],
         }.items():
-            rows.setdefault(row, {})[name] = updating(metrics, (y_pred, y))
-        rows.setdefault("MeanSquaredError", {})[name] = updating([library.MeanSquaredError()], (prediction, target))
+            rows.setdefault(row, {})[name] = updating([metric.update for metric in metrics], batches)
+        rows.setdefault("MeanSquaredError", {})[name] = updating([library.MeanSquaredError().update], pairs)
     if torchmetrics is not None:
         kinds = torchmetrics.classification
         options: dict[str, Any] = {"num_classes": classes, "validate_args": False}
@@ -73,16 +76,20 @@ def updates(samples: int, classes: int) -> dict[str, dict[str, Callable[[], obje
             "ConfusionMatrix": kinds.MulticlassConfusionMatrix(**options),
             "TopKCategoricalAccuracy": kinds.MulticlassAccuracy(average="micro", top_k=5, **options),
         }.items():
-            rows[row]["torchmetrics"] = lambda metric=metric: metric.update(y_pred, y)
+            rows[row]["torchmetrics"] = updating([lambda batch, metric=metric: metric.update(*batch)], batches)
         error = torchmetrics.MeanSquaredError()
-        rows["MeanSquaredError"]["torchmetrics"] = lambda: error.update(prediction, target)
+        rows["MeanSquaredError"]["torchmetrics"] = updating([lambda pair: error.update(*pair)], pairs)
     return rows
 
 
-def updating(metrics: list[Any], output: tuple[torch.Tensor, torch.Tensor]) -> Callable[[], None]:
+def updating(takers: list[Callable[[Any], object]], batches: list[Any]) -> Callable[[], None]:
+    """Hands one batch after the other to all; no two calls see the same tensors, as in an epoch."""
+    turn = itertools.cycle(batches)
+
     def update() -> None:
-        for metric in metrics:
-            metric.update(output)
+        batch = next(turn)
+        for take in takers:
+            take(batch)
 
     return update
 
@@ -148,7 +155,7 @@ def evaluation(engine_module: Any, metrics: Mapping[str, Any], data: list[Any]) 
 
 def report_set(rounds: int) -> None:
     print("\n" + HEAD.format("10 metrics on one engine, an iteration"))
-    data = [classification_data(32, 10) for _ in range(100)]
+    data = [classification_data(32, 10, seed) for seed in range(100)]
     calls = {"ours": evaluation(ignite_core.engine, ten_metrics(ours), data)}
     if found("ignite.metrics") is not None:
         calls["pytorch-ignite"] = evaluation(found("ignite.engine"), ten_metrics(found("ignite.metrics")), data)

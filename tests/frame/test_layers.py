@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 OURS = ("ignite_core", "ignite_contrib")
 
 # The first row that fits a module counts. Names are those within ignite_core; `!` takes back, `( )` is for types only.
-# Two rules hold beside the table: a package (its __init__.py) re-exports what is in it and nothing else, with the help of
-# `_lazy`, and no module imports a package that it is in, which would be a circle.
+# Two rules hold beside the table: a package (its __init__.py) re-exports what is in it and nothing else, with the help
+# of `_lazy`, and no module imports a package that it is in, which would be a circle.
 CORE = "exceptions rng tensors distributed distributed.* engine engine.* metrics metrics.*"
 TABLE = [
     # module                                                      may import, of ours

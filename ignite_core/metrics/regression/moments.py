@@ -8,8 +8,8 @@ instead of a batch is the number of samples :math:`n`, the two means :math:`m`, 
 
 (Chan, Golub and LeVeque, 1983, *Algorithms for Computing the Sample Variance*, The American Statistician 37, 242-247,
 for two). A mean is kept as one of the samples and the distance from it, which is not rounded as coarsely as the mean
-of numbers that are far from zero. As no sum of two states does that, they are gathered, and joined to one whenever there
-are many.
+of numbers that are far from zero. As no sum of two states does that, they are gathered, and joined to one whenever
+there are many.
 """
 
 from __future__ import annotations
