@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ignite_core.metrics.compat import reinit__is_reduced, sync_all_reduce
     from ignite_core.metrics.cosine_similarity import CosineSimilarity
     from ignite_core.metrics.entropy import Entropy
-    from ignite_core.metrics.epoch_metric import EpochMetric
+    from ignite_core.metrics.epoch_metric import EpochMetric, EpochMetricWarning
     from ignite_core.metrics.frequency import Frequency
     from ignite_core.metrics.gpu_info import GpuInfo
     from ignite_core.metrics.hsic import HSIC
@@ -87,6 +87,7 @@ __all__ = [
     "DiceCoefficient",
     "Entropy",
     "EpochMetric",
+    "EpochMetricWarning",
     "EpochWise",
     "Fbeta",
     "FractionalAbsoluteError",
@@ -179,6 +180,7 @@ _HOMES = {
     "CosineSimilarity": "cosine_similarity",
     "Entropy": "entropy",
     "EpochMetric": "epoch_metric",
+    "EpochMetricWarning": "epoch_metric",
     "Frequency": "frequency",
     "GpuInfo": "gpu_info",
     "HSIC": "hsic",

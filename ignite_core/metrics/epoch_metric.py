@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,11 @@ from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.metric import Metric, unchanged
 from ignite_core.metrics.states import gathered
 
-__all__ = ["EpochMetric"]
+__all__ = ["EpochMetric", "EpochMetricWarning"]
+
+
+class EpochMetricWarning(UserWarning):
+    """The function of an :class:`EpochMetric` has failed with the first batch."""
 
 
 class EpochMetric(Metric):
@@ -24,7 +29,8 @@ class EpochMetric(Metric):
     Args:
         compute_fn: Called with all predictions and all targets, joined along the first dimension.
         output_transform: As for :class:`Metric`.
-        check_compute_fn: Call it with the first batch alone too, and warn if that fails.
+        check_compute_fn: Call it with the first batch alone too, and warn if that fails: not all functions can do with
+            one batch, but most failures are better known before the end of an epoch.
         device: As for :class:`Metric`.
         skip_unrolling: As for :class:`Metric`.
 
@@ -47,7 +53,7 @@ class EpochMetric(Metric):
         self,
         compute_fn: Callable[[Tensor, Tensor], Any],
         output_transform: Any = unchanged,
-        check_compute_fn: bool = False,
+        check_compute_fn: bool = True,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
@@ -62,7 +68,15 @@ class EpochMetric(Metric):
         self.predictions.append(y_pred.detach().clone())
         self.targets.append(y.detach().clone())
         if self._check_compute_fn and len(self.predictions) == 1:
-            self.compute_fn(y_pred, y)
+            try:
+                self.compute_fn(self.predictions[0], self.targets[0])
+            except Exception as error:
+                warnings.warn(
+                    f"{type(self).__name__}: compute_fn fails with the first batch alone: {error!r}. If it is right "
+                    "for an epoch, pass check_compute_fn=False",
+                    EpochMetricWarning,
+                    stacklevel=2,
+                )
 
     def compute(self) -> Any:
         if not self.predictions:

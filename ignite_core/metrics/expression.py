@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 
 from ignite_core.metrics.arithmetic import Arithmetic
-from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.metric import Metric, ResultMode, unchanged
 
 __all__ = ["Composite", "MetricGroup", "MetricsLambda"]
 
@@ -96,6 +96,7 @@ class MetricsLambda(Composite):
     Args:
         f: Called with the values of the metrics among the arguments, and with the others as they are.
         args: Metrics and constants.
+        metrics_result_mode: As for :class:`Metric`.
         skip_unrolling: Accepted, as in pytorch-ignite; each of the metrics goes by its own.
         kwargs: Metrics and constants.
 
@@ -108,13 +109,20 @@ class MetricsLambda(Composite):
         (25.0, 0.8)
     """
 
-    def __init__(self, f: Callable[..., Any], *args: Any, skip_unrolling: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        *args: Any,
+        metrics_result_mode: ResultMode = "both",
+        skip_unrolling: bool = False,
+        **kwargs: Any,
+    ) -> None:
         if not callable(f):
             raise TypeError(f"MetricsLambda: f must be callable, got {type(f).__name__}")
         self.function = f
         self.args = args
         self.kwargs = kwargs
-        self._set_up(unchanged, None, skip_unrolling)  # no reset: what the metrics have seen stays
+        self._set_up(unchanged, None, skip_unrolling, metrics_result_mode)  # no reset: what the metrics have seen stays
 
     def compute(self) -> Any:
         args = [_value(arg) for arg in self.args]

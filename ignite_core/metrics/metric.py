@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce, wraps
 from numbers import Number
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import torch
 
@@ -24,6 +24,7 @@ __all__ = ["Metric", "reinit__is_reduced", "sync_all_reduce"]  # the decorators 
 
 
 M = TypeVar("M", bound="Metric")
+ResultMode = Literal["flatten", "named", "both"]
 
 #: What a copy of a metric does not take over: where it is attached, and how.
 _OF_THE_ORIGINAL = ("_homes", "_waits")
@@ -46,9 +47,11 @@ class Metric(Arithmetic, ABC):
     Args:
         output_transform: Makes what :meth:`update` takes of ``engine.state.output``: a function, a key or index of
             it, or a tuple of these that leads to it.
-        device: Where a loaded state is put; by default it joins the next data that is taken in. A state lives on the
-            device of the data, so that no update waits for a copy.
+        device: Where a loaded state is put; by default on the CPU, and totals without dimensions join the next data
+            that is taken in. A state lives on the device of the data, so that no update waits for a copy.
         skip_unrolling: Hand lists of tensors to ``update`` as they are, instead of pair by pair.
+        metrics_result_mode: How an engine stores a value that is a mapping: ``"named"``, under the name of the metric;
+            ``"flatten"``, each entry under its own key; or ``"both"``.
         validate: Look at the values of each batch (labels in range, zeros and ones), which waits for the device; by
             default only at those of the first one.
 
@@ -83,6 +86,7 @@ class Metric(Arithmetic, ABC):
     _is_synced: bool = False  # it has seen what all ranks have seen, or is not to be asked about others
     _stays_local: bool = False  # where it is computed at each iteration, it is that of this rank
     _own_device: torch.device | None = None  # where it was asked to put its state
+    _result_mode: ResultMode = "both"
     _has_looked: bool = False  # at the values of a batch
     _outer_transform: Callable[[Any], Any] | None = None  # of the group it is in
     _homes: tuple[Any, ...] = ()  # the engines and usages it is attached to
@@ -102,14 +106,27 @@ class Metric(Arithmetic, ABC):
         output_transform: Callable[[Any], Any] | str | int | tuple[str | int, ...] = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
+        metrics_result_mode: ResultMode = "both",
         *,
         validate: bool = False,
     ) -> None:
-        self._set_up(output_transform, device, skip_unrolling)
+        self._set_up(output_transform, device, skip_unrolling, metrics_result_mode)
         self.validate = validate
         self.reset()
 
-    def _set_up(self, output_transform: Any, device: str | torch.device | None, skip_unrolling: bool) -> None:
+    def _set_up(
+        self,
+        output_transform: Any,
+        device: str | torch.device | None,
+        skip_unrolling: bool,
+        metrics_result_mode: ResultMode = "both",
+    ) -> None:
+        if metrics_result_mode not in get_args(ResultMode):
+            raise ValueError(
+                f"{type(self).__name__}: metrics_result_mode must be one of {get_args(ResultMode)}, "
+                f"got {metrics_result_mode!r}"
+            )
+        self._result_mode = metrics_result_mode
         self._output_transform = _as_function(output_transform, type(self).__name__)
         self._own_device = None if device is None else torch.device(device)
         self._device = self._own_device or torch.device("cpu")  # where what is written for pytorch-ignite keeps states
@@ -244,12 +261,16 @@ class Metric(Arithmetic, ABC):
         value = self.compute()
         metrics = engine.state.metrics
         as_number = _as_number if self._waits else _as_number_from_cpu
-        if isinstance(value, Mapping):
-            if name in value:
-                raise ValueError(f"{type(self).__name__}: the name {name!r} is also one of its values, {list(value)}")
+        if not isinstance(value, Mapping):
+            metrics[name] = as_number(value)
+            return
+        if self._result_mode != "flatten" and name in value:
+            raise ValueError(f"{type(self).__name__}: the name {name!r} is also one of its values, {list(value)}")
+        if self._result_mode != "named":
             for key, one in value.items():
                 metrics[key] = as_number(one)
-        metrics[name] = as_number(value)
+        if self._result_mode != "flatten":
+            metrics[name] = as_number(value)
 
     @property
     def _double_dtype(self) -> torch.dtype:

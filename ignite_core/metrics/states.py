@@ -182,7 +182,7 @@ class _Float(float):
         return number
 
     def __add__(self, other: Any) -> Any:
-        if isinstance(other, Tensor):
+        if type(other) is not float and isinstance(other, Tensor):
             return _own(other, self.dtype).add_(float(self))
         return _Float(float(self) + other, self.dtype)
 
@@ -221,7 +221,8 @@ def _own(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if not torch.can_cast(tensor.dtype, dtype):
         raise TypeError(f"a total of {dtype} takes whole numbers, got a tensor of {tensor.dtype}")
-    return tensor.detach().to(accumulated_in(dtype, tensor.device), copy=True)
+    with torch.inference_mode(False):  # or it could only be added to under inference mode, for ever
+        return tensor.detach().to(accumulated_in(dtype, tensor.device), copy=True)
 
 
 def ratio(numerator: Any, denominator: Any) -> Any:

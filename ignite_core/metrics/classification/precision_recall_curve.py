@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.classification.plotting import axes_for
 from ignite_core.metrics.classification.ranking import RankingMetric, cumulated
+from ignite_core.metrics.plotting import axes_for
 
 __all__ = ["PrecisionRecallCurve"]
 

@@ -16,7 +16,7 @@ from ignite_core.metrics.classification.counts import mean_of_defined
 from ignite_core.metrics.classification.fbeta import fbeta_of
 from ignite_core.metrics.classification.precision_recall import Precision, Recall
 from ignite_core.metrics.expression import MetricsLambda
-from ignite_core.metrics.metric import unchanged
+from ignite_core.metrics.metric import ResultMode, unchanged
 
 __all__ = ["ClassificationReport"]
 
@@ -28,7 +28,7 @@ def ClassificationReport(  # noqa: N802
     device: str | torch.device | None = None,
     is_multilabel: bool = False,
     labels: Sequence[str] | None = None,
-    metrics_result_mode: Literal["flatten", "named", "both"] = "both",
+    metrics_result_mode: ResultMode = "both",
     *,
     zero_division: Literal[0, 1, "nan"] = 0,
 ) -> MetricsLambda:
@@ -60,34 +60,18 @@ def ClassificationReport(  # noqa: N802
     """
     if not beta > 0:
         raise ValueError(f"ClassificationReport: beta must be positive, got {beta}")
-    if metrics_result_mode not in ("flatten", "named", "both"):
-        raise ValueError(
-            "ClassificationReport: metrics_result_mode must be 'flatten', 'named' or 'both', "
-            f"got {metrics_result_mode!r}"
-        )
     options: dict[str, Any] = {"average": None, "is_multilabel": is_multilabel, "zero_division": zero_division}
     options |= {"output_transform": output_transform, "device": device}
     names = None if labels is None else tuple(labels)
-    report = _Report(_report, Precision(**options), Recall(**options), beta=beta, labels=names, as_text=not output_dict)
-    report.metrics_result_mode = metrics_result_mode
-    return report
-
-
-class _Report(MetricsLambda):
-    """An expression that is told how an engine stores it."""
-
-    metrics_result_mode = "both"
-
-    def completed(self, engine: Any, name: str) -> None:
-        """Store the value under its name, its parts under theirs, or both."""
-        if self.metrics_result_mode == "both":
-            super().completed(engine, name)
-            return
-        value = self.compute()
-        if self.metrics_result_mode == "flatten" and isinstance(value, dict):
-            engine.state.metrics.update(value)
-        else:
-            engine.state.metrics[name] = value
+    return MetricsLambda(
+        _report,
+        Precision(**options),
+        Recall(**options),
+        metrics_result_mode=metrics_result_mode,
+        beta=beta,
+        labels=names,
+        as_text=not output_dict,
+    )
 
 
 def _report(precision: Tensor, recall: Tensor, beta: float, labels: tuple[str, ...] | None, as_text: bool) -> Any:

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.classification.plotting import axes_for
 from ignite_core.metrics.classification.ranking import AreaMetric, RankingMetric, cumulated
+from ignite_core.metrics.plotting import axes_for
 
 __all__ = ["ROC_AUC", "RocCurve"]
 

@@ -41,13 +41,16 @@ class MeanSquaredError(Metric):
         2.5
     """
 
+    _where = "MeanSquaredError.update"  # begins what is said about wrong input
+
     sum_of_errors = total()
     num_samples = total(dtype=torch.int64)
 
     def update(self, output: Any) -> None:
-        number_pair(f"{type(self).__name__}.update", output)
-        self.sum_of_errors += squared_error(*output)
-        self.num_samples += output[1].shape[0]
+        y_pred, y = number_pair(self._where, output)
+        error = squared_error(y_pred, y)
+        self.sum_of_errors += error.item() if error.is_cpu else error
+        self.num_samples += y.shape[0]
 
     def compute(self) -> float | Tensor:
         check_seen(self, self.num_samples)
@@ -75,6 +78,8 @@ class RootMeanSquaredError(MeanSquaredError):
         >>> metric.compute()
         5.0
     """
+
+    _where = "RootMeanSquaredError.update"
 
     def compute(self) -> float | Tensor:
         check_seen(self, self.num_samples)

@@ -15,6 +15,9 @@ from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.shared import once_a_batch
 from ignite_core.metrics.states import accumulated_in
 
+#: Fewer elements are quicker computed again than remembered.
+_FEW = 4096
+
 __all__ = [
     "absolute_error",
     "as_doubles",
@@ -76,19 +79,21 @@ def number_pair(who: str, output: Any) -> tuple[Tensor, Tensor]:
                 f"{who}: y_pred and y must have the same shape (N, *), but for dimensions of size 1, "
                 f"got {tuple(y_pred.shape)} and {tuple(y.shape)}"
             )
-    for name, tensor in (("y_pred", y_pred), ("y", y)):
-        if tensor.is_complex():
-            raise TypeError(f"{who}: {name} must be of real numbers, got {tensor.dtype}")
-    return y_pred.detach(), y.detach()
+    if y_pred.is_complex() or y.is_complex():
+        name, dtype = ("y_pred", y_pred.dtype) if y_pred.is_complex() else ("y", y.dtype)
+        raise TypeError(f"{who}: {name} must be of real numbers, got {dtype}")
+    return y_pred, y
 
 
 def difference(y_pred: Tensor, y: Tensor) -> Tensor:
     """Ground truth minus predictions, of any real numbers; in double precision unless both are in single precision."""
-    y_pred, y = y_pred.detach(), y.detach()
-    if y_pred.dtype is torch.float32 and y.dtype is torch.float32:
-        return y - y_pred.reshape(y.shape)
-    dtype = accumulated_in(torch.float64, y.device)
-    return y.to(dtype) - y_pred.to(dtype).reshape(y.shape)
+    if y_pred.shape != y.shape:
+        y_pred = y_pred.reshape(y.shape)
+    if not (y_pred.dtype is torch.float32 and y.dtype is torch.float32):
+        dtype = accumulated_in(torch.float64, y.device)
+        y_pred, y = y_pred.to(dtype), y.to(dtype)
+    errors = y - y_pred
+    return errors.detach() if errors.requires_grad else errors
 
 
 def absolute_error(y_pred: Tensor, y: Tensor) -> Tensor:
@@ -96,10 +101,20 @@ def absolute_error(y_pred: Tensor, y: Tensor) -> Tensor:
     return difference(y_pred, y).abs().sum(dtype=accumulated_in(torch.float64, y.device))
 
 
-@once_a_batch
 def squared_error(y_pred: Tensor, y: Tensor) -> Tensor:
-    """Sum of the squared differences, a scalar in double precision."""
-    return difference(y_pred, y).to(accumulated_in(torch.float64, y.device)).square().sum()
+    """Sum of the squared differences, a scalar in double precision; of many it is remembered for other metrics."""
+    return (_squared_error if y.numel() < _FEW else _remembered_squared_error)(y_pred, y)
+
+
+def _squared_error(y_pred: Tensor, y: Tensor) -> Tensor:
+    errors = difference(y_pred, y)
+    if errors.ndim != 1:
+        errors = errors.reshape(-1)
+    errors = errors.to(accumulated_in(torch.float64, errors.device))
+    return errors.dot(errors)
+
+
+_remembered_squared_error = once_a_batch(_squared_error)
 
 
 def check_seen(metric: Any, seen: Any) -> None:

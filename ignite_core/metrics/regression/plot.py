@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.classification.plotting import axes_for
+from ignite_core.metrics.plotting import axes_for
 from ignite_core.metrics.regression.pairs import as_doubles
 from ignite_core.metrics.regression.r2_score import R2Score
 
