@@ -120,6 +120,25 @@ def test_updates_wait_for_no_device(row: Row) -> None:
         metric.update(batch if len(batch) > 1 else batch[0])
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA, which tells of waits")
+@each_row
+def test_updates_on_a_gpu_wait_for_nothing_and_give_the_same_value(row: Row) -> None:
+    if row.waits:
+        pytest.skip(row.waits)
+    data = tuple(column.cuda() for column in drawn(row, 4, 16))
+    batch = tuple(column.cuda() for column in drawn(row, 5, 16))
+    metric = fed(row.make(), [data])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        fed(metric, [batch])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    both = tuple(torch.cat(columns).cpu() for columns in zip(data, batch, strict=True))
+
+    assert same(metric.compute(), row.reference(*both), row.tolerance)
+
+
 # -------------------------------------------------------------------------------------------------------- on many ranks
 
 SPLITS = ("even", "uneven", "rank 0 has none")
