@@ -74,6 +74,53 @@ def test_merging_is_seeing_both_in_any_grouping(row: Row, seed: int) -> None:
 
 
 @each_row
+def test_merging_with_a_metric_that_saw_nothing_changes_nothing(row: Row) -> None:
+    data = drawn(row, 7, 24)
+    metric, expected = fed(row.make(), [data]), row.reference(*data)
+
+    assert same(metric.merged(row.make()).compute(), expected, row.tolerance)
+    assert same(row.make().merged(metric).compute(), expected, row.tolerance)
+
+
+def tensors_in(state: Any) -> list[torch.Tensor]:
+    if isinstance(state, torch.Tensor):
+        return [state]
+    values = state.values() if isinstance(state, dict) else state if isinstance(state, list) else []
+    return [tensor for value in values for tensor in tensors_in(value)]
+
+
+@each_row
+def test_what_was_saved_does_not_change_with_the_metric(row: Row) -> None:
+    metric = fed(row.make(), [drawn(row, 8, 24)])
+    state = metric.state_dict()
+    copies = [tensor.clone() for tensor in tensors_in(state)]
+    fed(metric, [drawn(row, 9, 24)])
+
+    assert all(
+        torch.equal(one, other) or one.isnan().any() for one, other in zip(tensors_in(state), copies, strict=True)
+    )
+
+
+@each_row
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(row: Row) -> None:
+    data = drawn(row, 10, 24)
+    metric = fed(row.make(), [data])
+    with pytest.raises((ValueError, TypeError)):
+        metric.load_state_dict({"unknown": torch.tensor(0.0)})
+
+    assert same(metric.compute(), row.reference(*data), row.tolerance)
+
+
+@each_row
+def test_a_state_moves_to_another_device(row: Row) -> None:
+    """``meta`` is a device that every machine has."""
+    metric = fed(row.make(), [drawn(row, 11, 24)]).to("meta")
+    states = [getattr(leaf, name) for leaf in metric._leaves() for name in leaf._specs]
+
+    assert all(tensor.device.type == "meta" for tensor in tensors_in(states))
+
+
+@each_row
 def test_a_saved_metric_goes_on_as_if_nothing_had_happened(row: Row, tmp_path: Any) -> None:
     data = drawn(row, 1, 24)
     before, after = pieces(data, [11])
