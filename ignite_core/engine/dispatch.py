@@ -83,6 +83,11 @@ class Channel:
         self._awake_at = NEVER  # the count for which the heap stands
         self._asleep_above, self._asleep_below = -1, NEVER
 
+    @property
+    def newest(self) -> int:
+        """Number of the listener that was added last; it grows with each."""
+        return self._newest
+
     def __len__(self) -> int:
         return len(self._listeners)
 

@@ -337,7 +337,7 @@ class Metric(Arithmetic, ABC):
     def _outputs_of(self, output: Any) -> list[Any]:
         """What ``update`` is called with for one output of the step."""
         output = self._transformed(output)
-        if type(output) is tuple and output and isinstance(output[0], torch.Tensor):  # what it mostly is
+        if is_usual_output(output):
             return [output]
         if isinstance(output, Mapping):
             keys = self.required_output_keys
@@ -352,6 +352,10 @@ class Metric(Arithmetic, ABC):
         if self._skip_unrolling or not _is_pair_of_lists(output):
             return [output]
         return [_as_batches(*pair) for pair in zip(*output, strict=True)]
+
+    @property
+    def _takes_outputs_as_they_are(self) -> bool:
+        return self._output_transform is unchanged and self._outer_transform is None
 
     def _transformed(self, output: Any) -> Any:
         if self._outer_transform is not None:
@@ -435,6 +439,11 @@ class _Path:
 
     def __call__(self, output: Any) -> Any:
         return reduce(lambda value, key: value[key], self.keys, output)
+
+
+def is_usual_output(output: Any) -> bool:
+    """Whether an output is what it mostly is: a tuple of tensors, which is taken as it is."""
+    return type(output) is tuple and len(output) > 0 and isinstance(output[0], torch.Tensor)
 
 
 def _is_pair_of_lists(output: Any) -> bool:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+import torch
 
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, Filter
-from ignite_core.metrics.metric import Metric
+from ignite_core.metrics.metric import Metric, is_usual_output
 from ignite_core.metrics.sync import synced
 
 __all__ = [
@@ -145,10 +147,49 @@ _Key = tuple[Any, ...]  # of a usage: its events with their filters
 class _Worker:
     """A leaf at work on one engine, under one usage: the metric itself, or a copy with a state of its own."""
 
-    def __init__(self, metric: Metric, handles: list[RemovableEventHandle]) -> None:
+    def __init__(self, metric: Metric, handles: list[RemovableEventHandle | _Member]) -> None:
         self.metric = metric
         self.handles = handles
         self.users = 0  # the values that are computed from it
+
+
+class _Updates:
+    """Leaves that one handler updates: attached one after the other, with nobody else's handler in between."""
+
+    def __init__(self, engine: Engine, event: Any) -> None:
+        self.leaves: list[Metric] = []
+        self.handle = engine.add_event_handler(event, self.update)
+        self.newest = engine._dispatch.channel(event).newest
+
+    def update(self, engine: Engine) -> None:
+        """What each leaf would do by itself, with the gradients switched off once."""
+        output = engine.state.output
+        is_usual = is_usual_output(output)
+        with torch.no_grad():
+            for leaf in self.leaves:
+                if is_usual and leaf._takes_outputs_as_they_are:
+                    leaf.update(output)
+                else:
+                    for one in leaf._outputs_of(output):
+                        leaf.update(one)
+
+    def add(self, leaf: Metric) -> _Member:
+        self.leaves = [*self.leaves, leaf]  # another list: one may be under way
+        return _Member(self, leaf)
+
+
+class _Member:
+    """Stands for the handle that a leaf would have."""
+
+    def __init__(self, updates: _Updates, leaf: Metric) -> None:
+        self._updates = updates
+        self._leaf = leaf
+
+    def remove(self) -> None:
+        updates = self._updates
+        updates.leaves = [leaf for leaf in updates.leaves if leaf is not self._leaf]
+        if not updates.leaves:
+            updates.handle.remove()
 
 
 class _Value:
@@ -201,6 +242,7 @@ class _Board:
         self.values: dict[str, _Value] = {}
         self.workers: dict[tuple[Metric, _Key], _Worker] = {}
         self.groups: list[tuple[_Key, _Group, RemovableEventHandle]] = []
+        self.updates: tuple[_Key, _Updates] | None = None  # that were begun last
 
     def drop(self, value: _Value) -> None:
         """Take a value back; a group without values does not listen any more."""
@@ -301,10 +343,25 @@ def _work(board: _Board, leaf: Metric, engine: Engine, usage: MetricUsage) -> _W
         leaf._homes = tuple(home for home in leaf._homes if home[0]() is not None)
         metric = leaf._copy() if leaf._homes else leaf
         metric._waits = _waits(usage)
-        handles = [engine.add_event_handler(event, hook) for event, hook in metric._hooks(usage)]
+        handles = [_listen(board, metric, engine, event, hook) for event, hook in metric._hooks(usage)]
         leaf._homes = (*leaf._homes, (weakref.ref(engine), key))
         board.workers[leaf, key] = _Worker(metric, handles)
     return board.workers[leaf, key]
+
+
+def _listen(
+    board: _Board, metric: Metric, engine: Engine, event: Any, hook: Callable[[Any], None]
+) -> RemovableEventHandle | _Member:
+    """Register what a metric does at an event; where it is the usual update, with that of the metrics before it."""
+    if hook != metric.iteration_completed or type(metric).iteration_completed is not Metric.iteration_completed:
+        return engine.add_event_handler(event, hook)
+    if isinstance(event, EventsList):
+        return engine.add_event_handler(event, hook)
+    key, last = (*_with_filter(event), _priority(event)), board.updates
+    channel = engine._dispatch.channel(event)
+    if last is None or last[0] != key or last[1].newest != channel.newest or not last[1].leaves:
+        board.updates = last = key, _Updates(engine, event)
+    return last[1].add(metric)
 
 
 def _group(board: _Board, engine: Engine, usage: MetricUsage) -> _Group:

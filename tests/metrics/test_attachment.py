@@ -389,3 +389,34 @@ def test_a_usage_may_go_by_events_of_your_own() -> None:
 
     assert attached
     assert not metric.is_attached(engine, usage)
+
+
+def test_a_handler_between_two_metrics_runs_between_their_updates() -> None:
+    """Metrics that follow each other are updated by one handler; what stands between them stays there."""
+    engine = Engine(lambda engine, batch: (torch.tensor(batch), torch.tensor(0.0)))
+    seen: list[Any] = []
+
+    class Noting(Metric):
+        def __init__(self, name: str) -> None:
+            self.name = name
+            super().__init__()
+
+        def update(self, output: Any) -> None:
+            seen.append((self.name, float(output[0])))
+
+        def compute(self) -> float:
+            return 0.0
+
+    def double(engine: Engine) -> None:
+        engine.state.output = (2 * engine.state.output[0], engine.state.output[1])
+
+    metrics = {name: Noting(name) for name in "abc"}
+    metrics["a"].attach(engine, "a")
+    metrics["b"].attach(engine, "b")
+    engine.add_event_handler(Events.ITERATION_COMPLETED, double)
+    metrics["c"].attach(engine, "c")
+    engine.run([1.0])
+    metrics["a"].detach(engine)
+    engine.run([1.0])
+
+    assert seen == [("a", 1.0), ("b", 1.0), ("c", 2.0), ("b", 1.0), ("c", 2.0)]
