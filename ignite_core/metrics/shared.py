@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from collections.abc import Callable
 from functools import wraps
@@ -47,10 +46,14 @@ def once_a_batch(function: Callable[P, T]) -> Callable[P, T]:
         if seen and _are_seen(args, seen) and others == (*args[len(seen) :], *kwargs.items()):
             return cast(T, result)
         new = function(*args, **kwargs)
-        tensors: list[Any] = list(itertools.takewhile(lambda arg: isinstance(arg, Tensor), args))
-        if not any(tensor.is_inference() for tensor in tensors):  # their changes are not counted
-            versions = tuple((weakref.ref(tensor), tensor._version) for tensor in tensors)
-            last = versions, (*args[len(tensors) :], *kwargs.items()), new
+        tensors = []
+        for arg in args:
+            if not isinstance(arg, Tensor):
+                break
+            if arg.is_inference():  # its changes are not counted
+                return new
+            tensors.append((weakref.ref(arg), arg._version))
+        last = tuple(tensors), (*args[len(tensors) :], *kwargs.items()), new
         return new
 
     return remembered

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,6 +28,9 @@ __all__ = ["TorchModel"]
 
 #: How long to wait for the other processes to start unless a time limit is given: that of torch.
 _JOIN_TIMEOUT = timedelta(minutes=30)
+
+#: How long to leave the interpreter to torch's threads at the end.
+_GIL_S = 0.01
 
 #: How often this process has joined others: each time they meet under another name in the store.
 _starts = itertools.count(1)
@@ -243,7 +248,11 @@ class TorchModel(ComputationModel):
         return tuple(dist.get_process_group_ranks(group))
 
     def finalize(self) -> None:
+        gc.collect()  # a DistributedDataParallel in a reference cycle would keep the group beyond its end
         dist.destroy_process_group()
+        # A thread of gloo drops the tensors of the last collective when it gets the GIL. If the interpreter ends before,
+        # the process is aborted ("terminate called without an active exception"), so let that thread have it now.
+        time.sleep(_GIL_S)
 
     def auto_model(self, model: nn.Module, sync_bn: bool, **kwargs: Any) -> nn.Module:
         if "device_ids" in kwargs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -65,6 +66,13 @@ def _forget(scores: Any) -> None:
         _last = _NOTHING
 
 
+@lru_cache(maxsize=16)
+def _classes(num_classes: int, device: torch.device) -> Tensor:
+    """The numbers of all classes; not to be changed."""
+    with torch.inference_mode(False):
+        return torch.arange(num_classes, device=device)
+
+
 @once_a_batch
 def class_counts(y_pred: Tensor, y: Tensor, num_classes: int) -> Tensor:
     """How often each class was rightly predicted, predicted, and true.
@@ -78,9 +86,11 @@ def class_counts(y_pred: Tensor, y: Tensor, num_classes: int) -> Tensor:
     Returns:
         int64, shape ``(3, C)``.
     """
-    predicted, true = predicted_classes(y_pred).flatten(), y.flatten().long()
+    predicted, true = predicted_classes(y_pred), y.long()
+    if y.ndim != 1:
+        predicted, true = predicted.flatten(), true.flatten()
     if true.numel() * num_classes <= _FEW:
-        classes = torch.arange(num_classes, device=true.device)
+        classes = _classes(num_classes, true.device)
         is_predicted, is_true = predicted.unsqueeze(1) == classes, true.unsqueeze(1) == classes
         return torch.stack((is_predicted & is_true, is_predicted, is_true)).sum(dim=1)
     rightly = torch.where(predicted == true, predicted, -1)
