@@ -250,8 +250,8 @@ class TorchModel(ComputationModel):
     def finalize(self) -> None:
         gc.collect()  # a DistributedDataParallel in a reference cycle would keep the group beyond its end
         dist.destroy_process_group()
-        # A thread of gloo drops the tensors of the last collective when it gets the GIL. If the interpreter ends before,
-        # the process is aborted ("terminate called without an active exception"), so let that thread have it now.
+        # A thread of gloo drops the tensors of the last collective when it gets the GIL. If the interpreter ends first,
+        # the process is aborted ("terminate called without an active exception"): let that thread have it now.
         time.sleep(_GIL_S)
 
     def auto_model(self, model: nn.Module, sync_bn: bool, **kwargs: Any) -> nn.Module:
