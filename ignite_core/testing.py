@@ -133,7 +133,7 @@ def _collect(pending: Mapping[Connection, int], processes: list[Any], folder: Pa
         failures = []
         ready = wait(list(waiting), timeout=max(0.0, deadline - time.monotonic()))
         if not ready:
-            raise _late(waiting, folder, timeout_s)
+            raise _late(waiting, processes, folder, timeout_s)
         for receiver in ready:
             assert isinstance(receiver, Connection)
             rank = waiting[receiver]
@@ -142,7 +142,7 @@ def _collect(pending: Mapping[Connection, int], processes: list[Any], folder: Pa
             except EOFError:
                 processes[rank].join()
                 if _stack(folder, rank):
-                    raise _late(waiting, folder, timeout_s) from None
+                    raise _late(waiting, processes, folder, timeout_s) from None
                 failure = (time.monotonic(), _death(rank, processes[rank].exitcode), "it left no traceback")
             del waiting[receiver]
             if failure is not None:
@@ -158,8 +158,9 @@ def _death(rank: int, exitcode: int) -> RuntimeError:
     return RuntimeError(f"run_distributed: rank {rank} {how} and returned nothing")
 
 
-def _late(waiting: Mapping[Connection, int], folder: Path, timeout_s: float) -> TimeoutError:
-    time.sleep(0.5)  # they write down where they are at about the same time
+def _late(waiting: Mapping[Connection, int], processes: list[Any], folder: Path, timeout_s: float) -> TimeoutError:
+    for rank in waiting.values():
+        processes[rank].join(_GRACE_S)  # each writes down where it is, and ends
     places = {rank: _stack(folder, rank) or _last_words(receiver) for receiver, rank in waiting.items()}
     stacks = "\n".join(f"rank {rank}:\n{places[rank]}" for rank in sorted(places))
     return TimeoutError(

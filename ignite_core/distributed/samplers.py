@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Sized
 from typing import Any
 
@@ -57,9 +58,9 @@ class _Shard(DistributedSampler[Any]):
     def _data(self) -> Sized:
         return self.dataset  # type: ignore[return-value]
 
+    @abstractmethod
     def _order(self) -> list[Any]:
         """The samples of this epoch, the same list on all ranks."""
-        raise NotImplementedError
 
 
 class ShardSampler(_Shard):

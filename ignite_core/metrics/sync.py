@@ -22,7 +22,6 @@ from torch import Tensor
 from ignite_core.distributed import collectives
 from ignite_core.distributed import utils as idist
 from ignite_core.distributed.wire import from_bytes, to_bytes, unpack
-from ignite_core.metrics.states import StateSpec
 
 if TYPE_CHECKING:
     from ignite_core.metrics.metric import Metric
@@ -110,16 +109,10 @@ def _pack(metrics: Sequence[tuple[str, Metric]], states: list[dict[str, Any]]) -
         return _BYTES, value.dtype, tuple(value.shape)
 
     told = [
-        {name: packed(value, _is_reducible(metric, name)) for name, value in one.items()}
+        {name: packed(value, name in metric._specs and metric._specs[name].may_be_large) for name, value in one.items()}
         for (_, metric), one in zip(metrics, states, strict=True)
     ]
     return told, blobs
-
-
-def _is_reducible(metric: Metric, name: str) -> bool:
-    """Whether the backend can reduce this state."""
-    spec = metric._specs.get(name)
-    return type(spec) is StateSpec and spec.op is not None
 
 
 def _payload(told: Any, blobs: list[Tensor]) -> Tensor:

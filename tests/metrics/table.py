@@ -30,7 +30,6 @@ class Row:
             tensor, a tuple or a mapping of these.
         by_hand: Such tensors, and the value as worked out by hand.
         tolerance: How far the value may be from the reference, relative and absolute.
-        waits: Why ``update`` cannot avoid waiting for the device, if so.
         min_samples: Of a metric that needs several.
     """
 
@@ -40,7 +39,6 @@ class Row:
     reference: Callable[..., Any]
     by_hand: tuple[tuple[torch.Tensor, ...], Any]
     tolerance: float = 1e-6
-    waits: str = ""
     min_samples: int = 2
 
 

@@ -33,7 +33,7 @@ class SerialModel(ComputationModel):
 
     @classmethod
     def spawn(cls, worker: Callable[[int], None], nproc_per_node: int, **kwargs: Any) -> None:
-        raise NotImplementedError("a serial run has one process; name a backend to start several")
+        raise ValueError("spawn: a serial run has one process; name a backend to start several")
 
     def backend(self) -> str | None:
         return None
