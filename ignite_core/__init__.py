@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from ignite_core._lazy import lazily
 
 if TYPE_CHECKING:
-    from ignite_core import distributed, engine, metrics, utils
+    from ignite_core import distributed, engine, handlers, metrics, utils
     from ignite_core.engine import Engine, Events, State
 
-__all__ = ["Engine", "Events", "State", "__version__", "distributed", "engine", "metrics", "utils"]
+__all__ = ["Engine", "Events", "State", "__version__", "distributed", "engine", "handlers", "metrics", "utils"]
 
 __version__ = "0.1.0.dev0"
 
 _HOMES = {"Engine": "engine", "Events": "engine", "State": "engine"}
 
-__getattr__, __dir__ = lazily(__name__, _HOMES, {"distributed", "engine", "metrics", "utils"})
+__getattr__, __dir__ = lazily(__name__, _HOMES, {"distributed", "engine", "handlers", "metrics", "utils"})

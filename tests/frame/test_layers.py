@@ -16,18 +16,20 @@ OURS = ("ignite_core", "ignite_contrib")
 # Two rules hold beside the table: a package (its __init__.py) re-exports what is in it and nothing else, with the help
 # of `_lazy`, and no module imports a package that it is in, which would be a circle.
 CORE = "exceptions rng tensors distributed distributed.* engine engine.* metrics metrics.*"
+ENGINE = "exceptions rng distributed distributed.*"
 TABLE = [
     # module                                                      may import, of ours
     ("_lazy exceptions rng tensors engine.gradients", ""),
-    ("distributed.*", "distributed.*"),
-    ("testing", "distributed distributed.*"),
+    ("distributed.*", "exceptions distributed.*"),
+    ("testing", f"{CORE} handlers handlers.*"),
+    ("checkpoint", f"{CORE} handlers handlers.*"),
     ("engine.events engine.state", ""),
     ("engine.data engine.describe engine.saved", "engine.events engine.state"),
     ("engine.plan", "engine.events engine.state engine.data"),
     ("engine.listener", "engine.events engine.state engine.describe (engine.dispatch) (engine.emitter)"),
     ("engine.dispatch", "engine.events engine.state engine.describe engine.listener (engine.emitter)"),
     ("engine.emitter", "engine.events engine.state engine.describe engine.listener engine.dispatch"),
-    ("engine.engine", "engine.* !engine.deterministic !engine.gradients !engine.step !engine.supervised"),
+    ("engine.engine engine.seeding", f"{ENGINE} engine.* !engine.deterministic !engine.step !engine.supervised"),
     ("engine.step", "engine.engine engine.events engine.gradients"),
     ("engine.deterministic engine.supervised", CORE),
     ("metrics.usage", f"{CORE} !engine.deterministic !engine.supervised"),
