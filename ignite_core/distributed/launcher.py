@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
+from ignite_core.distributed.failures import report
 from ignite_core.distributed.utils import (
     available_backends,
     finalize,
@@ -104,9 +105,13 @@ class Parallel:
         else:
             func(get_local_rank(), *args, **kwargs)
 
-    def __exit__(self, *error: object) -> None:
-        if self.backend is not None and self._spawn is None:
-            finalize()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self.backend is None or self._spawn is not None:
+            return
+        told = None if error is None else report(error)
+        finalize()
+        if told is not None and told is not error:
+            raise told from error
 
 
 def _check_spawn(nproc_per_node: int, nnodes: int, node_rank: int | None) -> None:

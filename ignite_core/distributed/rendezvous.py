@@ -24,7 +24,7 @@ from torch.distributed import DistNetworkError, PrefixStore, Store, TCPStore  # 
 
 from ignite_core.distributed.environment import Launch, Place
 
-__all__ = ["connect", "join"]
+__all__ = ["connect", "join", "open_store"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,13 +81,15 @@ def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
     is_master = launch.rank == 0 and not launch.store_is_there
     try:
         try:
-            store = _store(host, port, is_master, limit)
+            store = open_store(host, port, is_master, limit)
             if is_master:
                 _own_stores[port] = store
         except (RuntimeError, OSError):
             if not is_master:
                 raise
-            store = _store(host, port, False, _TAKEN_TIMEOUT)  # if it belongs to another rank 0, both will hear of it
+            store = open_store(
+                host, port, False, _TAKEN_TIMEOUT
+            )  # if it belongs to another rank 0, both will hear of it
     except (RuntimeError, OSError) as error:  # torch's errors of the network are RuntimeErrors
         if is_master:
             advice = "rank 0 must run on that host, and the port must be free"
@@ -100,8 +102,14 @@ def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
     return store
 
 
-def _store(host: str, port: int, is_master: bool, timeout: timedelta) -> TCPStore:
-    """In a thread: torch waits for ever where somebody listens at the port but does not answer as a store would."""
+def open_store(host: str, port: int, is_master: bool, timeout: timedelta) -> TCPStore:
+    """Run a store or connect to one.
+
+    In a thread: torch waits for ever where somebody listens at the port but does not answer as a store would.
+
+    Raises:
+        RuntimeError: If the port is taken, or nobody answers in time.
+    """
     made: list[TCPStore | BaseException] = []
 
     def make() -> None:

@@ -20,7 +20,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ignite_core.distributed import collectives
+from ignite_core.distributed.failures import agreed, report
 from ignite_core.distributed.models import REGISTERED, ComputationModel, SerialModel
+from ignite_core.exceptions import RankFailed
 
 __all__ = [
     "agree",
@@ -227,9 +229,10 @@ def initialize(backend: str, **kwargs: Any) -> None:
             ``"xla-tpu"``, ``"horovod"``.
         kwargs: For gloo and nccl: ``timeout``, a :class:`~datetime.timedelta`, how long to wait for the others at the
             start (by default 20 s to find rank 0 where its address was set by hand, then 30 minutes for the others) and
-            in each collective (by default that of torch); ``init_method``, such as ``"file:///shared/run_1"``, with
-            ``rank`` and ``world_size``; and what :func:`torch.distributed.init_process_group` takes besides.
-            For horovod: ``comm``.
+            in each collective (by default that of torch); ``abort_grace``, how many seconds a process may go on,
+            blocked, when another one has failed, until it is ended with exit code 75 (by default 5); ``init_method``,
+            such as ``"file:///shared/run_1"``, with ``rank`` and ``world_size``; and what
+            :func:`torch.distributed.init_process_group` takes besides. For horovod: ``comm``.
 
     Raises:
         ValueError: If the backend is not available, or variables of the environment are set in part or contradict each
@@ -272,15 +275,16 @@ def spawn(
         kwargs: For gloo and nccl: ``nnodes``, ``node_rank``, ``master_addr``, ``master_port`` where there are several
             nodes, each of which makes this call; ``start_method``, ``"spawn"``, ``"forkserver"`` or ``"fork"``;
             ``join``, False to get a context whose ``join()`` waits; ``daemon``. For horovod: what ``horovod.run``
-            takes. For xla-tpu: what ``torch_xla.launch`` takes. ``timeout`` is for :func:`initialize`.
+            takes. For xla-tpu: what ``torch_xla.launch`` takes. ``timeout`` and ``abort_grace`` are for
+            :func:`initialize`.
 
     Raises:
         ValueError: If the backend is not available, or arguments do not fit together.
-        torch.multiprocessing.ProcessRaisedException: With the traceback of the process that failed first; the others
-            are ended.
+        torch.multiprocessing.ProcessRaisedException: With the traceback of the process that failed first, or the
+            ``RankFailed`` of another one, which quotes it. Processes that do not end by themselves are ended.
     """
     cls = _model_of(backend, "spawn")
-    options = {name: kwargs.pop(name) for name in ("timeout",) if name in kwargs}
+    options: dict[str, Any] = {name: kwargs.pop(name) for name in ("timeout", "abort_grace") if name in kwargs}
     worker = partial(_run_spawned, backend, options, fn, tuple(args), dict(kwargs_dict or {}))
     return cls.spawn(worker, nproc_per_node, **kwargs)
 
@@ -289,7 +293,13 @@ def _run_spawned(
     backend: str, options: Mapping[str, Any], fn: Callable[..., Any], args: Any, kwargs: Any, local_rank: int
 ) -> None:
     initialize(backend, **options)
-    fn(local_rank, *args, **kwargs)
+    try:
+        fn(local_rank, *args, **kwargs)
+    except BaseException as error:
+        told = report(error)
+        if told is not error:
+            raise told from error
+        raise
     finalize()  # not after an error: the others could be in the middle of a collective
 
 
@@ -565,7 +575,7 @@ def agree(value: T) -> T:
     """
     difference = collectives.disagreement(all_gather_object(value))
     if difference is not None:
-        raise RuntimeError(f"idist.agree: all ranks must hold the same value, but {difference}")
+        raise agreed(RuntimeError(f"idist.agree: all ranks must hold the same value, but {difference}"))
     return value
 
 
@@ -630,8 +640,11 @@ def _ahead(goes_first: bool, what: str) -> Iterator[None]:
         return
     try:
         yield
+    except RankFailed:
+        raise  # all know it
     except BaseException as error:
         all_gather_object(f"{type(error).__name__}: {error}")
+        agreed(error)
         raise
     _raise_what_failed(all_gather_object(None), what)
 
@@ -639,4 +652,4 @@ def _ahead(goes_first: bool, what: str) -> Iterator[None]:
 def _raise_what_failed(errors: list[str | None], what: str) -> None:
     failed = {rank: error for rank, error in enumerate(errors) if error is not None}
     for rank, error in failed.items():
-        raise RuntimeError(f"{what}: rank {rank} went first and failed with {error}")
+        raise agreed(RuntimeError(f"{what}: rank {rank} went first and failed with {error}"))

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ignite_core.distributed import collectives
 from ignite_core.distributed import utils as idist
+from ignite_core.distributed.failures import agreed
 from ignite_core.distributed.wire import from_bytes, to_bytes, unpack
 
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ def synced(metrics: Sequence[tuple[str, Metric]]) -> list[Metric]:
     digest = int.from_bytes(hashlib.blake2b(repr(schema).encode(), digest_size=7).digest(), "little")
     headers, rows = _exchange([digest, int(error is not None), payload.numel()], payload)
     if error is not None:
-        raise error
+        raise agreed(error)
     ranks = [_unpack(row) for row in rows]
     if any(failed or other != digest for other, failed, _ in headers):
-        raise RuntimeError(f"metrics: {_complaint(ranks)}")
+        raise agreed(RuntimeError(f"metrics: {_complaint(ranks)}"))
     states = [states for _, states in ranks]
     _reduce_large(metrics, mine, states)
     return [metric._combined([of[place] for of in states]) for place, (_, metric) in enumerate(metrics)]

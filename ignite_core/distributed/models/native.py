@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -19,15 +20,25 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.distributed import HashStore, PrefixStore, TCPStore, rendezvous  # type: ignore[attr-defined]
 
+from ignite_core.distributed import failures
 from ignite_core.distributed.environment import Launch, Place, read_launch
 from ignite_core.distributed.models.base import ComputationModel
 from ignite_core.distributed.rendezvous import connect, join
+from ignite_core.distributed.store_host import open_board
+from ignite_core.distributed.watcher import Watcher
 from ignite_core.distributed.wire import from_bytes, to_bytes
+from ignite_core.exceptions import RankFailed
 
 __all__ = ["TorchModel"]
 
 #: How long to wait for the other processes to start unless a time limit is given: that of torch.
 _JOIN_TIMEOUT = timedelta(minutes=30)
+
+#: How long a process may go on, blocked, when another one has failed.
+_ABORT_GRACE_S = 5.0
+
+#: How much longer the processes of :meth:`TorchModel.spawn` get for that until they are ended.
+_LEAVE_S = 5.0
 
 #: How long to leave the interpreter to torch's threads at the end.
 _GIL_S = 0.01
@@ -74,6 +85,7 @@ class TorchModel(ComputationModel):
         init_method: str | None = None,
         rank: int | None = None,
         world_size: int | None = None,
+        abort_grace: float = _ABORT_GRACE_S,
         **kwargs: Any,
     ) -> Self:
         if dist.is_initialized():
@@ -85,6 +97,8 @@ class TorchModel(ComputationModel):
             raise RuntimeError("idist.initialize: the backend nccl needs CUDA, which is not available; use gloo")
         if timeout is not None and not isinstance(timeout, timedelta):
             raise TypeError(f"idist.initialize: timeout must be a datetime.timedelta, got {timeout!r}")
+        if isinstance(abort_grace, bool) or not isinstance(abort_grace, int | float) or not abort_grace > 0:
+            raise ValueError(f"idist.initialize: abort_grace must be a number of seconds above 0, got {abort_grace!r}")
         if backend == "mpi":  # it knows the others by itself
             dist.init_process_group("mpi", **kwargs)
             return cls(backend=backend)
@@ -112,6 +126,13 @@ class TorchModel(ComputationModel):
         model = cls(place, backend)
         if model._uses_cuda:
             torch.cuda.set_device(place.local_rank)
+        if place.world_size > 1:
+            open_own = partial(open_board, store, launch, place.rank, place.world_size)
+            limit_s = (timeout or _JOIN_TIMEOUT).total_seconds()
+            watcher = Watcher(place.rank, place.world_size, open_own, limit_s, abort_grace, failures.tell)
+            failures.start(watcher)
+            if launch.store_is_there:
+                watcher.wait_until_open()  # at once; else it may take as long as the import of torch in a new process
         return model
 
     @classmethod
@@ -169,7 +190,7 @@ class TorchModel(ComputationModel):
             if not join:
                 context.meeting_point = stack.pop_all()  # lives as long as the processes may need it
                 return context
-            while not context.join():
+            while not context.join(grace_period=_ABORT_GRACE_S + _LEAVE_S):  # others hear of an error by themselves
                 pass
         return None
 
@@ -212,31 +233,31 @@ class TorchModel(ComputationModel):
 
     def all_reduce(self, tensor: Tensor, op: str, group: Any) -> Tensor:
         carried = tensor.to(self._carrier(tensor, group))
-        with self._explained("all_reduce"):
-            dist.all_reduce(carried, getattr(dist.ReduceOp, _OPS.get(op, op)), group=group)
+        self._exchange(
+            "all_reduce", carried.device, dist.all_reduce, carried, getattr(dist.ReduceOp, _OPS.get(op, op)), group
+        )
         return carried.to(tensor.device)
 
     def all_gather(self, tensor: Tensor, group: Any) -> list[Tensor]:
         carried = to_bytes(tensor.to(self._carrier(tensor, group)))
         gathered = carried.new_empty(dist.get_world_size(group), carried.numel())
-        with self._explained("all_gather"):
-            dist.all_gather(list(gathered), carried, group=group)
+        self._exchange("all_gather", carried.device, dist.all_gather, list(gathered), carried, group)
         return [from_bytes(row, tensor.dtype, tensor.shape).to(tensor.device) for row in gathered]
 
     def broadcast(self, tensor: Tensor, src: int) -> Tensor:
         carried = to_bytes(tensor.to(self._carrier(tensor, None)))
-        with self._explained("broadcast"):
-            dist.broadcast(carried, src)
+        self._exchange("broadcast", carried.device, dist.broadcast, carried, src)
         return from_bytes(carried, tensor.dtype, tensor.shape).to(tensor.device)
 
     def barrier(self) -> None:
-        with self._explained("barrier"):
-            if self._backend == "nccl" and "cpu" not in _devices(None):
+        if self._backend == "nccl" and "cpu" not in _devices(None):
+            with self._explained("barrier"):
                 dist.barrier(device_ids=[torch.cuda.current_device()])
-            else:
-                dist.barrier()
+        else:
+            self._exchange("barrier", torch.device("cpu"), dist.barrier)
 
     def make_group(self, ranks: tuple[int, ...], **kwargs: Any) -> Any:
+        failures.begin(self.asked)
         with self._explained("new_group"):
             return dist.new_group(list(ranks), **kwargs)
 
@@ -248,6 +269,7 @@ class TorchModel(ComputationModel):
         return tuple(dist.get_process_group_ranks(group))
 
     def finalize(self) -> None:
+        failures.stop()
         gc.collect()  # a DistributedDataParallel in a reference cycle would keep the group beyond its end
         dist.destroy_process_group()
         # A thread of gloo drops the tensors of the last collective when it gets the GIL. If the interpreter ends first,
@@ -290,6 +312,15 @@ class TorchModel(ComputationModel):
             return tensor.device
         return torch.device("cpu") if "cpu" in devices else self.device()
 
+    def _exchange(self, name: str, device: torch.device, operation: Callable[..., Any], *args: Any) -> None:
+        """Run an operation of torch on a device, and wait for it; but not for a rank that has failed."""
+        failures.begin(self.asked or name)
+        with self._explained(name):
+            if device.type == "cpu":
+                failures.finish(operation(*args, async_op=True), self.asked or name)
+            else:  # where nothing waits for it
+                operation(*args)
+
     def _explained(self, operation: str) -> Any:
         return _explained(self.asked or operation, self.rank, self.world_size, self._backend)
 
@@ -300,12 +331,18 @@ _OPS = {"AND": "BAND", "OR": "BOR"}
 
 @contextmanager
 def _explained(operation: str, rank: int, world_size: int, backend: str) -> Iterator[None]:
-    """Say in an error of torch which operation failed, where: on its own it names an address at best."""
+    """Say in an error of torch which operation failed, where, and because of whom; it names an address at best."""
     try:
         yield
+    except RankFailed:
+        raise
     except RuntimeError as error:
+        found = failures.explain(error)
+        if found is not None:
+            raise found from error
         raise RuntimeError(
             f"idist.{operation} failed on rank {rank} of {world_size} (backend {backend}): {error}"
+            f"{failures.words_of_who_left()}"
         ) from error
 
 

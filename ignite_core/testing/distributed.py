@@ -19,6 +19,8 @@ import torch
 
 from ignite_core.distributed.models.native import TorchModel
 from ignite_core.distributed.utils import finalize, initialize
+from ignite_core.distributed.watcher import EXIT_CODE
+from ignite_core.exceptions import RankFailed
 
 __all__ = ["run_distributed"]
 
@@ -127,12 +129,12 @@ def _summary(error: BaseException) -> str:
 
 def _collect(pending: Mapping[Connection, int], processes: list[Any], folder: Path, timeout_s: float) -> list[Any]:
     results: dict[int, Any] = {}
+    failures: list[tuple[float, BaseException, str, int]] = []  # of ranks that say that another one has failed
     waiting = dict(pending)
     deadline = time.monotonic() + timeout_s + _GRACE_S
     while waiting:
-        failures = []
         ready = wait(list(waiting), timeout=max(0.0, deadline - time.monotonic()))
-        if not ready:
+        if not ready and not failures:
             raise _late(waiting, processes, folder, timeout_s)
         for receiver in ready:
             assert isinstance(receiver, Connection)
@@ -147,13 +149,25 @@ def _collect(pending: Mapping[Connection, int], processes: list[Any], folder: Pa
             del waiting[receiver]
             if failure is not None:
                 failures.append((*failure, rank))
-        if failures:
-            _, error, trace, rank = min(failures, key=lambda failure: failure[0])
-            raise error from RemoteTraceback(f"on rank {rank} of {len(processes)}:\n{trace}")
+        first = min(failures, key=lambda failure: (_is_of_another(failure[1]), failure[0]), default=None)
+        if first is None:
+            continue
+        if _is_of_another(first[1]) and waiting and ready:  # the one that it tells of may still be at it
+            deadline = min(deadline, time.monotonic() + _GRACE_S)
+            continue
+        _, error, trace, rank = first
+        raise error from RemoteTraceback(f"on rank {rank} of {len(processes)}:\n{trace}")
     return [results[rank] for rank in range(len(processes))]
 
 
+def _is_of_another(error: BaseException) -> bool:
+    """Whether a rank failed because another one did."""
+    return isinstance(error, RankFailed)
+
+
 def _death(rank: int, exitcode: int) -> RuntimeError:
+    if exitcode == EXIT_CODE:
+        return RankFailed(f"run_distributed: rank {rank} was blocked when another one failed, and was ended", ())
     how = f"was killed by signal {-exitcode}" if exitcode < 0 else f"ended with exit code {exitcode}"
     return RuntimeError(f"run_distributed: rank {rank} {how} and returned nothing")
 

@@ -1,0 +1,318 @@
+"""What the watcher is made of, each part for itself: the board, the neighbours, and the life of the thread."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed import HashStore, PrefixStore  # type: ignore[attr-defined]
+from torch.utils.data import DataLoader
+
+import ignite_core.distributed as idist
+from ignite_core.distributed import failures, watcher
+from ignite_core.distributed.board import Board
+from ignite_core.distributed.watcher import Watcher
+from ignite_core.exceptions import RankFailed
+from ignite_core.testing import run_distributed
+from tests.distributed.launching import by_hand, free_port, launch, run_commands, torchrun
+
+pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs the gloo backend, this torch has none")
+
+
+def boards(number: int) -> list[Board]:
+    store = HashStore()
+    return [Board(PrefixStore("a", store), PrefixStore("a", store), rank, number) for rank in range(number)]
+
+
+# --------------------------------------------------------------------------------------------------------- the board
+
+
+def test_all_ranks_read_all_entries_in_one_order() -> None:
+    first, second = boards(2)
+    first.post({"kind": "a"})
+    second.post({"kind": "b"})
+
+    for board in (first, second):
+        assert board.read() == (1, {"kind": "a"})
+        assert board.read() == (2, {"kind": "b"})
+        assert board.read() is None
+
+
+def test_an_entry_that_never_came_is_passed_over_and_one_that_is_late_is_not() -> None:
+    """A rank may be killed between taking a number and writing the entry."""
+    first, second = boards(2)
+    first._telling.add("entries", 1)
+    second.post({"kind": "b"})
+
+    assert first.read() is None
+    first.skip_hole()
+    assert first.read() == (2, {"kind": "b"})
+    first.skip_hole()
+    second.post({"kind": "c"})
+    assert first.read() == (3, {"kind": "c"})
+
+
+def test_of_two_fates_the_first_one_counts_for_all() -> None:
+    first, second = boards(2)
+    number = first.post({"kind": "failed"})
+
+    assert second.settle(number, "acted on")
+    assert not first.settle(number, "withdrawn")
+    assert second.settle(number, "acted on")
+
+
+# ----------------------------------------------------------------------------------------------------- the neighbours
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(watcher, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_a_neighbour_is_silent_since_its_last_sign_of_life(clock: list[float]) -> None:
+    mine, other = boards(2)
+    neighbour = watcher._Neighbour(0, 2, 10.0)
+    other.beat()
+
+    silences = []
+    for second in range(6):
+        if second == 3:
+            other.beat()
+        clock[0] += 1
+        silences.append(neighbour.silence(mine, set()))
+    assert silences == [0, 1, 2, 0, 1, 2]
+
+
+def test_who_has_left_or_is_lost_or_was_never_heard_of_is_not_missed(clock: list[float]) -> None:
+    mine, never, left, lost, there = boards(5)
+    for board in (left, lost, there):
+        board.beat()
+    left.leave()
+    neighbour = watcher._Neighbour(0, 5, 10.0)
+
+    assert neighbour.silence(mine, {3}) == 0
+    assert neighbour.rank == 4
+    there.leave()
+    assert neighbour.silence(mine, {3}) is None
+    never.beat()
+    assert neighbour.silence(mine, {3}) == 0
+    assert neighbour.rank == 1
+
+
+def test_a_process_that_was_stopped_itself_does_not_blame_its_neighbour(clock: list[float]) -> None:
+    mine, other = boards(2)
+    other.beat()
+    neighbour = watcher._Neighbour(0, 2, 10.0)
+    for gap in (1, 100, 1):
+        clock[0] += gap
+        silent_s = neighbour.silence(mine, set())
+
+    assert silent_s == 1
+
+
+# -------------------------------------------------------------------------------------------- what is on the board
+
+
+def watch(board: Board, grace_s: float = 60.0) -> tuple[Watcher, list[RankFailed]]:
+    heard: list[RankFailed] = []
+    found = Watcher(0, board.world_size, lambda ending: board, 300.0, grace_s, heard.append)
+    found.wait_until_open()
+    return found, heard
+
+
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_failure_is_told_until_it_was_raised_and_is_over_when_withdrawn() -> None:
+    mine, other = boards(2)
+    found, heard = watch(mine)
+    assert found.is_calm
+
+    number = other.post({"kind": "failed", "ranks": [1], "message": "ValueError: x"})
+    wait_for(lambda: len(heard) > 2)
+    assert found.deliver() is not None
+    told = len(heard)
+    other.post({"kind": "withdrawn", "entry": number})
+    wait_for(lambda: found.failure is None)
+    found.go_on()
+
+    assert str(heard[0]) == "rank 1 of 2 has failed:\n\nValueError: x"
+    assert len(heard) <= told + 1  # it may have been at it
+    assert found.is_calm
+    assert found.has_failed
+    found.stop()
+
+
+def test_a_rank_that_has_failed_itself_is_not_told_of_others_before_it_goes_on() -> None:
+    mine, other = boards(2)
+    found, heard = watch(mine, grace_s=0.3)
+    found.report(ValueError("mine"))
+    other.post({"kind": "failed", "ranks": [1], "message": "ValueError: other"})
+    wait_for(lambda: found.failure is not None)
+    found.go_on()
+
+    assert heard == []
+    assert found.failure is None
+    wait_for(lambda: heard)
+    assert found.deliver() is not None
+    found.stop()
+
+
+def test_a_board_that_is_out_of_reach_is_said_once_and_ends_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    class Gone:
+        def check(self, keys: list[str]) -> bool:
+            raise RuntimeError("connection lost")
+
+    mine, _ = boards(2)
+    found, _ = watch(mine)
+    mine._watching = Gone()  # type: ignore[assignment]
+    found._thread.join(20)
+
+    assert not found._thread.is_alive()
+    assert [record.message for record in caplog.records] == ["rank 0 of 2 watches no longer: connection lost"]
+    found.report(ValueError("nobody hears it"))
+    found.stop()
+
+
+# ------------------------------------------------------------------------------------------- the life of the thread
+
+
+def names_of_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "ignite_core watcher"]
+
+
+def begin_and_end() -> list[list[str]]:
+    found = [names_of_threads()]
+    for _ in range(3):
+        idist.finalize()
+        found.append(names_of_threads())
+        idist.initialize("gloo")
+        found.append(names_of_threads())
+    return found
+
+
+def test_the_thread_ends_with_finalize_and_is_not_there_in_a_run_of_one() -> None:
+    assert run_distributed(begin_and_end, ranks=1) == [[[]] * 7]
+    one = ["ignite_core watcher"]
+    assert run_distributed(begin_and_end) == [[one, [], one, [], one, [], one]] * 2
+
+
+class WhoAmI(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        failures.report(ValueError("of a worker"))
+        return os.getpid(), len(names_of_threads()), failures._watcher is None
+
+
+def load() -> tuple[bool, Any, bool, int]:
+    rows = list(DataLoader(WhoAmI(), batch_size=None, num_workers=2, multiprocessing_context="fork"))
+    apart = all(pid != os.getpid() for pid, *_ in rows)
+    idist.barrier()
+    return apart, {tuple(rest) for _, *rest in rows}, failures.has_failed(), idist.all_reduce(1)
+
+
+def test_workers_of_a_loader_are_no_ranks() -> None:
+    assert run_distributed(load) == [(True, {(0, True)}, False, 2)] * 2
+
+
+SCRIPT = """
+import threading
+import ignite_core.distributed as idist
+idist.initialize("gloo")
+assert idist.all_reduce(1) == 2
+assert any(thread.name == "ignite_core watcher" for thread in threading.enumerate())
+if idist.get_rank() == 0:
+    idist.finalize()
+print("done\\n", end="", flush=True)
+"""
+
+
+def test_the_interpreter_ends_as_it_should_with_and_without_finalize(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+
+    [printed] = run_commands([*torchrun("--standalone", "--nproc-per-node", "2"), str(script)])
+
+    assert printed.splitlines() == ["done", "done"]
+
+
+# ------------------------------------------------------------------------------------- where nobody runs a store
+
+
+def where_is_the_board() -> tuple[bool, int, float]:
+    from ignite_core.distributed import store_host
+
+    began = time.monotonic()
+    idist.initialize("gloo", timeout=timedelta(seconds=60))
+    joined_s = time.monotonic() - began
+    own = failures._watcher
+    assert own is not None
+    own.wait_until_open()
+    idist.barrier()
+    found = own._board is not None, len(store_host._programs), joined_s
+    idist.finalize()
+    for program in store_host._programs:
+        program.wait(30)
+    return found
+
+
+def test_rank_0_starts_a_program_for_the_board_which_ends_with_the_last_rank() -> None:
+    first, second = launch(where_is_the_board, by_hand(2, free_port()))
+
+    assert first.error == second.error == ""
+    assert first.value[:2] == (True, 1)
+    assert second.value[:2] == (True, 0)
+
+
+def test_the_program_cannot_be_ended_by_ctrl_c_and_ends_when_nobody_beats(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys, time\n"
+        "from ignite_core.distributed import store_host\n"
+        "store_host._SILENCE_S = 1.5\n"
+        "for number in (signal.SIGINT, signal.SIGTERM):\n"
+        "    signal.signal(number, signal.SIG_IGN)\n"
+        "    os.kill(os.getpid(), number)\n"
+        "store_host.main('part', 2)\n"
+    )
+    began = time.monotonic()
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+    assert time.monotonic() - began > 1.5
+
+
+def do_without_a_board() -> tuple[int, bool]:
+    sys.executable = "/no/such/interpreter"
+    idist.initialize("gloo")
+    total = idist.all_reduce(1)
+    own = failures._watcher
+    assert own is not None
+    own.wait_until_open()
+    missing = own._board is None
+    failures.report(ValueError("nobody hears it"))
+    idist.finalize()
+    return total, missing
+
+
+def test_ranks_work_without_a_board_too() -> None:
+    assert [outcome.value for outcome in launch(do_without_a_board, by_hand(2, free_port()))] == [(2, True)] * 2
