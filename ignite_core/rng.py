@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
 
-__all__ = ["manual_seed", "rng_state", "set_rng_state"]
+__all__ = [
+    "Source",
+    "Stream",
+    "host_state",
+    "manual_seed",
+    "mix",
+    "put_back",
+    "rng_state",
+    "seed_host",
+    "set_rng_state",
+    "source_of",
+    "spread",
+]
 
 
 def manual_seed(seed: int) -> None:
@@ -69,3 +84,130 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
         own = state["numpy"]
         words = own["key"].numpy().astype("uint32")
         numpy.random.set_state(("MT19937", words, own["pos"], own["has_gauss"], own["gauss"]))
+
+
+# ------------------------------------------------------------------------------------------------ streams of one's own
+
+_ALL_BITS = 2**64 - 1
+
+
+def mix(*parts: int | str) -> int:
+    """A seed of 64 bits that depends on all of the parts.
+
+    Example:
+        >>> mix(5, "epoch", 1) == mix(5, "epoch", 1), mix(5, "epoch", 1) == mix(5, "epoch", 2)
+        (True, False)
+    """
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
+
+
+def spread(seed: int, number: int) -> int:
+    """The seed of 64 bits that ``number`` gets out of ``seed``: as :func:`mix`, in half the time (splitmix64)."""
+    word = (seed + number * 0x9E3779B97F4A7C15) & _ALL_BITS
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _ALL_BITS
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _ALL_BITS
+    return word ^ (word >> 31)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A random generator: how to look at its state, put one back, and seed it with 64 bits."""
+
+    get: Callable[[], Any]
+    set: Callable[[Any], object]
+    seed: Callable[[int], object]
+
+
+_PYTHON = Source(random.getstate, random.setstate, random.seed)
+_TORCH = Source(
+    torch.default_generator.get_state, torch.default_generator.set_state, torch.default_generator.manual_seed
+)
+_WITHOUT_NUMPY = (_PYTHON, _TORCH)
+
+
+@cache
+def _with_numpy() -> tuple[Source, ...]:
+    numpy = sys.modules["numpy"]
+    # the upper bits: with the lower ones it would draw the very words that torch draws
+    seed = lambda number: numpy.random.seed(number >> 32)  # noqa: E731
+    return (*_WITHOUT_NUMPY, Source(partial(numpy.random.get_state, legacy=False), numpy.random.set_state, seed))
+
+
+def _host() -> tuple[Source, ...]:
+    """The generators that code draws from when it names none: python's, torch's on the CPU, numpy's if it is loaded."""
+    return _with_numpy() if "numpy" in sys.modules else _WITHOUT_NUMPY
+
+
+def seed_host(seed: int) -> None:
+    """Seed python, torch on the CPU and numpy with 64 bits, in 7 µs (``torch.manual_seed`` alone takes 150)."""
+    for source in _host():
+        source.seed(seed)
+
+
+def host_state() -> list[tuple[Source, Any]]:
+    """The state of python's, torch's and numpy's generators on the CPU, for :func:`put_back`; in 40 µs."""
+    return [(source, source.get()) for source in _host()]
+
+
+def put_back(state: Iterable[tuple[Source, Any]]) -> None:
+    """Undo what was drawn since :func:`host_state`."""
+    for source, value in state:
+        source.set(value)
+
+
+def source_of(generator: Any) -> Source | None:
+    """A generator object of torch, python or numpy as a source; None for anything else."""
+    if isinstance(generator, torch.Generator):
+        return Source(generator.get_state, generator.set_state, generator.manual_seed)
+    if isinstance(generator, random.Random):
+        return Source(generator.getstate, generator.setstate, generator.seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(generator, numpy.random.RandomState):
+        return Source(generator.get_state, generator.set_state, lambda seed: generator.seed(seed >> 32))
+    if numpy is not None and isinstance(generator, numpy.random.Generator):
+        bits = generator.bit_generator
+        set_state = partial(setattr, bits, "state")
+        return Source(lambda: bits.state, set_state, lambda seed: set_state(type(bits)(seed).state))
+    return None
+
+
+class Stream:
+    """Random numbers of one's own: code inside draws from them, and leaves those outside as they were.
+
+    Args:
+        seed: 64 bits; where the stream begins.
+        sources: The generators that are lent to it; by default those of the host.
+
+    Example:
+        >>> manual_seed(0)
+        >>> stream = Stream(mix(1))
+        >>> with stream:
+        ...     first = random.random()
+        >>> outside = random.random()
+        >>> with stream:
+        ...     second = random.random()
+        >>> manual_seed(0)
+        >>> outside == random.random(), first == second
+        (True, False)
+    """
+
+    def __init__(self, seed: int, sources: Iterable[Source] | None = None) -> None:
+        self._seed = seed
+        self._sources = None if sources is None else tuple(sources)
+        self._inside: list[tuple[Source, Any]] | None = None
+        self._outside: list[tuple[Source, Any]] = []
+
+    def __enter__(self) -> None:
+        self._outside = self._look()
+        if self._inside is not None:
+            put_back(self._inside)
+            return
+        for source, _ in self._outside:
+            source.seed(self._seed)
+
+    def __exit__(self, *error: object) -> None:
+        self._inside = self._look()
+        put_back(self._outside)
+
+    def _look(self) -> list[tuple[Source, Any]]:
+        return host_state() if self._sources is None else [(source, source.get()) for source in self._sources]

@@ -6,11 +6,42 @@ import itertools
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from ignite_core.engine.state import State
 
-__all__ = ["Position", "length_of", "tell_epoch"]
+__all__ = ["Passes", "PlainPasses", "Position", "length_of", "tell_epoch"]
+
+
+class Passes(Protocol):
+    """The data of a run, which is iterated once for each pass over it."""
+
+    data: Iterable[Any]
+
+    def is_over(self, done: int) -> bool:
+        """Whether a pass of which so many batches are done is known to have no more."""
+
+    def begin(self, number: int, done: int) -> Iterator[Any]:
+        """Begin a pass.
+
+        Args:
+            number: Of the pass; the first is 1.
+            done: How many of its batches were run before, in the run that was saved; the next one is wanted.
+        """
+
+
+class PlainPasses:
+    """Data as it is, from its start."""
+
+    def __init__(self, data: Iterable[Any]) -> None:
+        self.data = data
+
+    def is_over(self, done: int) -> bool:
+        return False
+
+    def begin(self, number: int, done: int) -> Iterator[Any]:
+        tell_epoch(self.data, number)
+        return iter(self.data)
 
 
 class Position:
@@ -23,8 +54,8 @@ class Position:
         exhausted: The data ran out for good: it gives nothing when it is iterated anew.
         epoch_is_over: No batch of this epoch will follow, whatever its length.
         restarted: The data ran out and was asked again, but has not given a batch since.
-        is_inexact: The epoch was resumed at its place, but the data starts from its own beginning: how many batches the
-            data gives is not the length of this epoch.
+        resumed: What ``STARTED`` or ``EPOCH_STARTED`` announces had begun before, in the run that was loaded.
+        done: ``state.iteration`` when the step returned last; another number while an iteration is under way.
         iterator: Where the next batch comes from.
     """
 
@@ -34,29 +65,38 @@ class Position:
         "_began",
         "_epoch",
         "_epoch_began",
+        "_in_pass",
         "_pass",
+        "_pass_began",
         "_stopped",
+        "_to_skip",
+        "done",
         "epoch_is_over",
         "exhausted",
         "in_epoch",
-        "is_inexact",
         "iterator",
         "place",
         "restarted",
+        "resumed",
         "started",
     )
 
-    def __init__(self, place: int = 0) -> None:
+    def __init__(self, place: int = 0, passes: int = 0) -> None:
         self.place = place
         self.started = False
         self.in_epoch = False
         self.epoch_is_over = False
         self.exhausted = False
-        self.is_inexact = False
         self.restarted = False
+        self.resumed = False
+        self.done = 0
         self.iterator: Iterator[Any] = iter(())
         self._before = 0  # iterations before this epoch
-        self._epoch = self._pass = 0
+        self._epoch = 0
+        self._pass = passes  # the number of the pass that was begun last
+        self._pass_began = 0  # iterations before it
+        self._in_pass = False  # the next batch comes from it
+        self._to_skip = 0  # batches of it that were done in the run that was loaded
         self._began = self._epoch_began = self._stopped = 0.0
 
     def start_clock(self) -> None:
@@ -81,39 +121,70 @@ class Position:
         state.epoch += 1
         self._epoch = state.epoch
         self._before = state.iteration - self.place
+        self.done = state.iteration
         self.in_epoch = True
         self._epoch_began = time.perf_counter()
 
     def end_epoch(self) -> None:
-        self.in_epoch = self.epoch_is_over = self.is_inexact = False
+        self.in_epoch = self.epoch_is_over = False
         self.place = 0
 
     def leave(self) -> None:
         """Let go of the data: the run is over."""
         self.iterator = iter(())
 
-    def progress(self, state: State) -> tuple[int, int]:
-        """Epochs done, and iterations begun in the one that is not."""
+    def progress(self, state: State) -> tuple[int, int, int]:
+        """Iterations done, epochs done, and the iterations done in the epoch that is not.
+
+        An iteration is done when its step has returned, an epoch from ``EPOCH_COMPLETED`` on, or when it was cut.
+        """
         if not self.in_epoch:
-            return state.epoch, self.place
-        begun = self.begun_in_epoch(state)
-        if self.epoch_is_over or begun == state.epoch_length:
-            return state.epoch, 0
-        return state.epoch - 1, begun
+            return state.iteration, state.epoch, self.place
+        if self.epoch_is_over:
+            return state.iteration, state.epoch, 0
+        done = self._iterations_done(state)
+        return done, state.epoch - 1, done - self._before
+
+    def progress_in_data(self, state: State) -> tuple[int, int]:
+        """The number of a pass over the data, and how many of its batches are done; the next one comes from there."""
+        if self._to_skip:
+            return self._pass, self._to_skip
+        if not self._in_pass:
+            return self._pass + 1, 0
+        return self._pass, self._iterations_done(state) - self._pass_began
+
+    @property
+    def passes(self) -> int:
+        """The number of the pass over the data that began last."""
+        return self._pass
+
+    def _iterations_done(self, state: State) -> int:
+        return state.iteration - (self.done != state.iteration)
 
     def begun_in_epoch(self, state: State) -> int:
         """Iterations begun in this epoch."""
         return state.iteration - self._before
 
-    def iterate(self, data: Iterable[Any] | None) -> None:
+    def iterate(self, data: Passes | None) -> None:
         """Take the next batch from a new pass over the data, asked for only when that batch is needed."""
         self.iterator = itertools.repeat(None) if data is None else _NewPass(self, data)
-        self.exhausted = False
+        self.exhausted = self._in_pass = False
 
-    def next_pass(self) -> int:
-        """The number of the pass over the data that begins: that of the epoch, unless it has had one already."""
-        self._pass = max(self._epoch, self._pass + 1)
-        return self._pass
+    def resume_pass(self, number: int, done: int) -> None:
+        """Begin with this pass, of which so many batches were done before."""
+        self._pass, self._to_skip = number if done else number - 1, done
+
+    def next_pass(self, data: Passes) -> tuple[int, int]:
+        """The number of the pass over the data that begins, and how many of its batches were done before it was saved.
+
+        The number is that of the epoch, unless that has had a pass already.
+        """
+        done, self._to_skip = self._to_skip, 0
+        if not done or data.is_over(done):
+            self._pass, done = max(self._epoch, self._pass + 1), 0
+        self._pass_began = self._before + self.place - 1 - done
+        self._in_pass = True
+        return self._pass, done
 
     def put_back(self, batch: Any) -> None:
         """Hand this batch out once more before the others."""
@@ -133,7 +204,7 @@ class _NewPass:
 
     __slots__ = ("data", "position")
 
-    def __init__(self, position: Position, data: Iterable[Any]) -> None:
+    def __init__(self, position: Position, data: Passes) -> None:
         self.position = weakref.ref(position)
         self.data = data
 
@@ -143,11 +214,12 @@ class _NewPass:
     def __next__(self) -> Any:
         position = self.position()
         assert position is not None
-        tell_epoch(self.data, position.next_pass())
+        number, done = position.next_pass(self.data)
         try:
-            iterator = iter(self.data)
+            iterator = self.data.begin(number, done)
         except StopIteration as error:  # it would be taken for the end of the data
-            raise RuntimeError(f"iter() of the data, a {type(self.data).__name__}, raised StopIteration") from error
+            name = type(self.data.data).__name__
+            raise RuntimeError(f"iter() of the data, a {name}, raised StopIteration") from error
         position.iterator = iterator
         batch = next(iterator)
         position.restarted = False

@@ -321,13 +321,16 @@ class Dispatch:
         """The channel of an event, filtered or not.
 
         Raises:
-            ValueError: If the event was not registered.
+            ValueError: If the event was not registered, and does not register itself.
         """
         if not isinstance(event, str | CallableEventWithFilter):
             raise TypeError(f"an event must come from an EventEnum or be a str, got {event!r}")
         channel = self._channels.get(event)
         if channel is None:
-            raise ValueError(_unknown_event(event, self._channels))
+            if isinstance(event, str) or not event.bare.registers_itself:
+                raise ValueError(_unknown_event(event, self._channels))
+            self.register(event.bare, None)
+            channel = self._channels[event]
         return channel
 
     def add(
@@ -376,8 +379,12 @@ class Dispatch:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How often the events were fired that nothing but their firing counts; only those that were."""
-        counted = {_key(channel.event): channel.fired for channel in self if channel.counter is None and channel.fired}
+        """How often the events were fired that nothing but their firing counts; only those that were.
+
+        Not those that register themselves: they are not the user's, and what they tell of may be the very save.
+        """
+        own = [channel for channel in self if channel.counter is None and channel.fired]
+        counted = {_key(channel.event): channel.fired for channel in own if not _registers_itself(channel.event)}
         return {**self._restored, **counted}
 
     @counts.setter
@@ -392,6 +399,10 @@ class Dispatch:
 
 
 _rank = attrgetter("rank")
+
+
+def _registers_itself(event: Any) -> bool:
+    return isinstance(event, EventEnum) and event.registers_itself
 
 
 def _key(event: Any) -> str:

@@ -12,18 +12,24 @@ import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from enum import IntEnum
 from typing import Any
 
+import torch
+
+from ignite_core.distributed import failures
 from ignite_core.engine.data import Position
 from ignite_core.engine.describe import describe, draw
 from ignite_core.engine.dispatch import Channel, Relay
 from ignite_core.engine.emitter import Emitter
 from ignite_core.engine.events import Events
 from ignite_core.engine.plan import check_not_empty, is_done, plan_run
-from ignite_core.engine.saved import read_progress
+from ignite_core.engine.saved import read_carried, read_progress
+from ignite_core.engine.seeding import Resumption, check_seed
 from ignite_core.engine.state import State
+from ignite_core.exceptions import RankFailed
 
 __all__ = ["Engine", "Stop"]
 
@@ -38,6 +44,7 @@ class Stop(IntEnum):
     EPOCH = 1
     INTERRUPT = 2
     RUN = 3
+    FAILED = 4  # another rank has; nobody here asks for it
 
 
 class Engine(Emitter):
@@ -68,6 +75,8 @@ class Engine(Emitter):
         2 6 6
     """
 
+    _always_seeded = False  # a run without a seed draws one
+
     def __init__(self, process_function: Callable[[Any, Any], Any]) -> None:
         _check_step(process_function)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
@@ -76,6 +85,7 @@ class Engine(Emitter):
         self._process_function = process_function
         self._state_dict_user_keys: list[str] = []
         self._position = Position()
+        self._resumption = Resumption()
         self._stop = Stop.NO
         self._skip = False  # the request is to skip the COMPLETED event that belongs to it
         self._is_running = False
@@ -83,6 +93,8 @@ class Engine(Emitter):
         self._data_is_set = False  # by set_data, for the next run
         self._length_is_found = False  # state.epoch_length was told by the data, not by the user
         self._relays = False  # the class, or the user, has its own _fire_event
+        self._rank_failed: RankFailed | None = None  # what Stop.FAILED is to raise
+        self._scopes: list[Callable[[Engine], AbstractContextManager[object]]] = []  # what each run happens inside of
 
     # ----------------------------------------------------------------------------------------------- stop requests
 
@@ -154,23 +166,40 @@ class Engine(Emitter):
         """Number of the current batch in its epoch, the first is 1; 0 between epochs."""
         return self._position.place
 
+    @property
+    def is_resumed(self) -> bool:
+        """At ``STARTED`` and ``EPOCH_STARTED``: this run, or this epoch, goes on from what was loaded.
+
+        Whoever collects something over an epoch or a run, and has loaded what it had, keeps it then.
+        """
+        return self._position.resumed
+
     def state_dict(self) -> OrderedDict[str, Any]:
         """What is needed to go on: plain numbers, and the attributes named in ``state_dict_user_keys``.
 
+        An iteration is done when its step has returned. Saved at ``GET_BATCH_STARTED``, ``GET_BATCH_COMPLETED`` or
+        ``ITERATION_STARTED``, inside the step, or after the step raised, the iteration is run as a whole where the run
+        goes on; saved at ``ITERATION_COMPLETED``, what is left of its epoch, if only ``EPOCH_COMPLETED``.
+
         Returns:
-            ``iteration``, ``epoch_length``, ``max_epochs`` or ``max_iters``; ``event_counts`` if events were fired that
-            nothing else counts; ``epochs_done`` and ``epoch_iteration`` only where they do not follow from
-            ``iteration`` and ``epoch_length``, as after ``terminate_epoch()``.
+            ``iteration`` (those done), ``epoch_length``, ``max_epochs`` or ``max_iters``; ``event_counts`` if events
+            were fired that nothing else counts; ``epochs_done`` and ``epoch_iteration`` only where they do not follow
+            from ``iteration`` and ``epoch_length``, as after ``terminate_epoch()``. A seeded run adds ``seed``,
+            ``data_pass`` (the number of the pass over the data, and its batches done), ``global_batch`` (samples in a
+            batch of all ranks, where that can be told) and ``by_rank``, a list of one: what only this process knows,
+            as the states of its random generators. A :class:`~ignite_core.handlers.Checkpoint` puts together the lists
+            of all ranks. All of it loads with ``torch.load(weights_only=True)``.
         """
         state = self.state
         limit = "max_epochs" if state.max_iters is None else "max_iters"
+        iteration, *progress = self._position.progress(state)
         saved: OrderedDict[str, Any] = OrderedDict(
-            epoch_length=state.epoch_length, iteration=state.iteration, **{limit: getattr(state, limit)}
+            epoch_length=state.epoch_length, iteration=iteration, **{limit: getattr(state, limit)}
         )
-        progress = self._position.progress(state)
-        follows = divmod(state.iteration, state.epoch_length) if state.epoch_length else (0, 0)
-        if progress != follows:
+        follows = divmod(iteration, state.epoch_length) if state.epoch_length else (0, 0)
+        if tuple(progress) != follows:
             saved["epochs_done"], saved["epoch_iteration"] = progress
+        saved.update(self._resumption.state_dict(state, self._position, self._process_function))
         counts = self._dispatch.counts
         if counts:
             saved["event_counts"] = counts
@@ -181,12 +210,13 @@ class Engine(Emitter):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` saved, or numbers written by hand; the next :meth:`run` goes on from there.
 
-        Inside an epoch the run does the iterations that the epoch still has to get. A plain engine takes them from the
-        start of the data, and warns.
+        A seeded run goes on with the very next batch, on as many ranks or, if the samples of a batch of all of them
+        stay as many, on another number. So does one whose data has ``load_state_dict``, or that has no data. Any other
+        one runs an epoch that was cut again from its start, and warns; ``iteration`` counts on.
 
         Args:
             state_dict: ``iteration`` or ``epoch`` (iterations or epochs done), ``epoch_length``, ``max_epochs`` or
-                ``max_iters``, and all of ``state_dict_user_keys``.
+                ``max_iters``, and all of ``state_dict_user_keys``. Inside an epoch of a run, only these are taken over.
 
         Raises:
             TypeError: If ``state_dict`` is not a mapping.
@@ -199,13 +229,15 @@ class Engine(Emitter):
             >>> state.epoch, state.iteration
             (5, 10)
         """
-        progress = read_progress(state_dict, self._state_dict_user_keys)
+        progress, carried = read_progress(state_dict, self._state_dict_user_keys), read_carried(state_dict)
         state, position = self.state, self._position
         if not self._is_running:
             position = self._position = Position()
             self._paused_at = None
         if not position.in_epoch:
             position.place = progress.epoch_iteration
+            self._resumption.load(carried)
+            state.seed = state_dict.get("seed", state.seed)
         state.iteration, state.epoch = progress.iteration, progress.epochs_done
         state.epoch_length = progress.epoch_length
         state.max_epochs, state.max_iters = progress.max_epochs, progress.max_iters
@@ -228,7 +260,7 @@ class Engine(Emitter):
             raise TypeError(f"set_data: data must be iterable, got {type(data).__name__}")
         self.state.dataloader = data
         self._data_is_set = not self._is_running
-        self._position.iterate(self._passes_over(data))
+        self._position.iterate(self._resumption.go_over(data, self.state.seed))
 
     def run(
         self,
@@ -236,6 +268,7 @@ class Engine(Emitter):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         epoch_length: int | None = None,
+        seed: int | None = None,
     ) -> State:
         """Run the step over ``data``.
 
@@ -250,6 +283,9 @@ class Engine(Emitter):
             max_epochs: Epochs to reach; 1 for a new run if neither limit is given.
             max_iters: Iterations to reach, instead of ``max_epochs``.
             epoch_length: Iterations of an epoch; by default ``len(data)``, or found when the data first ends.
+            seed: Any integer, the same on all ranks: the run repeats bit for bit, also when it is cut after any
+                iteration, saved and resumed, with any number of workers. It is kept in ``state.seed``, which decides:
+                None leaves that as it is.
 
         Returns:
             The state.
@@ -257,7 +293,8 @@ class Engine(Emitter):
         Raises:
             TypeError: If ``data`` cannot be iterated or a number is not an integer.
             ValueError: If a number is below 1, below what is done, or contradicts another argument or the run that goes
-                on; if the data is empty; if there is neither data nor a length.
+                on; if the data is empty; if there is neither data nor a length; if a seeded run cannot go on inside a
+                pass over this data.
             RuntimeError: If this engine is running already.
 
         Example:
@@ -274,30 +311,61 @@ class Engine(Emitter):
                 f"Engine.run: this engine is running already (epoch {self.state.epoch}, iteration "
                 f"{self.state.iteration}); a handler or step may run another engine, not its own"
             )
-        self._set_up(data, max_epochs, max_iters, epoch_length)
-        self.parent = _innermost.get()
-        token = _innermost.set(self)
-        try:
-            self._is_running = True
-            self._walk()
-        except BaseException as error:
-            self._paused_at = None
-            self._position.leave()
-            self._annotate(error, "the engine")
-            self._suppressed = False
-            self._fire_event(Events.EXCEPTION_RAISED, error)
-            if not self._suppressed or isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-        finally:
-            _innermost.reset(token)
-            self.parent = None
-            self._is_running = False
-            for event in _IN_ITERATION:
-                self._dispatch.channel(event).muted = False
+        self._set_up(data, max_epochs, max_iters, epoch_length, seed)
+        with ExitStack() as scope:
+            for around in self._scopes:
+                scope.enter_context(around(self))
+            self.parent = _innermost.get()
+            token = _innermost.set(self)
+            failures.listen(self._hear)
+            try:
+                self._is_running = True
+                self._walk()
+            except BaseException as error:
+                self._paused_at = None
+                self._position.leave()
+                self._annotate(error, "the engine")
+                if not self._is_suppressed(error):
+                    raise
+            finally:
+                failures.unlisten(self._hear)
+                if self._stop is Stop.FAILED:
+                    self._stop, self._rank_failed = Stop.NO, None
+                _innermost.reset(token)
+                self.parent = None
+                self._is_running = False
+                for event in _IN_ITERATION:
+                    self._dispatch.channel(event).muted = False
         return self.state
 
+    def _hear(self, found: RankFailed) -> None:
+        """Another rank has failed, says another thread: the run raises it after the current step or handler."""
+        self._rank_failed, self._stop = found, Stop.FAILED
+
+    def _is_suppressed(self, error: BaseException) -> bool:
+        """Tell the other ranks, then the handlers of EXCEPTION_RAISED; whether one of these suppresses the error.
+
+        Raises:
+            RankFailed: In place of an error that came of the failure or loss of another rank, unless suppressed.
+        """
+        self._suppressed = False
+        with failures.reported(error) as told:
+            self._fire_event(Events.EXCEPTION_RAISED, told)
+        is_suppressed = self._suppressed and not isinstance(error, KeyboardInterrupt | SystemExit)
+        try:
+            if told is not error and not is_suppressed:
+                raise told from error
+            return is_suppressed
+        finally:
+            del told, error  # what is raised would refer to this frame, and it to that
+
     def _set_up(
-        self, data: Iterable[Any] | None, max_epochs: int | None, max_iters: int | None, epoch_length: int | None
+        self,
+        data: Iterable[Any] | None,
+        max_epochs: int | None,
+        max_iters: int | None,
+        epoch_length: int | None,
+        seed: int | None,
     ) -> None:
         """Check the arguments of ``run`` and put state and position where it starts."""
         state = self.state
@@ -305,9 +373,9 @@ class Engine(Emitter):
             data = state.dataloader
         paused = self._paused_at is not None and not (state.max_epochs is None and state.max_iters is None)
         known_length = None if self._length_is_found and data is not None else state.epoch_length
-        plan = plan_run(
-            state, data, max_epochs, max_iters, epoch_length, paused=paused, known_length=known_length
-        )  # raises before anything is changed
+        plan = plan_run(state, data, max_epochs, max_iters, epoch_length, paused=paused, known_length=known_length)
+        check_seed(seed, None if plan.is_new else state.seed)  # up to here nothing is changed
+        state.seed = state.seed if seed is None else int(seed)
         if plan.is_new:
             self._begin_anew()
             self._length_is_found = data is not None and epoch_length is None and plan.epoch_length != known_length
@@ -328,16 +396,17 @@ class Engine(Emitter):
         """Forget how far an earlier run had come."""
         self.state.iteration = self.state.epoch = 0
         self._position = Position()
+        self._resumption.load(None)
         self._dispatch.counts = {}
 
     def _start(self, data: Iterable[Any] | None) -> None:
         """Get ready to fire STARTED: at zero, at the next epoch, or inside the epoch that was loaded."""
-        place = 0 if self._position.started else self._position.place
-        self._position = Position(place)
-        if place and not self._finds_its_place(data):
-            self._position.is_inexact = True
-            self._warn_of_inexact_resume(place)
-        self._position.iterate(self._passes_over(data))
+        if self._always_seeded and self.state.seed is None:
+            self.state.seed = int(torch.randint(0, 2**31, (1,)).item())
+        before = self._position
+        position = Position(0, before.passes) if before.started else Position(before.place)
+        self._resumption.begin(self.state, data, position, self._process_function)
+        self._position = position
         self._stop, self._skip, self._paused_at = Stop.NO, False, None
         self.state.dataloader = data
         self.state.times = {"EPOCH_COMPLETED": 0.0, "COMPLETED": 0.0}
@@ -346,6 +415,7 @@ class Engine(Emitter):
         """Get ready to go on after the event at which the run was interrupted; what was fired is not fired again."""
         state, position, at = self.state, self._position, self._paused_at
         position.resume_clock()
+        self._resumption.go_on()
         self._paused_at = None
         nothing_to_end = not position.in_epoch or position.epoch_is_over
         if self._stop is Stop.INTERRUPT or (self._stop is Stop.EPOCH and nothing_to_end):  # asked for during the pause
@@ -360,19 +430,6 @@ class Engine(Emitter):
             position.put_back(state.batch)
         if Events.ITERATION_STARTED in fired:
             state.iteration -= 1
-
-    def _finds_its_place(self, data: Iterable[Any] | None) -> bool:
-        """Whether a run that is resumed inside an epoch gets the batches that this epoch still has to give."""
-        return data is None or hasattr(data, "load_state_dict")
-
-    def _warn_of_inexact_resume(self, place: int) -> None:
-        warnings.warn(
-            f"Engine.run: the run goes on inside an epoch, after {place} of its "
-            f"{self.state.epoch_length or 'yet unknown number of'} iterations, "
-            "but a plain Engine cannot tell which batches these were: it takes the remaining ones from the start of "
-            "the data. Save at the end of an epoch, or use a DeterministicEngine.",
-            stacklevel=5,
-        )
 
     def _walk(self) -> None:
         """Go through the events of a run, from where it stands.
@@ -396,21 +453,32 @@ class Engine(Emitter):
         if not position.started:
             position.start_clock()
             position.started = True
+            self._resumption.begin_epoch(state, 0)
             at = self._reach(Events.STARTED)
             self._refuse_to_cut_epoch(at)
         while self._stop < Stop.INTERRUPT and (position.in_epoch or not self._is_done()):
             if not position.in_epoch:
+                if self._resumption.is_waiting:  # loaded by a handler of STARTED, say
+                    self._resumption.begin(state, state.dataloader, position, self._process_function)
                 position.begin_epoch(state)
+                position.resumed = position.place > 0
+                self._resumption.begin_epoch(state, state.epoch)
                 at = self._reach(Events.EPOCH_STARTED)
+                position.resumed = False
                 self._refuse_to_cut_epoch(at)
+                self._resumption.go_on()
             if not self._stop and not position.epoch_is_over:
                 at = self._run_batches(position)
             if self._stop < Stop.INTERRUPT:
                 at = self._end_epoch(position, at)
         if self._stop is Stop.INTERRUPT:
             self._pause(position, at)
-        else:
+        elif self._stop < Stop.FAILED:
             self._complete(position)
+        if self._stop is Stop.FAILED:
+            failures.raise_if_failed()
+            assert self._rank_failed is not None
+            raise self._rank_failed  # it was withdrawn this very moment
 
     def _run_batches(self, position: Position) -> Any:
         """Run what is left of the epoch; returns the event reached last."""
@@ -452,8 +520,9 @@ class Engine(Emitter):
             except BaseException as error:
                 self._annotate(error, f"the step {describe(step)}")
                 raise
-            if not completed.lo < state.iteration < completed.hi:
-                completed.fire(self, state.iteration)
+            position.done = iteration = state.iteration
+            if not completed.lo < iteration < completed.hi:
+                completed.fire(self, iteration)
             if self._stop:
                 return Events.ITERATION_COMPLETED
         if position.place != state.epoch_length and state.max_iters is not None and state.iteration >= state.max_iters:
@@ -476,16 +545,13 @@ class Engine(Emitter):
             position.place -= 1
             check_not_empty(position.place)
             position.epoch_is_over = True
-            if position.is_inexact:  # the next epoch finds the length, on a pass of its own
-                position.iterate(self._passes_over(state.dataloader))
-            else:
-                state.epoch_length = position.place
-                self._length_is_found = True
+            state.epoch_length = position.place
+            self._length_is_found = True
             return
         if not position.restarted:
             position.restarted = True
             self._reach(Events.DATALOADER_STOP_ITERATION)
-            position.iterate(self._passes_over(state.dataloader))
+            position.iterate(self._resumption.passes)
             if self._stop:
                 return
             try:
@@ -514,7 +580,7 @@ class Engine(Emitter):
             skip = self._skip
             position.epoch_is_over = True
             at = self._reach(Events.TERMINATE_SINGLE_EPOCH, position.begun_in_epoch(state))
-            position.iterate(self._passes_over(state.dataloader))
+            position.iterate(self._resumption.passes)
             if self._stop > Stop.EPOCH and not skip:
                 return at
         position.end_epoch()
@@ -547,6 +613,7 @@ class Engine(Emitter):
     def _pause(self, position: Position, at: Any) -> None:
         self._stop, self._paused_at = Stop.NO, at
         position.stop_clock()
+        self._resumption.pause(self.state)
         self._reach(Events.INTERRUPT)
         if self._stop is Stop.INTERRUPT:  # asked for by a handler of INTERRUPT: it is being answered
             self._stop = Stop.NO
@@ -561,10 +628,6 @@ class Engine(Emitter):
                 f"terminate_epoch() was called at {at!r}, where no epoch has begun to run that it could end; "
                 "call it at GET_BATCH_STARTED or later, or call terminate()"
             )
-
-    def _passes_over(self, data: Iterable[Any] | None) -> Iterable[Any] | None:
-        """What is iterated for each pass over the data."""
-        return data
 
     def __str__(self) -> str:
         return draw(type(self).__name__, describe(self._process_function), self._dispatch)

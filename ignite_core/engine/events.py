@@ -244,6 +244,11 @@ class EventEnum(CallableEventWithFilter, Enum):
         """The event itself."""
         return self
 
+    @property
+    def registers_itself(self) -> bool:
+        """Whether any engine takes the event without ``register_events``: those that handlers of the library fire."""
+        return False
+
     __hash__ = CallableEventWithFilter.__hash__
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Progress", "read_progress"]
+__all__ = ["Carried", "Progress", "read_carried", "read_progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,52 @@ class Progress:
     max_epochs: int | None
     max_iters: int | None
     event_counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a run goes on from beside its counters; empty for a run that has nothing of the kind."""
+
+    data_pass: tuple[int, int] | None = None  #: number of the pass over the data, and how many of its batches are done
+    global_batch: int | None = None  #: samples in a batch of all ranks together, where that can be told
+    parts: tuple[Mapping[str, Any], ...] = ()  #: what differs by rank
+
+    @property
+    def world_size(self) -> int | None:
+        """Ranks of the run that was saved."""
+        return self.parts[0]["world_size"] if self.parts else None
+
+    def saved(self, seed: int | None, part: Mapping[str, Any]) -> dict[str, Any]:
+        """What a state dict holds of it: numbers, and the part of one rank."""
+        if self.data_pass is None:
+            return {}
+        seeded = {} if seed is None else {"seed": seed}
+        batch = {} if self.global_batch is None else {"global_batch": self.global_batch}
+        return {**seeded, "data_pass": list(self.data_pass), **batch, "by_rank": [dict(part)]}
+
+
+def read_carried(saved: Mapping[str, Any]) -> Carried:
+    """Read what ``Engine.state_dict`` saved beside the counters, if there is anything.
+
+    Raises:
+        TypeError: If a value is of another kind than what was saved.
+        ValueError: If a number is too small, or a rank's part says not whose it is.
+    """
+    _number(saved, "seed", least=None)
+    place = saved.get("data_pass")
+    if place is not None:
+        if not isinstance(place, Sequence) or len(place) != 2:
+            raise TypeError(f"load_state_dict: data_pass must be two integers, got {place!r}")
+        place = _integer("data_pass[0]", place[0], least=1), _integer("data_pass[1]", place[1], least=0)
+    parts = saved.get("by_rank", ())
+    if not isinstance(parts, Sequence) or not all(isinstance(part, Mapping) for part in parts):
+        raise TypeError(f"load_state_dict: by_rank must be a list of mappings, got {type(parts).__name__}")
+    for number, part in enumerate(parts):
+        for key, least in (("rank", 0), ("world_size", 1)):
+            if key not in part:
+                raise ValueError(f"load_state_dict: by_rank[{number}] must have a {key!r}, got {list(part)}")
+            _integer(f"by_rank[{number}][{key!r}]", part[key], least)
+    return Carried(place, _number(saved, "global_batch", least=1), tuple(parts))
 
 
 def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progress:
@@ -66,7 +112,7 @@ def _counters(saved: Mapping[str, Any], length: int | None) -> tuple[int, int, i
             f"epoch_iteration={begun}"
         )
     if done is not None and begun is not None and iteration is not None:
-        if begun > iteration or (length is not None and begun > 0 and begun >= length):
+        if begun > iteration or (length is not None and begun > length):
             raise ValueError(
                 f"load_state_dict: epoch_iteration={begun} contradicts iteration={iteration}, epoch_length={length}"
             )
@@ -98,14 +144,14 @@ def _shown(saved: Mapping[str, Any]) -> dict[str, Any]:
     return {name: saved[name] for name in names if name in saved}
 
 
-def _number(saved: Mapping[str, Any], key: str, least: int) -> int | None:
+def _number(saved: Mapping[str, Any], key: str, least: int | None) -> int | None:
     value = saved.get(key)
     return None if value is None else _integer(key, value, least)
 
 
-def _integer(key: str, value: Any, least: int) -> int:
+def _integer(key: str, value: Any, least: int | None) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"load_state_dict: {key} must be an integer, got {value!r}")
-    if value < least:
+    if least is not None and value < least:
         raise ValueError(f"load_state_dict: {key} must be at least {least}, got {value}")
     return int(value)

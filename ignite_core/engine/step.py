@@ -8,7 +8,7 @@ Four things are kept apart: from a batch to predictions (:class:`Forward`), from
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
@@ -106,8 +106,8 @@ class TrainingStep:
     """The step of a trainer, ``step(engine, batch) -> output``; :mod:`ignite_core.engine.supervised` makes it.
 
     A window is the batches that make one optimizer step: ``accumulation_steps`` of them, counted from the start of each
-    epoch; fewer where the epoch or the run is known to end. A run that goes on inside a window (a loaded one) begins a
-    window with the batches left of it.
+    epoch; fewer where the epoch or the run is known to end. Inside a window the gradients so far are part of what a
+    seeded engine saves. A run that goes on there without them begins a window with the batches left of it.
     """
 
     def __init__(
@@ -168,6 +168,41 @@ class TrainingStep:
             step = Step(skip_optimizer_step=window.skip)
             with _audience(engine, step) as fire, update.unscaled():
                 update.apply(step, fire)
+
+    def carried_state(self) -> dict[str, Any]:
+        """The open window, with copies of its gradients on the CPU; empty between windows."""
+        window = self._window
+        if not window.done:
+            return {}
+        gradients = [_copied(parameter.grad) for parameter in self._update.parameters()]
+        return {
+            "last": window.last,
+            "size": window.size,
+            "done": window.done,
+            "skip": window.skip,
+            "gradients": gradients,
+        }
+
+    def load_carried_state(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Open the window again that was open when it was saved.
+
+        Args:
+            states: What :meth:`carried_state` gave this rank; or where there were more or fewer of them, all ranks:
+                then each gets the mean of their gradients.
+        """
+        first = states[0]
+        if len(states) > 1 and any(hasattr(parameter, "to_local") for parameter in self._update.parameters()):
+            raise ValueError(
+                f"supervised step: {len(states)} processes saved inside a window of gradient accumulation, and sharded "
+                "parameters can go on there with as many only; save at the end of a window"
+            )
+        self._window = _Window(first["last"], first["size"], first["done"], first["skip"])
+        for number, parameter in enumerate(self._update.parameters()):
+            parts = [state["gradients"][number] for state in states if state["gradients"][number] is not None]
+            parameter.grad = None
+            if parts:
+                mean = parts[0] if len(states) == 1 else torch.stack(parts).sum(0) / len(states)
+                parameter.grad = _as_gradient(mean, parameter)
 
     def _enter_window(self, engine: Engine) -> tuple[_Window, bool]:
         """The window that this batch belongs to, and whether it is the last one of it."""
@@ -317,6 +352,25 @@ def _unscaled(scaler: GradScaler, optimizer: Optimizer) -> Iterator[None]:
         yield
     finally:
         scaler.update()  # also after a skipped step or an exception: a scaler refuses to unscale twice without it
+
+
+def _copied(gradient: Any) -> Tensor | None:
+    """What this rank has of a gradient, on the CPU."""
+    if gradient is None:
+        return None
+    local: Tensor = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    return local.detach().to("cpu", copy=True)
+
+
+def _as_gradient(value: Tensor, parameter: Any) -> Tensor:
+    """A copy where the parameter is, and shared out as it is."""
+    if not hasattr(parameter, "to_local"):
+        return value.to(parameter, copy=True)
+    from torch.distributed.tensor import DTensor  # only those who shard have loaded it
+
+    local = value.to(parameter.to_local(), copy=True)
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return DTensor.from_local(local, mesh, placements, shape=parameter.shape, stride=parameter.stride())
 
 
 def _audience(engine: Engine, step: Step) -> AbstractContextManager[Callable[[EventEnum], None]]:

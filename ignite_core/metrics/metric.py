@@ -244,8 +244,9 @@ class Metric(Arithmetic, ABC):
         return attached
 
     def started(self, engine: Any) -> None:
-        """What is done at the event that resets."""
-        self.reset()
+        """What is done at the event that resets: nothing where a run goes on from a state that was loaded."""
+        if not getattr(engine, "is_resumed", False):
+            self.reset()
 
     def iteration_completed(self, engine: Any) -> None:
         """What is done at the event that updates."""

@@ -175,16 +175,18 @@ class Model:
     # ---- save and load
 
     def save(self) -> dict[str, Any]:
+        iteration = self.iteration
         if not self.in_epoch:
             epochs_done, place = self.epoch, self.place
-        elif self.cannot_go_on or self.iteration - self.before == self.epoch_length:
+        elif self.cannot_go_on:
             epochs_done, place = self.epoch, 0
         else:
-            epochs_done, place = self.epoch - 1, self.iteration - self.before
+            iteration -= self.in_step
+            epochs_done, place = self.epoch - 1, iteration - self.before
         return {
             "epochs_done": epochs_done,
             "epoch_iteration": place,
-            "iteration": self.iteration,
+            "iteration": iteration,
             "epoch_length": self.epoch_length,
             "max_epochs": self.max_epochs,
             "max_iters": self.max_iters,
@@ -264,8 +266,9 @@ class Model:
         self.data_is_set = False
         if not paused:
             self.place = 0 if self.started else self.place
-            if self.place > 0 and data is not None:
+            if self.place > 0 and data is not None and self.place != length:
                 warnings.warn("inside an epoch", stacklevel=1)
+                self.place = 0
             self.data, self.iterator, self.restarted, self.in_epoch, self.request = data, None, False, False, 0
             self.started, self.walk = False, self.walking()
 
@@ -313,6 +316,7 @@ class Model:
     def one_epoch(self) -> Iterator[None]:
         self.epoch += 1
         self.before, self.in_epoch, self.cannot_go_on, skip = self.iteration - self.place, True, False, False
+        self.in_step = False
         try:
             yield from self.reach(Events.EPOCH_STARTED)
             while not self.cannot_go_on and (self.epoch_length is None or self.place < self.epoch_length):
@@ -339,8 +343,10 @@ class Model:
         if self.data is not None:
             yield from self.reach(Events.GET_BATCH_COMPLETED)
         self.iteration += 1
+        self.in_step = True
         yield from self.reach(Events.ITERATION_STARTED)
         self.output = self.step(self, self.batch)
+        self.in_step = False
         yield from self.reach(Events.ITERATION_COMPLETED)
 
     def fetch(self) -> Iterator[None]:

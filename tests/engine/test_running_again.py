@@ -1,5 +1,6 @@
 """What a second ``run()`` does: it starts anew, goes on, or says why it cannot."""
 
+import contextlib
 import re
 from typing import Any
 
@@ -325,7 +326,8 @@ def test_a_loaded_run_at_the_end_of_an_epoch_goes_on():
     assert progress(engine) == (3, 9)
 
 
-def test_a_loaded_run_inside_an_epoch_does_the_rest_of_it_and_warns_once():
+def test_a_loaded_run_inside_an_epoch_runs_it_again_from_its_start_and_warns_once():
+    """Nobody knows which batches it has had. The iterations are counted on, as the weights have had them."""
     engine = Engine(nothing)
     trace = watch(engine)
     engine.load_state_dict({"iteration": 4, "epoch_length": 3, "max_epochs": 3})
@@ -335,9 +337,49 @@ def test_a_loaded_run_inside_an_epoch_does_the_rest_of_it_and_warns_once():
 
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    assert letters(trace) == "S ES ... ... EC ES ... +++ ... EC C"
+    assert letters(trace) == "S ES ... ... ... EC ES +++ ... ... EC C"
     assert trace[:2] == [("S", 1, 4), ("ES", 2, 4)]
+    assert progress(engine) == (3, 10)
+
+
+def test_a_loaded_run_with_a_seed_does_the_rest_of_the_epoch():
+    engine = Engine(nothing)
+    trace = watch(engine)
+    engine.load_state_dict({"iteration": 4, "epoch_length": 3, "max_epochs": 3})
+
+    engine.run(DATA, seed=0)
+
+    assert letters(trace) == "S ES ... ... EC ES +++ ... ... EC C"
     assert progress(engine) == (3, 9)
+
+
+def test_a_loaded_run_that_had_all_batches_of_an_epoch_completes_it():
+    """What listens to EPOCH_COMPLETED has not heard of it; no batch is run twice, whether there is a seed or not."""
+    engine = Engine(nothing)
+    at(engine, Events.ITERATION_COMPLETED, 3, lambda: saved.append(engine.state_dict()))
+    saved: list[Any] = []
+    engine.run(DATA, max_epochs=2)
+    other = Engine(nothing)
+    trace = watch(other)
+    other.load_state_dict(saved[0])
+
+    other.run(DATA)
+
+    assert letters(trace) == "S ES EC ES ... ... ... EC C"
+    assert progress(other) == (2, 6)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_a_state_dict_loaded_inside_an_epoch_at_started_is_where_the_run_begins(seed):
+    engine = Engine(nothing)
+    trace = watch(engine)
+    saved = {"iteration": 4, "epoch_length": 3, "max_epochs": 2}
+    engine.add_event_handler(Events.STARTED, lambda: engine.load_state_dict(saved))
+
+    with contextlib.nullcontext() if seed is not None else pytest.warns(UserWarning, match="run again from its start"):
+        engine.run(DATA, max_epochs=2, seed=seed)
+
+    assert letters(trace) == ("S ES ... ... EC C" if seed is not None else "S ES ... ... ... EC C")
 
 
 def test_a_loaded_run_without_data_is_exact_and_does_not_warn():
@@ -396,7 +438,7 @@ def test_loading_drops_a_pause():
 
 
 def test_an_epoch_of_unknown_length_that_was_resumed_inside_teaches_no_wrong_length():
-    """Two iterations were done and the data gives three from its start: five is not its length."""
+    """Two iterations were done and the data gives three from its start: that is its length."""
     engine = Engine(nothing)
     engine.load_state_dict(
         {"iteration": 2, "epochs_done": 0, "epoch_iteration": 2, "epoch_length": None, "max_epochs": 3}

@@ -2,7 +2,6 @@
 
 import copy
 import re
-import warnings
 from typing import Any
 
 import pytest
@@ -34,13 +33,11 @@ def saved_at(event: Any, k: int, engine: Engine, **run: Any) -> dict[str, Any]:
 
 
 def resumed(saved: dict[str, Any], data: Any = DATA, **run: Any) -> tuple[Engine, Trace]:
-    """A new engine that goes on from what was saved, and what it fires."""
+    """A new engine that goes on from what was saved, where it was, and what it fires."""
     engine = Engine(nothing)
     engine.load_state_dict(saved)
     trace = watch(engine)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        engine.run(data, **run)
+    engine.run(data, seed=0, **run)
     return engine, trace
 
 
@@ -48,19 +45,29 @@ def resumed(saved: dict[str, Any], data: Any = DATA, **run: Any) -> tuple[Engine
 
 
 @pytest.mark.parametrize(("event", "k"), PLACES, ids=name)
-def test_saved_at_any_event_the_run_goes_on_with_the_next_iteration(event, k):
-    """An iteration that was begun counts as done; each other is run once, in its epoch."""
+def test_saved_at_any_event_the_run_goes_on_with_what_was_not_done(event, k):
+    """An iteration is done when its step has returned, an epoch when EPOCH_COMPLETED is fired."""
     engine = Engine(nothing)
     trace = watch(engine)
     saved = saved_at(event, k, engine)
-    done = saved["iteration"]
+    iterations = saved["iteration"]
+    epochs = saved.get("epochs_done", iterations // 3)
 
-    if event is Events.COMPLETED or done == 6:
-        assert (done, saved["max_epochs"], saved["epoch_length"]) == (6, 2, 3)
+    assert iterations == (k - 1 if event.name.startswith(("GET_BATCH", "ITERATION_STARTED")) else iterations)
+    assert (saved["max_epochs"], saved["epoch_length"]) == (2, 3)
+    if event is Events.COMPLETED or epochs == 2:
+        assert (iterations, epochs) == (6, 2)
         return
     _, rest = resumed(saved)
 
-    uncut = [entry for entry in trace if (entry[0] in ("IS", "IC", "EC") and entry[2] > done) or entry[0] == "C"]
+    not_done = {"IS": iterations, "IC": iterations}
+    uncut = [
+        entry
+        for entry in trace
+        if (entry[0] in not_done and entry[2] > iterations)
+        or (entry[0] == "EC" and entry[1] > epochs)
+        or entry[0] == "C"
+    ]
     assert [entry for entry in rest if entry[0] in ("IS", "IC", "EC", "C")] == uncut
 
 
@@ -284,7 +291,7 @@ GOOD = {"iteration": 4, "epoch_length": 3, "max_epochs": 2, "alpha": 0.5}
         ({"iteration": 10}, ValueError, "max_epochs=2 is below the"),
         ({"max_epochs": ..., "max_iters": 3}, ValueError, "max_iters=3 is below the 4 already"),
         ({"max_epochs": ..., "max_iters": -3}, ValueError, "max_iters must be at least 1, got -3"),
-        ({"epochs_done": 1, "epoch_iteration": 3}, ValueError, "epoch_iteration=3"),
+        ({"epochs_done": 1, "epoch_iteration": 4}, ValueError, "epoch_iteration=4"),
         ({"epochs_done": 1, "epoch_iteration": 5}, ValueError, "epoch_iteration=5"),
         ({"epochs_done": -1, "epoch_iteration": 1}, ValueError, "epochs_done must be at least 0, got -1"),
         ({"epochs_done": 1, "epoch_iteration": -1}, ValueError, "epoch_iteration must be at least 0, got -1"),
@@ -292,6 +299,14 @@ GOOD = {"iteration": 4, "epoch_length": 3, "max_epochs": 2, "alpha": 0.5}
         ({"epochs_done": 3, "epoch_iteration": 1}, ValueError, "max_epochs=2 is below the"),
         ({"epochs_done": 1}, ValueError, "epoch_iteration"),
         ({"epoch_iteration": 1}, ValueError, "epochs_done"),
+        ({"seed": "7"}, TypeError, "seed must be an integer, got '7'"),
+        ({"data_pass": 3}, TypeError, "data_pass must be two integers, got 3"),
+        ({"data_pass": [0, 1]}, ValueError, "data_pass[0] must be at least 1, got 0"),
+        ({"data_pass": [1, -1]}, ValueError, "data_pass[1] must be at least 0, got -1"),
+        ({"global_batch": 0}, ValueError, "global_batch must be at least 1, got 0"),
+        ({"by_rank": 3}, TypeError, "by_rank must be a list of mappings, got int"),
+        ({"by_rank": [{"rank": 0}]}, ValueError, "by_rank[0] must have a 'world_size', got ['rank']"),
+        ({"by_rank": [{"rank": -1, "world_size": 1}]}, ValueError, "by_rank[0]['rank'] must be at least 0, got -1"),
         ({"event_counts": [1]}, TypeError, "event_counts must be a mapping, got list"),
         ({"event_counts": {"Own.ONE": -1}}, ValueError, "Own.ONE"),
         ({"event_counts": {"Own.ONE": True}}, TypeError, "Own.ONE"),

@@ -133,10 +133,9 @@ def test_a_run_loaded_inside_a_window_takes_a_step_with_the_batches_left_of_it()
     model, trainer = accumulate(3)
     trainer.load_state_dict({"iteration": 1, "epoch_length": 5, "max_epochs": 1})
 
-    with pytest.warns(UserWarning, match="goes on inside an epoch"):
-        trainer.run(BATCHES)
+    trainer.run(BATCHES, seed=0)
 
-    torch.testing.assert_close(weights(model), expected_weights(BATCHES[:2], BATCHES[2:4]))
+    torch.testing.assert_close(weights(model), expected_weights(BATCHES[1:3], BATCHES[3:5]))
 
 
 def test_an_epoch_shortened_under_way_still_trains_on_every_batch() -> None:

@@ -21,10 +21,11 @@ TABLE = [
     # module                                                      may import, of ours
     ("_lazy exceptions rng tensors engine.gradients", ""),
     ("distributed.*", "exceptions distributed.*"),
-    ("testing", f"{CORE} handlers handlers.*"),
+    ("testing.*", f"{CORE} handlers handlers.*"),
     ("checkpoint", f"{CORE} handlers handlers.*"),
     ("engine.events engine.state", ""),
     ("engine.data engine.describe engine.saved", "engine.events engine.state"),
+    ("engine.loaders engine.passes", "rng distributed distributed.* engine.data engine.loaders"),
     ("engine.plan", "engine.events engine.state engine.data"),
     ("engine.listener", "engine.events engine.state engine.describe (engine.dispatch) (engine.emitter)"),
     ("engine.dispatch", "engine.events engine.state engine.describe engine.listener (engine.emitter)"),
