@@ -1,0 +1,267 @@
+"""Reading checkpoints: compared with what stands beside them, looked at for harm, and only then loaded."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint.digests import Hasher
+from ignite_core.handlers.checkpoint.manifest import (
+    Manifest,
+    Scan,
+    Verify,
+    check_data,
+    check_digest,
+    check_file,
+    data_path,
+    find_manifest,
+    scan,
+    sidecar_path,
+)
+from ignite_core.handlers.checkpoint.safety import check
+from ignite_core.handlers.checkpoint.sidecars import open_file
+
+__all__ = ["load", "load_newest", "verify_checkpoint"]
+
+#: How often to begin anew where checkpoints are saved and deleted meanwhile.
+_ATTEMPTS = 100
+
+
+def verify_checkpoint(path: str | os.PathLike[str], verify: Verify = "full") -> Manifest | None:
+    """Make sure that a checkpoint is what was saved, and that a file holds nothing but data.
+
+    Args:
+        path: The file or folder.
+        verify: ``"full"`` compares the SHA-256 of every file, ``"size"`` only how many bytes they have.
+
+    Returns:
+        What stands beside it; None for a file without, of which nobody knows what was saved.
+
+    Raises:
+        CheckpointError: What is wrong with it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"epoch": 3}, f"{folder}/foreign.pt")
+        ...     print(verify_checkpoint(f"{folder}/foreign.pt"))
+        None
+    """
+    place = _resolved(path)
+    manifest = find_manifest(place)
+    if manifest is not None and manifest.kind == "folder":
+        check_data(data_path(place.parent, manifest), manifest, verify)
+    else:
+        os.close(_open_checked(place, manifest, verify))
+    return manifest
+
+
+def load(path: str | os.PathLike[str], *, verify: Verify = "full", map_location: Any = "cpu") -> Any:
+    """Load a checkpoint that is one file, or any file written by ``torch.save``; it cannot run code.
+
+    Its tensors lie in the file until they are used or copied, as ``load_state_dict`` does. Saving another checkpoint
+    under its name, or deleting it, does not touch them; programs that write *into* the file would.
+
+    Args:
+        path: The file. If a manifest stands beside it, it must agree.
+        verify: ``"full"`` compares its SHA-256 with what was saved, ``"size"`` only the number of bytes.
+        map_location: Where tensors go, as for ``torch.load``; None puts them where they were saved from.
+
+    Raises:
+        CheckpointError: If it is damaged, or holds anything but tensors, numbers, strings, and containers of them.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"epoch": 3}, f"{folder}/foreign.pt")
+        ...     load(f"{folder}/foreign.pt")
+        {'epoch': 3}
+    """
+    return _load_whole(_resolved(path), verify, map_location)[0]
+
+
+def _load_whole(place: Path, verify: Verify, map_location: Any) -> tuple[Any, Manifest | None]:
+    """What a file holds, and its manifest: both of the same save, whoever saves meanwhile."""
+    for _ in range(_ATTEMPTS):
+        before, fd = _stamps(place), -1
+        try:
+            manifest = find_manifest(place)
+            if manifest is not None and manifest.kind == "folder":
+                raise CheckpointError(f"{place}: is a folder, which DCPSaver.load() reads")
+            fd = _open_checked(place, manifest, verify)
+            loaded = _load(place, map_location)
+            if _is_at(fd, place):
+                return loaded, manifest
+        except CheckpointError:
+            if _stamps(place) == before:  # else another one is taking its place
+                raise
+        finally:
+            if fd >= 0:
+                os.close(fd)
+    raise CheckpointError(f"{place}: is replaced faster than it can be read")
+
+
+def load_newest(
+    folder: str | os.PathLike[str],
+    prefix: str | None = None,
+    *,
+    verify: Verify = "full",
+    map_location: Any = "cpu",
+    read: Callable[[Path, Manifest], Any] | None = None,
+) -> tuple[Any, Manifest]:
+    """Load the newest checkpoint in a folder that is whole; if that is not the newest one, a warning names both.
+
+    Args:
+        folder: Where they are.
+        prefix: What their names begin with.
+        verify: As for :func:`load`.
+        map_location: As for :func:`load`.
+        read: Called instead of :func:`load` with the path of one that was verified, and its manifest.
+
+    Returns:
+        What it holds, and its manifest.
+
+    Raises:
+        CheckpointError: If there is none.
+
+    Example:
+        >>> import tempfile
+        >>> from ignite_core.handlers.checkpoint.storage import publish
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for step in (1, 2):
+        ...         manifest = publish(Path(folder, f"run_{step}.pt"), lambda file: torch.save({"at": step}, file))
+        ...     loaded, manifest = load_newest(folder)
+        ...     print(loaded, manifest.name)
+        {'at': 2} run_2.pt
+    """
+    place = Path(folder)
+
+    def read_one(manifest: Manifest) -> tuple[Any, Manifest | None]:
+        if read is None:
+            return _load_whole(place / manifest.name, verify, map_location)
+        return _read_whole(place / manifest.name, verify, read)
+
+    found = scan(place, prefix)
+    for _ in range(_ATTEMPTS):
+        loaded, manifest, failures = _first_whole(found, read_one)
+        if manifest is not None and not failures:
+            return loaded, manifest
+        again = scan(place, prefix)
+        if again == found:  # nobody saved or deleted anything meanwhile
+            break
+        found = again
+    reasons = "; ".join(failures)
+    if manifest is None:
+        which = f" whose name begins with {prefix!r}" if prefix else ""
+        raise CheckpointError(
+            f"{place}: there is no checkpoint{which} that can be loaded" + f": {reasons}" * bool(reasons)
+        )
+    warnings.warn(f"{place / manifest.name} is loaded, as a newer checkpoint cannot be: {reasons}", stacklevel=2)
+    return loaded, manifest
+
+
+def _first_whole(
+    found: Scan, read: Callable[[Manifest], tuple[Any, Manifest | None]]
+) -> tuple[Any, Manifest | None, list[str]]:
+    """The newest that can be read, and what is wrong with those that are newer, or of which nobody knows."""
+    failures: list[str] = []
+    loaded, whole = None, None
+    for manifest in found.manifests:
+        try:
+            loaded, whole = read(manifest)
+        except (CheckpointError, OSError) as error:
+            failures.append(str(error))
+        if whole is not None:
+            break
+    return loaded, whole, failures + found.damage_since(0 if whole is None else whole.serial)
+
+
+def _read_whole(path: Path, verify: Verify, read: Callable[[Path, Manifest], Any]) -> tuple[Any, Manifest | None]:
+    """What ``read`` returns of the checkpoint at ``path``, if no other one took its place meanwhile."""
+    before = _stamps(path)
+    try:
+        manifest = verify_checkpoint(path, verify)
+        loaded = None if manifest is None else read(data_path(path.parent, manifest), manifest)
+    except Exception as error:
+        if _stamps(path) != before:
+            raise CheckpointError(f"{path}: was replaced while it was read") from error
+        raise
+    if _stamps(path) != before:
+        raise CheckpointError(f"{path}: was replaced while it was read")
+    return loaded, manifest
+
+
+def _resolved(path: str | os.PathLike[str]) -> Path:
+    """What a symbolic link leads to: there its manifest stands."""
+    return Path(os.path.realpath(path))
+
+
+def _open_checked(path: Path, manifest: Manifest | None, verify: Verify) -> int:
+    """Open a file that is what was saved and holds nothing but data."""
+    fd = open_file(path)
+    hasher = Hasher(fd)
+    try:
+        expected = None if manifest is None else manifest.files[manifest.name]
+        if expected is not None:
+            check_file(fd, path, expected, "size")
+            if verify == "full":
+                hasher.complete(expected.size)  # in threads, while the file is looked at
+        harm = _harm(fd)
+        if expected is not None and verify == "full":
+            check_digest(hasher.finish(), path, expected)  # first, for what is damaged may also look harmful
+        if harm is not None:
+            raise CheckpointError(f"{path}: {harm}") from harm
+    except BaseException as error:
+        hasher.abandon()
+        os.close(fd)
+        if isinstance(error, OSError):
+            raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        raise
+    return fd
+
+
+def _harm(fd: int) -> CheckpointError | None:
+    try:
+        check(fd)
+    except CheckpointError as error:
+        return error
+    return None
+
+
+def _load(path: Path, map_location: Any) -> Any:
+    try:
+        try:
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=True)
+        except UnicodeEncodeError:  # torch maps no file whose name is not UTF-8
+            with open(path, "rb") as file:
+                return torch.load(file, map_location=map_location, weights_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{path}: cannot be loaded: {error}") from error
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether a path still leads to an open file, so that what was loaded from there is what was looked at."""
+    try:
+        there = os.stat(path)
+    except OSError:
+        return False
+    return os.path.samestat(os.fstat(fd), there)
+
+
+def _stamps(path: Path) -> list[tuple[int, ...] | None]:
+    """What tells whether a checkpoint, or what stands beside it, was replaced meanwhile."""
+    stamps: list[tuple[int, ...] | None] = []
+    for place in (path, sidecar_path(path)):
+        try:
+            status = os.stat(place)
+        except OSError:
+            stamps.append(None)
+        else:
+            stamps.append((status.st_dev, status.st_ino, status.st_mtime_ns))
+    return stamps

@@ -1,0 +1,191 @@
+"""What is saved of an object: the state inside its wrappers, under the names that it has without them."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from ignite_core.distributed import utils as idist
+
+__all__ = [
+    "Wrappers",
+    "check_objects",
+    "is_zero",
+    "leaves",
+    "mapped",
+    "place_of",
+    "state_of",
+    "tensors_in",
+    "unwrapped",
+]
+
+
+def leaves(tree: Any, method: str, path: str = "") -> Iterator[tuple[str, Any]]:
+    """What is in nested mappings, lists and tuples, by its place; an object with ``method`` is not looked into."""
+    if not hasattr(tree, method) and isinstance(tree, Mapping | list | tuple):
+        for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
+            yield from leaves(value, method, place_of(key, path))
+    else:
+        yield path, tree
+
+
+def place_of(key: Any, path: str = "") -> str:
+    """Where something stands in a nesting, as ``schedulers[0]``."""
+    return f"{path}[{key!r}]" if path else str(key)
+
+
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The same nesting with what ``function`` makes of each object in it."""
+    if hasattr(tree, "state_dict"):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {key: mapped(function, value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [mapped(function, value) for value in tree]
+    return function(tree)
+
+
+def check_objects(objects: Any, method: str, where: str) -> None:
+    """Make sure that each object can be saved, or loaded.
+
+    Raises:
+        TypeError: If it is no mapping of names to objects that have ``method``.
+    """
+    if not isinstance(objects, Mapping):
+        raise TypeError(f"{where}: the objects must be a mapping of names to them, got {type(objects).__name__}")
+    for path, obj in leaves(objects, method):
+        if not callable(getattr(obj, method, None)):
+            raise TypeError(f"{where}: {path!r} must have a method {method}(), got {type(obj).__name__}")
+
+
+def unwrapped(obj: Any) -> Any:
+    """The module inside DataParallel, DistributedDataParallel and torch.compile, in whatever order; others as they are.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> unwrapped(DataParallel(model)) is model
+        True
+    """
+    while (inner := _inner_name(obj)) is not None:
+        obj = getattr(obj, inner)
+    return obj
+
+
+def state_of(obj: Any, save_on_rank: int) -> Any:
+    """The state of an object without a trace of wrappers. All ranks call it.
+
+    A ZeroRedundancyOptimizer is put together on ``save_on_rank``; on the others its state is None.
+    """
+    obj = unwrapped(obj)
+    if is_zero(obj) and idist.get_world_size() > 1:
+        obj.consolidate_state_dict(to=save_on_rank)
+        return obj.state_dict() if idist.get_rank() == save_on_rank else None
+    state = obj.state_dict()
+    return Wrappers(obj).taken_off(state) if isinstance(obj, nn.Module) else state
+
+
+class Wrappers:
+    """Where inside a module there are wrapped ones, which put a name of their own into the keys of its state.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 1), DataParallel(nn.Linear(1, 1)))
+        >>> Wrappers(model).bare("1.module.weight"), Wrappers(model).dressed("1.weight")
+        ('1.weight', '1.module.weight')
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        parts = module.named_modules(remove_duplicate=False)
+        self._names = {path: inner for path, part in parts if (inner := _inner_name(part)) is not None}
+
+    def bare(self, key: str) -> str:
+        """A key as it is without the wrappers."""
+        if not self._names:
+            return key
+        path: list[str] = []
+        kept = []
+        for part in key.split("."):
+            if self._names.get(".".join(path)) != part:
+                kept.append(part)
+            path.append(part)
+        return ".".join(kept)
+
+    def dressed(self, key: str) -> str:
+        """A key without the wrappers as it is with them."""
+        if not self._names:
+            return key
+        path: list[str] = []
+        for part in key.split("."):
+            while (inner := self._names.get(".".join(path))) is not None:
+                path.append(inner)
+            path.append(part)
+        return ".".join(path)
+
+    def taken_off(self, state: Any) -> Any:
+        """The state of the module under the names that it has without the wrappers."""
+        return renamed(state, {key: self.bare(key) for key in state}, self.bare) if self._names else state
+
+    def put_on(self, state: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+        """A state that was saved, under the names that the module has.
+
+        Args:
+            state: As saved here, or by others, with the names of wrappers that this module may not have.
+            own: What the module calls its own.
+        """
+        plain: dict[str, list[str]] = {}
+        for name in own:
+            plain.setdefault(_plain(name), []).append(name)
+        names = {key: dressed if (dressed := self.dressed(key)) in own else key for key in state}
+        found = set(names.values())
+        for key, name in names.items():
+            alike = plain.get(_plain(key), [])
+            if name not in own and len(alike) == 1 and alike[0] not in found:
+                names[key] = alike[0]
+        if all(key == name for key, name in names.items()):
+            return state
+        return renamed(state, names, self.dressed)
+
+
+def renamed(state: Mapping[str, Any], names: Mapping[str, str], prefixes: Callable[[str], str]) -> Any:
+    """A state under other names; what torch notes beside it (versions, by prefix) goes with it."""
+    new = OrderedDict((names[key], value) for key, value in state.items())
+    metadata = getattr(state, "_metadata", None)
+    if metadata is not None:
+        new._metadata = OrderedDict((prefixes(prefix), note) for prefix, note in metadata.items())  # type: ignore[attr-defined]
+    return new
+
+
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """All tensors in nested mappings, lists and tuples."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from tensors_in(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from tensors_in(value)
+
+
+def _plain(key: str) -> str:
+    """A key without what may be the names of wrappers."""
+    return ".".join(part for part in key.split(".") if part not in ("module", "_orig_mod"))
+
+
+def _inner_name(module: Any) -> str | None:
+    """The attribute of a wrapper that holds the module in it; None if it is no wrapper."""
+    if isinstance(module, DataParallel | DistributedDataParallel):
+        return "module"
+    # torch.compile imports these; as long as nobody has, there is no compiled module
+    compiled = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+    return "_orig_mod" if compiled is not None and isinstance(module, compiled) else None
+
+
+def is_zero(obj: Any) -> bool:
+    """Whether it is a ZeroRedundancyOptimizer, whose state is spread over the ranks and put together when asked for."""
+    home = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")  # not imported for the sake of asking
+    return home is not None and isinstance(obj, home.ZeroRedundancyOptimizer)

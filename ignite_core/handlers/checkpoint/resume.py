@@ -1,0 +1,315 @@
+"""One call that makes a run go on from the newest checkpoint that is whole."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ignite_core.distributed import utils as idist
+from ignite_core.distributed.failures import agreed
+from ignite_core.engine.engine import Engine
+from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
+from ignite_core.handlers.checkpoint.dcp_reading import read_folder
+from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
+from ignite_core.handlers.checkpoint.manifest import Damage, Manifest, Verify, find_manifest, scan
+from ignite_core.handlers.checkpoint.names import EXTENSION
+from ignite_core.handlers.checkpoint.objects import check_objects
+from ignite_core.handlers.checkpoint.restoring import Restoring
+from ignite_core.handlers.checkpoint.retention import Item
+from ignite_core.handlers.checkpoint.savers import DiskSaver
+from ignite_core.handlers.checkpoint.together import caught, share
+
+__all__ = ["Resumed", "resume"]
+
+#: What a trainer is called in a checkpoint that does not say.
+_TRAINER = "trainer"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What :func:`resume` did.
+
+    Attributes:
+        path: The checkpoint that was loaded; None if there was none, and the run starts afresh.
+        step: Iterations that the run had done when it was saved, as noted beside it.
+        epoch: Epochs that the trainer has done now; of one that was saved before EPOCH_COMPLETED, those before it.
+        iteration: Iterations that the trainer has done now.
+        objects: Names of what was loaded.
+        skipped: Newer checkpoints that could not be used, with the reason of each.
+
+    Example:
+        >>> print(Resumed(Path("runs/checkpoint_30.pt"), 30, 3, 30, ("model", "trainer")))
+        resumed from runs/checkpoint_30.pt: 3 epochs, 30 iterations; loaded model, trainer
+        >>> print(Resumed())
+        nothing to resume from: a fresh start
+    """
+
+    path: Path | None = None
+    step: int | None = None
+    epoch: int = 0
+    iteration: int = 0
+    objects: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        if self.path is None:
+            return "nothing to resume from: a fresh start"
+        skipped = "".join(f"; passed over {name}: {reason}" for name, reason in self.skipped)
+        return (
+            f"resumed from {self.path}: {self.epoch} epochs, {self.iteration} iterations; "
+            f"loaded {', '.join(self.objects)}{skipped}"
+        )
+
+
+def resume(
+    trainer: Engine,
+    to_load: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    *,
+    prefix: str | None = None,
+    verify: Verify = "full",
+    map_location: str | torch.device | None = "cpu",
+    strict: bool = True,
+    checkpoint: Checkpoint | Iterable[Checkpoint] = (),
+) -> Resumed:
+    """Load the newest whole checkpoint that holds everything asked for; the next ``trainer.run`` goes on from there.
+
+    A checkpoint that is damaged is passed over, with a warning, for the one before it. Everything is loaded, or, if
+    anything does not fit, nothing. Each :class:`~ignite_core.handlers.Checkpoint` that saves into the folder takes over
+    what it holds, so that ``n_saved`` counts the files of the run before too. On several ranks all make the call; the
+    first one alone looks at the folder, and all load the same.
+
+    Args:
+        trainer: The engine whose run goes on. It must have been saved too; it is found under the name that it was saved
+            under, and need not be in ``to_load``.
+        to_load: Names, as they were saved, and objects with ``load_state_dict``.
+        folder: Where the checkpoints are. One that is not there, or has none, means a fresh start. A path of a single
+            checkpoint is taken as it is, also one that was not saved by this library.
+        prefix: Only checkpoints whose names begin with it.
+        verify: ``"full"`` compares every byte with what was saved, ``"size"`` only sizes.
+        map_location: As of :func:`torch.load`; objects put what they are given where they need it.
+        strict: Modules must have exactly the saved keys.
+        checkpoint: Handlers, besides those attached to ``trainer``, that take over files: those of evaluators.
+
+    Returns:
+        What was done; ``print`` it.
+
+    Raises:
+        TypeError: If an object has no ``load_state_dict``.
+        CheckpointError: If there are checkpoints, but none that is whole, or none that holds what is asked for; if the
+            newest whole one does not fit the objects. Nothing was changed then. On several ranks all raise it.
+
+    Example:
+        >>> import tempfile
+        >>> from ignite_core.engine import Events
+        >>> def train(folder, max_epochs):
+        ...     model, trainer = torch.nn.Linear(1, 1), Engine(lambda engine, batch: None)
+        ...     objects = {"model": model, "trainer": trainer}
+        ...     checkpoint = Checkpoint(objects, folder, n_saved=2, require_empty=False)
+        ...     checkpoint.attach(trainer, Events.EPOCH_COMPLETED)
+        ...     resumed = resume(trainer, objects, folder)
+        ...     trainer.run(range(10), max_epochs=max_epochs)
+        ...     return resumed.iteration, trainer.state.iteration
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(train(folder, 2), train(folder, 5))
+        (0, 20) (20, 50)
+    """
+    check_objects(to_load, "load_state_dict", "resume")
+    place = Path(folder).expanduser()
+    found = _look(place, prefix)
+    if not found.known and found.single is None:
+        return Resumed(epoch=trainer.state.epoch, iteration=trainer.state.iteration)
+    one, payload, skipped = _first_whole(found, _chosen(found, to_load, trainer), verify, map_location)
+    path, step = found.folder / one.name, one.about.get("step")
+    objects = _with_trainer(trainer, to_load, one, payload)
+    _load_everywhere(objects, payload, path, one.kind, strict)
+    for handler in _handlers(trainer, checkpoint):
+        _adopt(handler, found.folder, [other for other in found.known if other.name not in skipped], step)
+    return Resumed(path, step, trainer.state.epoch, trainer.state.iteration, tuple(objects), tuple(skipped.items()))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the first rank found, newest first."""
+
+    folder: Path
+    known: list[Manifest]
+    damaged: dict[str, Damage]
+    single: Manifest | None = None  # the path of this one was given
+
+
+def _look(place: Path, prefix: str | None) -> _Found:
+    """What there is, as the first rank sees it; the others do not look."""
+    error: Exception | None = None
+    found = _Found(place, [], {})
+    if idist.get_rank() == 0:
+        try:
+            found = _look_here(place, prefix)
+        except (OSError, CheckpointError) as failure:
+            error = failure
+    return share(f"resume from {place}", error, found)[0]
+
+
+def _look_here(place: Path, prefix: str | None) -> _Found:
+    single = find_manifest(place)
+    if single is not None:
+        return _Found(place.parent, scan(place.parent).manifests, {}, single)
+    if place.is_file():
+        return _Found(place.parent, [], {}, single=Manifest(place.name, "file", {}, 0, 0.0, ""))
+    if not place.exists():
+        return _Found(place, [], {})
+    seen = scan(place, prefix)
+    found = _Found(place, seen.manifests, seen.damaged)
+    if found.damaged and not found.known:
+        reasons = "; ".join(damage.reason for damage in found.damaged.values())
+        raise CheckpointError(f"none of the checkpoints is whole: {reasons}")
+    foreign = [path for path in place.glob(f"*.{EXTENSION}") if path.name.startswith(prefix or "")]
+    if foreign and not found.known:
+        warnings.warn(
+            f"resume: nothing stands beside the {len(foreign)} .{EXTENSION} files in {place}, so they are not known to "
+            "be whole, and the run starts afresh; pass the path of one to take it",
+            stacklevel=4,
+        )
+    return found
+
+
+def _chosen(found: _Found, to_load: Mapping[str, Any], trainer: Engine) -> list[Manifest]:
+    """Those that hold what is asked for.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    if found.single is not None:
+        return [found.single]
+    wanted = [name for name, obj in to_load.items() if obj is not trainer]
+    chosen = [one for one in found.known if _holds(one.about, wanted)]
+    if not chosen:
+        newest = found.known[0]
+        raise agreed(
+            CheckpointError(
+                f"resume from {found.folder}: a checkpoint must hold {wanted} and the trainer, none of the "
+                f"{len(found.known)} does; the newest, {newest.name}, holds {newest.about.get('objects')}. Save "
+                f"{{..., {_TRAINER!r}: trainer}}, or ask for what is there"
+            )
+        )
+    return chosen
+
+
+def _holds(about: Mapping[str, Any], wanted: Collection[str]) -> bool:
+    objects = about.get("objects")
+    if not isinstance(objects, list) or not set(wanted) <= set(objects):
+        return False
+    return about.get("trainer") in objects or _TRAINER in objects
+
+
+def _first_whole(
+    found: _Found, chosen: Iterable[Manifest], verify: Verify, map_location: Any
+) -> tuple[Manifest, Any, dict[str, str]]:
+    """The newest that every rank can read, what is in it (of a folder: nothing yet), and why newer ones were not taken.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    skipped: dict[str, str] = {}
+    for one in chosen:
+        error, payload = None, None
+        try:
+            payload = _read(found.folder / one.name, one.kind, verify, map_location)
+        except CheckpointError as failure:
+            error = caught(failure)
+        told = idist.all_gather_object(None if error is None else str(error))
+        reasons = {reason for reason in told if reason is not None}
+        if not reasons:
+            damaged = found.damaged.items()
+            skipped |= {name: bad.reason for name, bad in damaged if bad.serial is None or bad.serial > one.serial}
+            if skipped and idist.get_rank() == 0:
+                why = "; ".join(skipped.values())
+                warnings.warn(f"resume: took {one.name}, as others cannot be used: {why}", stacklevel=3)
+            return one, payload, skipped
+        skipped[one.name] = "; ".join(sorted(reasons))
+    why = "; ".join([*skipped.values(), *(bad.reason for bad in found.damaged.values())])
+    raise agreed(CheckpointError(f"resume from {found.folder}: none of the checkpoints is whole: {why}"))
+
+
+def _read(path: Path, kind: str, verify: Verify, map_location: Any) -> Any:
+    """What is in a file. The first rank compares every byte, for all; of a folder that is all that is done here."""
+    is_first = idist.get_rank() == 0
+    if kind == "file":
+        return load(path, verify=verify if is_first else "size", map_location=map_location)
+    if is_first:
+        verify_checkpoint(path, verify)
+    return None
+
+
+def _with_trainer(trainer: Engine, to_load: Mapping[str, Any], one: Manifest, payload: Any) -> dict[str, Any]:
+    """What is to be loaded, the trainer under the name that it was saved under."""
+    held = payload if isinstance(payload, Mapping) else one.about.get("objects", ())
+    objects = {name: obj for name, obj in to_load.items() if obj is not trainer}
+    asked = [name for name, obj in to_load.items() if obj is trainer]
+    name = next((name for name in (one.about.get("trainer"), *asked, _TRAINER) if name in held), None)
+    if name is None or name in objects:
+        raise agreed(
+            CheckpointError(
+                f"resume: the trainer must be in {one.name} beside {list(objects)}, got {list(held)}; save "
+                f"{{..., {_TRAINER!r}: trainer}}, or load what is there with Checkpoint.load_objects"
+            )
+        )
+    return {**objects, name: trainer}
+
+
+def _load_everywhere(objects: Mapping[str, Any], payload: Any, path: Path, kind: str, strict: bool) -> None:
+    """Load on all ranks, or on none."""
+    if kind == "folder":
+        payload = read_folder(path, objects, verify="size")  # every byte was compared before
+    what = f"resume from {path}"
+    restoring, error = None, None
+    try:
+        restoring = Restoring(objects, payload, path.name, **({} if strict else {"strict": False}))
+    except Exception as failure:
+        error = caught(failure)
+    share(what, error, None)
+    assert restoring is not None
+    try:
+        restoring.load_risky()
+    except Exception as failure:
+        error = caught(failure)
+    try:
+        share(what, error, None)
+    except CheckpointError:
+        if error is None:  # another rank failed
+            restoring.put_back()
+        raise
+    restoring.load_safe()
+
+
+def _handlers(trainer: Engine, more: Checkpoint | Iterable[Checkpoint]) -> list[Checkpoint]:
+    """The handlers that save: those attached to the trainer, and those given."""
+    attached = [listener.handler for channel in trainer._dispatch for listener in channel]
+    attached = [getattr(handler, "handler", handler) for handler in attached]  # one that is called by the clock
+    given = [more] if isinstance(more, Checkpoint) else list(more)
+    handlers = [handler for handler in (*attached, *given) if isinstance(handler, Checkpoint)]
+    return list({id(handler): handler for handler in handlers}.values())
+
+
+def _adopt(handler: Checkpoint, folder: Path, known: list[Manifest], step: int | None) -> None:
+    """Let a handler take over those that it, or one like it, has saved.
+
+    Without scores, what comes after the checkpoint that was loaded is left alone: the run is about to get there anew.
+    """
+    saver = handler.save_handler
+    if not isinstance(saver, DiskSaver) or saver.dirname.absolute() != folder.absolute():
+        return
+    items = []
+    for one in reversed(known):
+        of_step = one.about.get("step")
+        is_ahead = step is not None and isinstance(of_step, int) and of_step > step
+        if one.about.get("basename") == handler.basename and (handler.score_function is not None or not is_ahead):
+            items.append(Item(one.about.get("priority"), one.name))
+    handler.adopt(items)

@@ -1,0 +1,185 @@
+"""Where checkpoints go: a folder, or whatever a saver of your own does with them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from ignite_core.distributed import utils as idist
+from ignite_core.handlers.checkpoint import files, safety, storage
+from ignite_core.handlers.checkpoint.names import EXTENSION
+from ignite_core.handlers.checkpoint.together import saving_rank, share
+
+__all__ = ["BaseSaveHandler", "DiskSaver", "as_function", "as_saver"]
+
+
+class BaseSaveHandler(ABC):
+    """What :class:`~ignite_core.handlers.Checkpoint` hands checkpoints to; derive from it to put them elsewhere.
+
+    Attributes:
+        saves_on_every_rank: Of the class: all ranks call the saver, each with its own part. By default one rank does.
+
+    Example:
+        >>> from ignite_core.engine import Engine, Events
+        >>> from ignite_core.handlers import Checkpoint
+        >>> class InMemory(BaseSaveHandler):
+        ...     def __init__(self):
+        ...         self.saved = {}
+        ...
+        ...     def __call__(self, checkpoint, filename, metadata=None):
+        ...         self.saved[filename] = checkpoint
+        ...
+        ...     def remove(self, filename):
+        ...         del self.saved[filename]
+        >>> memory, trainer = InMemory(), Engine(lambda engine, batch: None)
+        >>> checkpoint = Checkpoint({"model": torch.nn.Linear(1, 1)}, memory, n_saved=2)
+        >>> handle = trainer.add_event_handler(Events.ITERATION_COMPLETED, checkpoint)
+        >>> state = trainer.run(range(5))
+        >>> list(memory.saved)
+        ['model_4.pt', 'model_5.pt']
+    """
+
+    saves_on_every_rank: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
+        """Save a checkpoint.
+
+        Args:
+            checkpoint: States by name, or the state of a single object.
+            filename: What it is called.
+            metadata: What is known of it: ``basename`` (prefix and name), ``score_name``, ``priority`` (higher is
+                better), ``score``, ``step`` (iterations), ``objects`` (their names), ``trainer`` (which of
+                them is the engine), ``world_size``.
+        """
+
+    @abstractmethod
+    def remove(self, filename: str) -> None:
+        """Remove a checkpoint that was saved; it may be gone already."""
+
+
+class DiskSaver(BaseSaveHandler):
+    """Saves checkpoints as files of a folder, which :func:`torch.load` reads.
+
+    A file appears under its name when all of it is on the disk, with a small one beside it, ``NAME.json``, which says
+    what it is and how to tell that it is whole. A save that fails leaves everything as it was.
+
+    On several ranks all of them make one; only ``save_on_rank`` looks at the folder, and tells the others.
+
+    Args:
+        dirname: The folder; ``~`` is the home folder.
+        atomic: Accepted as in pytorch-ignite; a save is never seen half done here.
+        create_dir: Make the folder if it is not there.
+        require_empty: There must be no ``.pt`` file in the folder, so that two runs do not mix.
+        save_on_rank: The rank that makes and checks the folder. With a :class:`~ignite_core.handlers.Checkpoint` its
+            own ``save_on_rank`` writes.
+        kwargs: Handed to :func:`torch.save`.
+
+    Attributes:
+        dirname: The folder, as a path.
+
+    Raises:
+        ValueError: If the folder is not there, or not empty. On several ranks a CheckpointError on all.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     saver = DiskSaver(folder)
+        ...     saver({"epoch": 3}, "run.pt")
+        ...     print(sorted(os.listdir(folder)), torch.load(f"{folder}/run.pt"))
+        ['run.pt', 'run.pt.json'] {'epoch': 3}
+    """
+
+    def __init__(
+        self,
+        dirname: str | os.PathLike[str],
+        atomic: bool = True,
+        create_dir: bool = True,
+        require_empty: bool = True,
+        save_on_rank: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.dirname = Path(dirname).expanduser()
+        self.save_on_rank = save_on_rank
+        self.kwargs = kwargs
+        error: Exception | None = None
+        if idist.get_rank() == saving_rank(save_on_rank):
+            try:
+                _prepare(self.dirname, create_dir, require_empty)
+            except (OSError, ValueError) as failure:
+                error = failure
+        share(f"DiskSaver of {self.dirname}", error, None)
+
+    def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write a file.
+
+        Raises:
+            CheckpointError: If that did not succeed; it names the file, the step and what failed. Also if there is
+                something in it that could never be loaded safely: an object that is neither tensor nor number, string,
+                list, tuple or dictionary.
+        """
+        storage.publish(
+            self._path(filename),
+            lambda file: torch.save(checkpoint, file, **self.kwargs),
+            self._about(metadata),
+            check=safety.check,
+        )
+
+    def remove(self, filename: str) -> None:
+        storage.remove(self._path(filename))
+
+    def _path(self, filename: str) -> Path:
+        return self.dirname / filename
+
+    def _about(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What stands beside the file, as JSON knows it: a score that is no number is left out."""
+        about = dict(metadata or {})
+        for name in ("score", "priority"):
+            if isinstance(about.get(name), float) and not math.isfinite(about[name]):
+                about[name] = None
+        return about
+
+
+def _prepare(folder: Path, create: bool, require_empty: bool) -> None:
+    if create:
+        files.mkdir(folder)
+    if not folder.is_dir():
+        raise ValueError(f"DiskSaver: there must be a folder {str(folder)!r}; make it, or pass create_dir=True")
+    if not require_empty:
+        return
+    found = sorted(name for name in os.listdir(folder) if name.endswith(f".{EXTENSION}"))
+    if found:
+        shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+        raise ValueError(
+            f"DiskSaver: there must be no .{EXTENSION} file in {str(folder)!r}, got {shown}; choose another folder, or "
+            "pass require_empty=False to go on with them"
+        )
+
+
+def as_saver(handler: Any, require_empty: bool, save_on_rank: int) -> Any:
+    """A saver; of a folder a :class:`DiskSaver`."""
+    if isinstance(handler, str | os.PathLike):
+        return DiskSaver(handler, require_empty=require_empty, save_on_rank=save_on_rank)
+    if not callable(handler):
+        raise TypeError(
+            f"Checkpoint: save_handler must be a folder, a BaseSaveHandler or a function, got {type(handler).__name__}"
+        )
+    return handler
+
+
+def as_function(saver: Callable[..., Any]) -> Callable[[Any, str, Mapping[str, Any]], Any]:
+    """A saver as a function of three arguments; one of the user's own may take two."""
+    try:
+        inspect.signature(saver).bind(None, None, None)
+    except TypeError:
+        return lambda checkpoint, filename, metadata: saver(checkpoint, filename)
+    except ValueError:  # a builtin that does not tell
+        pass
+    return saver

@@ -1,0 +1,280 @@
+"""Snapshots: what a state is at one moment, copied into buffers that are kept from one save to the next.
+
+The buffers are one piece of memory that is shared with child processes: a forked worker of a DataLoader does not make
+the next copy pay for each page anew, and a writer process reads it where it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import io
+import mmap
+import os
+import pickle
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Entry", "Snapshot"]
+
+#: Storages begin at multiples of this: what vector instructions and torch's own files keep to.
+_ALIGNMENT = 64
+
+_Storages = dict[tuple[int, int], torch.UntypedStorage]
+
+
+class Entry(NamedTuple):
+    """A record of a file of torch, and where its bytes are."""
+
+    name: str
+    is_sent: bool  #: in the bytes that are sent along; else in the shared memory
+    offset: int
+    size: int
+
+
+class Snapshot:
+    """Copies states into memory that is allocated once, and again only when a state needs more.
+
+    Args:
+        named: Make the memory a file without a name (a memfd, on Linux), that another process can be handed.
+
+    Example:
+        >>> weights = torch.ones(2, 3)
+        >>> snapshot = Snapshot()
+        >>> copied = snapshot.take({"tied": [weights, weights.T], "lr": 0.1})
+        >>> weights.zero_()
+        tensor([[0., 0., 0.],
+                [0., 0., 0.]])
+        >>> copied["tied"][0], copied["tied"][1].data_ptr() == copied["tied"][0].data_ptr()
+        (tensor([[1., 1., 1.],
+                [1., 1., 1.]]), True)
+    """
+
+    def __init__(self, named: bool = False) -> None:
+        self._named = named
+        self._memory: _Memory | None = None
+        self._sizes: list[int] = []
+        self._buffers: list[torch.UntypedStorage] = []
+
+    def take(self, state: Any) -> Any:
+        """A copy of ``state``, which stays what it is until the next call.
+
+        Args:
+            state: Tensors in dicts, lists and tuples; what is none of these is copied by :func:`copy.deepcopy`.
+
+        Returns:
+            The same structure. Tensors are on the CPU, and those that shared memory share it again.
+        """
+        copier = _Copier()
+        copied = copier.copy(state)
+        storages = copier.storages()
+        gpus = {device for device in copier.devices if device.type == "cuda"}
+        buffers = dict(zip(storages, self._buffers_for(storages.values(), pinned=bool(gpus)), strict=True))
+        with torch.no_grad():
+            for original, clone in copier.tensors:
+                storage = original.untyped_storage()
+                key = _key(storage)
+                clone.set_(buffers[key], original.storage_offset(), original.size(), original.stride())
+                if storages.pop(key, None) is not None:  # else it was copied with another one
+                    _copy(original, storage, clone, buffers[key], non_blocking=bool(gpus))
+                if original.requires_grad:
+                    clone.requires_grad_()
+        for gpu in gpus:
+            torch.cuda.current_stream(gpu).synchronize()
+        return copied
+
+    @property
+    def descriptor(self) -> tuple[int, int]:
+        """The number of the file, and how many bytes it has."""
+        assert self._memory is not None
+        assert self._memory.descriptor is not None
+        return self._memory.descriptor, self._memory.size
+
+    def pickled(self, copied: Any) -> tuple[list[Entry], bytes]:
+        """How a file of torch holds what :meth:`take` returned.
+
+        Returns:
+            The records, in their order, and the bytes of those that are not in the shared memory.
+        """
+        assert self._memory is not None
+        pickler = _Pickler()
+        pickler.dump(copied)
+        head = pickler.written.getvalue()
+        entries, sent = [Entry("data.pkl", True, 0, len(head))], [head]
+        begin, end = self._memory.address, self._memory.address + self._memory.size
+        length = len(head)
+        for number, storage in enumerate(pickler.storages):
+            address, size = storage.data_ptr(), storage.nbytes()
+            is_sent = not begin <= address < end
+            entries.append(Entry(f"data/{number}", is_sent, length if is_sent else address - begin, size))
+            if is_sent:  # of a tensor that is not plain, such as a sparse one: copied for this snapshot alone
+                sent.append(_bytes(storage))
+                length += size
+        return entries, b"".join(sent)
+
+    def close(self) -> None:
+        """Give the memory back. The next :meth:`take` allocates it anew."""
+        self._sizes, self._buffers = [], []
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    def _buffers_for(self, storages: Iterable[torch.UntypedStorage], pinned: bool) -> list[torch.UntypedStorage]:
+        sizes = [storage.nbytes() for storage in storages]
+        if sizes != self._sizes or self._memory is None:
+            offsets = [0]
+            for size in sizes:
+                offsets.append(offsets[-1] + -(-size // _ALIGNMENT) * _ALIGNMENT)
+            total = max(offsets[-1], mmap.PAGESIZE)
+            if self._memory is None or self._memory.size < total:
+                self.close()
+                self._memory = _Memory(total, self._named)
+            self._buffers = [self._memory.piece(*place) for place in zip(offsets, sizes, strict=False)]
+            self._sizes = sizes
+        if pinned:
+            self._memory.pin()
+        return self._buffers
+
+
+class _Memory:
+    """Bytes that are shared with child processes, and with whom the descriptor is handed to."""
+
+    def __init__(self, size: int, named: bool) -> None:
+        self.size = size
+        self.descriptor = os.memfd_create("checkpoint") if named else None
+        release = [] if self.descriptor is None else [self.descriptor]
+        self._pinned: list[int] = []
+        self.close = weakref.finalize(self, _release, release, self._pinned)
+        self.close.atexit = False  # a save may be under way until the very end
+        if self.descriptor is not None:
+            os.posix_fallocate(self.descriptor, 0, size)  # too little memory is an error here, not a SIGBUS later
+        self._bytes = mmap.mmap(-1 if self.descriptor is None else self.descriptor, size)
+        self.address = torch.frombuffer(self._bytes, dtype=torch.uint8).data_ptr()
+
+    def piece(self, offset: int, size: int) -> torch.UntypedStorage:
+        return torch.frombuffer(self._bytes, dtype=torch.uint8, count=size, offset=offset).untyped_storage()
+
+    def pin(self) -> None:
+        """Let a GPU copy into it while the CPU goes on. Where the driver refuses, copies are slower, nothing else."""
+        if not self._pinned and int(torch.cuda.cudart().cudaHostRegister(self.address, self.size, 0)) == 0:  # type: ignore[no-untyped-call]
+            self._pinned.append(self.address)
+
+
+def _release(descriptors: list[int], pinned: list[int]) -> None:
+    for address in pinned:
+        torch.cuda.cudart().cudaHostUnregister(address)  # type: ignore[no-untyped-call]
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+class _Copier:
+    """Copies a structure; its plain tensors are left empty, for :class:`Snapshot` to fill."""
+
+    def __init__(self) -> None:
+        self.tensors: list[tuple[Tensor, Tensor]] = []
+        self.devices: set[torch.device] = set()  # other than the CPU
+        self._memo: dict[int, Any] = {}  # as deepcopy has it: what is there twice stays one
+
+    def storages(self) -> _Storages:
+        found = (original.untyped_storage() for original, _ in self.tensors)
+        return {_key(storage): storage for storage in found}
+
+    def copy(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is Tensor or kind is nn.Parameter:
+            return self._tensor(value)
+        if kind not in _CONTAINERS:
+            return copy.deepcopy(value.detach() if isinstance(value, Tensor) else value, self._memo)
+        if id(value) in self._memo:
+            return self._memo[id(value)]
+        if kind is tuple:
+            return tuple(self.copy(item) for item in value)
+        copied = self._memo[id(value)] = kind()
+        if kind is list:
+            copied.extend(self.copy(item) for item in value)
+            return copied
+        for key, item in value.items():
+            copied[key] = self.copy(item)
+        if kind is OrderedDict:  # that of a module has the versions of its parts as an attribute
+            vars(copied).update({name: self.copy(item) for name, item in vars(value).items()})
+        return copied
+
+    def _tensor(self, value: Tensor) -> Tensor:
+        known: Tensor | None = self._memo.get(id(value))
+        if known is not None:
+            return known
+        if not _is_plain(value):
+            copied: Tensor = copy.deepcopy(value.detach(), self._memo)
+            self._memo[id(value)] = copied
+            return copied
+        if not value.is_cpu:
+            self.devices.add(value.device)
+        clone = torch.empty(0, dtype=value.dtype)
+        if type(value) is nn.Parameter:
+            clone = nn.Parameter(clone, requires_grad=False)
+        self._memo[id(value)] = clone
+        self.tensors.append((value, clone))
+        return clone
+
+
+_CONTAINERS = (dict, OrderedDict, list, tuple)
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor is nothing but a view of a storage that has bytes."""
+    return (
+        value.layout is torch.strided
+        and not (value.is_quantized or value.is_conj() or value.is_neg() or value.is_meta)
+        and value.untyped_storage().nbytes() > 0
+    )
+
+
+def _copy(
+    original: Tensor, storage: torch.UntypedStorage, clone: Tensor, buffer: torch.UntypedStorage, non_blocking: bool
+) -> None:
+    """Copy all that a tensor is a view of. As tensors is faster, where it is a view of everything."""
+    if original.nbytes == storage.nbytes() and original.is_contiguous():
+        clone.copy_(original, non_blocking=non_blocking)
+    else:
+        buffer.copy_(storage, non_blocking=non_blocking)
+
+
+def _bytes(storage: torch.UntypedStorage) -> bytes:
+    content = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage).cpu()
+    return ctypes.string_at(content.data_ptr(), content.nbytes) if content.nbytes else b""  # numpy may be missing
+
+
+def _key(storage: torch.UntypedStorage) -> tuple[int, int]:
+    return storage.data_ptr(), storage.nbytes()
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles as torch.save does: storages stay outside, each is named by its number."""
+
+    def __init__(self) -> None:
+        self.written = io.BytesIO()
+        self.storages: list[torch.UntypedStorage] = []
+        self._names: dict[int, str] = {}
+        self._dtypes: dict[int, Any] = {}
+        super().__init__(self.written, protocol=2)
+
+    def persistent_id(self, value: Any) -> tuple[str, type, str, str, int] | None:
+        if isinstance(value, torch.storage.TypedStorage):
+            storage, kind = value._untyped_storage, getattr(torch, value._pickle_storage_type())  # type: ignore[no-untyped-call]
+            length = value._size()  # type: ignore[no-untyped-call]
+        elif isinstance(value, torch.UntypedStorage):
+            storage, kind, length = value, torch.UntypedStorage, value.nbytes()
+        else:
+            return None
+        if storage.nbytes() and self._dtypes.setdefault(storage.data_ptr(), kind) is not kind:
+            raise RuntimeError("tensors of different types that view the same memory cannot be saved together")
+        name = self._names.get(storage._cdata)
+        if name is None:
+            name = self._names[storage._cdata] = str(len(self.storages))
+            self.storages.append(storage)
+        return "storage", kind, name, "cpu", length

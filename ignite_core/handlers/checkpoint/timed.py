@@ -1,0 +1,78 @@
+"""Saves by the clock on the wall."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+
+from ignite_core.distributed import utils as idist
+from ignite_core.engine.engine import Engine
+from ignite_core.handlers.checkpoint.together import saving_rank
+from ignite_core.handlers.vote import vote_of
+
+__all__ = ["Timer"]
+
+
+class Timer:
+    """Calls a handler when so much time has passed since it last did, looking at the clock after each iteration.
+
+    On several ranks the clock of one rank decides, and the engine's vote makes all of them call the handler after the
+    same iteration.
+
+    Args:
+        handler: Called with the engine.
+        every_s: Seconds from one call to the next, the first one counted from the first iteration.
+        clock: Gives the time in seconds.
+        rank: Whose clock decides.
+
+    Raises:
+        ValueError: If ``every_s`` is not a positive number.
+
+    Example:
+        >>> from ignite_core.engine import Engine, Events
+        >>> times = iter([0.0, 50.0, 100.0, 150.0, 200.0, 250.0])
+        >>> trainer = Engine(lambda engine, batch: None)
+        >>> timer = Timer(lambda engine: print(engine.state.iteration), 100, lambda: next(times), 0)
+        >>> handle = trainer.add_event_handler(Events.ITERATION_COMPLETED, timer)
+        >>> state = trainer.run(range(6))
+        3
+        5
+    """
+
+    event_priority = -20
+
+    def __init__(
+        self, handler: Callable[[Engine], object], every_s: float, clock: Callable[[], float], rank: int
+    ) -> None:
+        if not (isinstance(every_s, int | float) and 0 < every_s < math.inf):
+            raise ValueError(f"Checkpoint.attach: every_s must be a positive number of seconds, got {every_s!r}")
+        self.handler = handler
+        self._every_s = every_s
+        self._clock = clock
+        self._rank = rank
+        self._since: float | None = None
+        self._asks: weakref.WeakKeyDictionary[Engine, Callable[..., None]] = weakref.WeakKeyDictionary()
+
+    def __call__(self, engine: Engine) -> None:
+        if idist.get_world_size() == 1:
+            if self._is_due():
+                self.handler(engine)
+            return
+        ask = self._asks.get(engine)
+        if ask is None:
+            ask = self._asks[engine] = vote_of(engine).add("save by the clock", self._act)
+        if idist.get_rank() == saving_rank(self._rank) and self._is_due():
+            ask()
+
+    def _act(self, engine: Engine, number: int) -> None:
+        self.handler(engine)
+
+    def _is_due(self) -> bool:
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+        if now - self._since < self._every_s:
+            return False
+        self._since = now
+        return True

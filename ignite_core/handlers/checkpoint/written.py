@@ -1,0 +1,119 @@
+"""A file that is hashed while it is written."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from ignite_core.handlers.checkpoint import files
+from ignite_core.handlers.checkpoint.digests import CHUNK, Hasher
+from ignite_core.handlers.checkpoint.sidecars import FileDigest
+
+__all__ = ["sync", "write_through"]
+
+#: Smaller pieces are collected, larger ones go straight to the file.
+_BUFFER = 2**20
+
+
+def write_through(
+    fd: int, write: Callable[[BinaryIO], object], check: Callable[[int], object] | None = None
+) -> FileDigest:
+    """Let ``write`` fill a new file, ``check`` look at it, and wait until it is on the disk.
+
+    Raises:
+        OSError: If the disk refuses, whatever ``write`` made of that.
+    """
+    file = _Growing(fd)
+    buffer = io.BufferedWriter(file, _BUFFER)
+    try:
+        try:
+            write(buffer)
+            buffer.flush()
+        except Exception as error:
+            if file.error is not None and error is not file.error:  # torch.save lets another one follow
+                raise file.error from error
+            raise
+        size = file.tell()
+        file.hasher.complete(size)
+        if check is None:
+            files.fsync(fd)
+        else:
+            _sync_while(fd, lambda: check(fd))
+        return FileDigest(size, file.hasher.finish())
+    finally:
+        file.hasher.abandon()
+        file.is_abandoned = True  # the buffer may still hold something, and writes that when it is closed
+        buffer.close()
+
+
+def _sync_while(fd: int, look: Callable[[], object]) -> None:
+    """Wait until a file is on the disk, in a thread, and use the processor meanwhile."""
+    errors: list[BaseException] = []
+
+    def sync_it() -> None:
+        try:
+            files.fsync(fd)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=sync_it, name="ignite-core-sync", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is ending and starts no thread any more
+        sync_it()
+        look()
+    else:
+        try:
+            look()
+        finally:
+            thread.join()
+    if errors:
+        raise errors[0]
+
+
+def sync(fd: int) -> FileDigest:
+    """Wait until a file is on the disk, and hash it meanwhile."""
+    hasher = Hasher(fd)
+    size = os.fstat(fd).st_size
+    hasher.complete(size)
+    try:
+        files.fsync(fd)
+        return FileDigest(size, hasher.finish())
+    finally:
+        hasher.abandon()
+
+
+class _Growing(io.RawIOBase):
+    """A file that only grows, at most by a piece that is hashed at once."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self.hasher = Hasher(fd)
+        self.error: OSError | None = None
+        self.is_abandoned = False
+        self._fd, self._size = fd, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:
+        """Takes a part of it, as a file may; the buffer in front comes again with the rest."""
+        piece = memoryview(data).cast("B")[:CHUNK]
+        if self.is_abandoned:
+            return len(piece)
+        if self.error is not None:
+            raise self.error
+        try:
+            written = files.write(self._fd, piece)
+        except OSError as error:
+            self.error = error
+            raise
+        self._size += written
+        self.hasher.grown(self._size)
+        return written

@@ -1,0 +1,70 @@
+"""Which engine's counters number what happens now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+
+__all__ = ["clock_of", "global_step_from_engine"]
+
+#: Where the work of an evaluator stands for a moment of the run that it evaluates.
+_OF_WHOLE_EPOCHS: Final = frozenset({Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED})
+
+
+def clock_of(engine: Engine, event: Any = None) -> Engine:
+    """The engine whose counters number an event: the one itself, or the one that runs it.
+
+    An engine that another one runs for a single epoch is an evaluator: what it does at the end of its epoch is numbered
+    by the other one, as if it were done there. What it does at each iteration it numbers itself.
+
+    Args:
+        engine: Whose event it is.
+        event: The event; by default the one reached last.
+
+    Example:
+        >>> trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+        >>> @evaluator.on(Events.COMPLETED)
+        ... def show(engine):
+        ...     print(clock_of(engine).state.iteration, engine.state.iteration)
+        >>> handle = trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([1, 2, 3]))
+        >>> state = trainer.run([1, 2, 3, 4, 5], max_epochs=2)
+        5 3
+        10 3
+    """
+    event = engine.last_event_name if event is None else event
+    if engine.parent is not None and engine.state.max_epochs == 1 and event in _OF_WHOLE_EPOCHS:
+        return engine.parent
+    return engine
+
+
+def global_step_from_engine(
+    engine: Engine, custom_event_name: Any = None, fallback_attr: str = "epoch"
+) -> Callable[[Any, Any], int]:
+    """A ``global_step_transform`` that reads the counters of another engine.
+
+    Args:
+        engine: Whose counters.
+        custom_event_name: Always the count of this event; by default that of the event at hand.
+        fallback_attr: The attribute of ``engine.state`` for events that no attribute counts.
+
+    Returns:
+        A function of (engine, event name).
+
+    Example:
+        >>> trainer = Engine(lambda engine, batch: None)
+        >>> state = trainer.run([1, 2, 3], max_epochs=2)
+        >>> step = global_step_from_engine(trainer)
+        >>> step(None, Events.EPOCH_COMPLETED), step(None, Events.ITERATION_COMPLETED), step(None, "saved")
+        (2, 6, 2)
+    """
+
+    def global_step(_: Any, event_name: Any) -> int:
+        event = event_name if custom_event_name is None else custom_event_name
+        attribute = engine.state.event_to_attr.get(event, fallback_attr)
+        step: int = getattr(engine.state, attribute)
+        return step
+
+    return global_step

@@ -1,0 +1,461 @@
+"""A checkpoint is published whole or not at all, under its name, with the permissions and the order it should have."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint import storage, temporaries
+from ignite_core.handlers.checkpoint.digests import CHUNK
+from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
+from ignite_core.handlers.checkpoint.manifest import check_data, manifests, read_manifest
+from ignite_core.handlers.checkpoint.sidecars import sidecar_path, temporary_path
+from ignite_core.handlers.checkpoint.storage import publish, publish_folder, remove, sweep
+from tests.faults import io_shim
+from tests.handlers.checkpoint.scenarios import content, save_file, save_folder
+
+ROOT = Path(__file__).parents[3]
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def save(path: Path, data: bytes = b"weights", **about: object) -> None:
+    publish(path, lambda file: file.write(data), about)
+
+
+def test_what_stands_beside_a_checkpoint_tells_what_the_saver_knew(tmp_path: Path) -> None:
+    about = {"step": 7, "score": 0.5, "world_size": 4, "names": ["model"]}
+    made = publish(tmp_path / "run.pt", lambda file: file.write(b"weights"), about)
+
+    assert listed(tmp_path) == ["run.pt", "run.pt.json"]
+    assert made == read_manifest(tmp_path / "run.pt") == manifests(tmp_path)[0]
+    assert (made.name, made.kind, made.serial) == ("run.pt", "file", 1)
+    assert (made.step, made.score, made.world_size, made.about["names"]) == (7, 0.5, 4, ["model"])
+    assert made.versions["torch"] == torch.__version__
+    assert made.files["run.pt"].size == len(b"weights")
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
+def test_the_digest_is_the_sha256_of_the_digests_of_pieces(size: int, tmp_path: Path) -> None:
+    data = os.urandom(size)
+    made = publish(tmp_path / "run.bin", lambda file: file.write(data))
+    pieces = [hashlib.sha256(data[begin : begin + CHUNK]).digest() for begin in range(0, size, CHUNK)]
+
+    assert made.files["run.bin"].digest == hashlib.sha256(b"".join(pieces)).hexdigest()
+    assert (tmp_path / "run.bin").read_bytes() == data
+
+
+def test_a_torch_file_is_the_same_as_without_us(tmp_path: Path) -> None:
+    state = {"weight": torch.randn(300, 300), "step": 3}
+    publish(tmp_path / "run.pt", lambda file: torch.save(state, file))
+
+    assert torch.equal(torch.load(tmp_path / "run.pt")["weight"], state["weight"])
+
+
+def test_short_writes_are_continued(tmp_path: Path) -> None:
+    """R5"""
+    with io_shim.shortening(1000):
+        publish(tmp_path / "run.pt", lambda file: torch.save({"weight": torch.arange(5000)}, file))
+
+    assert torch.equal(load(tmp_path / "run.pt")["weight"], torch.arange(5000))
+
+
+def test_the_error_of_the_disk_is_told_though_torch_says_something_else(tmp_path: Path) -> None:
+    """R4: torch.save reports an error of its own where a write fails."""
+    with io_shim.failing(at=1, kinds={"write"}), pytest.raises(CheckpointError) as caught:
+        publish(tmp_path / "run.pt", lambda file: torch.save({"weight": torch.ones(10**6)}, file), {"step": 12})
+
+    assert str(caught.value).startswith(f"{tmp_path / 'run.pt'} (step 12): the checkpoint could not be saved: writing")
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ENOSPC
+    assert listed(tmp_path) == []
+
+
+def test_a_failed_sync_is_not_tried_again_on_the_same_file(tmp_path: Path) -> None:
+    """R5: after an error the system forgets what it could not write, and says that all is well."""
+    save(tmp_path / "run.pt", step=1)
+    with io_shim.recording() as ops, io_shim.failing(at=1, error=errno.EIO, kinds={"fsync"}) as failed:  # noqa: SIM117
+        with pytest.raises(CheckpointError, match="Input/output error"):
+            save(tmp_path / "run.pt", step=2)
+
+    assert failed[0].path.suffix == ".data"
+    assert failed[0].path not in [op.path for op in ops if op.kind == "fsync"]
+    assert read_manifest(tmp_path / "run.pt").step == 1
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("mine"), KeyboardInterrupt(), MemoryError()], ids=lambda e: type(e).__name__
+)
+def test_what_the_writer_raises_leaves_as_it_is_and_nothing_behind(error: BaseException, tmp_path: Path) -> None:
+    save(tmp_path / "run.pt", b"old", step=1)
+
+    def write(file: object) -> None:
+        assert isinstance(file, io.BufferedWriter)
+        file.write(bytes(3 * 2**20))
+        raise error
+
+    for path in (tmp_path / "run.pt", tmp_path / "new.pt"):
+        with pytest.raises(type(error)) as caught:
+            publish(path, write)
+        assert caught.value is error
+    assert listed(tmp_path) == ["run.pt", "run.pt.json"]
+    assert (tmp_path / "run.pt").read_bytes() == b"old"
+    assert read_manifest(tmp_path / "run.pt").step == 1
+
+
+def test_what_a_check_refuses_is_not_saved(tmp_path: Path) -> None:
+    def check(fd: int) -> None:
+        assert os.pread(fd, 100, 0) == b"weights"
+        raise CheckpointError("holds what nobody could load")
+
+    with pytest.raises(CheckpointError, match=re.escape("run.pt (step 3): is not saved, as it holds what nobody")):
+        publish(tmp_path / "run.pt", lambda file: file.write(b"weights"), {"step": 3}, check=check)
+    assert listed(tmp_path) == []
+
+
+def test_a_failed_sync_is_told_though_a_check_found_nothing(tmp_path: Path) -> None:
+    with io_shim.failing(at=1, error=errno.EIO, kinds={"fsync"}), pytest.raises(CheckpointError, match=r"Input/output"):
+        publish(tmp_path / "run.pt", lambda file: file.write(b"weights"), check=lambda fd: None)
+
+    assert listed(tmp_path) == []
+
+
+@pytest.mark.parametrize("check", [None, lambda fd: None], ids=["unchecked", "checked"])
+def test_a_save_at_the_end_of_the_interpreter_is_whole(check: object, tmp_path: Path) -> None:
+    """As of an asynchronous saver that is closed there: no thread can be started any more."""
+    code = f"""
+import atexit, os, sys
+from pathlib import Path
+from ignite_core.handlers.checkpoint.storage import publish
+check = {"None" if check is None else "lambda fd: None"}
+save = lambda: publish(Path(sys.argv[1], "run.bin"), lambda file: file.write(bytes(20 * 2**20)), check=check)
+atexit.register(save)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stderr == ""
+    check_data(tmp_path / "run.bin", read_manifest(tmp_path / "run.bin"))
+
+
+@pytest.mark.parametrize(
+    "about", [{"score": float("nan")}, {"loss": float("inf")}, {"model": torch.ones(1)}, {"a": {1}}]
+)
+def test_what_is_no_json_is_refused_before_anything_is_written(about: dict[str, object], tmp_path: Path) -> None:
+    with io_shim.recording() as ops, pytest.raises(ValueError, match="must be JSON with finite numbers"):
+        publish(tmp_path / "run.pt", lambda file: file.write(b"weights"), about)
+
+    assert ops == []
+
+
+def test_the_file_can_be_written_from_the_beginning_to_the_end_only(tmp_path: Path) -> None:
+    def write(file: io.BufferedWriter) -> None:
+        file.write(b"wei")
+        assert file.tell() == 3
+        assert not file.seekable()
+        with pytest.raises(OSError, match="seek"):
+            file.seek(0)
+        file.write(b"ghts")
+
+    publish(tmp_path / "run.bin", write)  # type: ignore[arg-type]
+
+    assert (tmp_path / "run.bin").read_bytes() == b"weights"
+
+
+# names and places (R29)
+
+
+@pytest.mark.parametrize(
+    "name", ["a" * 255, "a" * 251, "ü" * 127, "run: 3%.pt", "läuft.pt", os.fsdecode(b"\xff\xfe.pt"), "\n"]
+)
+def test_any_name_that_a_file_may_have_is_a_name_for_a_checkpoint(name: str, tmp_path: Path) -> None:
+    for step in (1, 2):
+        publish(tmp_path / name, lambda file: torch.save({"step": 3}, file), {"step": step})
+
+    assert manifests(tmp_path)[0].name == name
+    assert verify_checkpoint(tmp_path / name) == read_manifest(tmp_path / name)
+    assert load(tmp_path / name) == {"step": 3}
+    remove(tmp_path / name)
+    assert listed(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "ü" * 128, "run.json", ".ignite-mine", "..", "nul\0"])
+def test_a_name_that_is_ours_or_too_long_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="name"):
+        save(tmp_path / name)
+
+    assert listed(tmp_path) == []
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_permissions_follow_the_umask_behind_a_link_too(mask: int, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    before = os.umask(mask)
+    try:
+        save(tmp_path / "runs" / "run.pt")
+        publish_folder(tmp_path / "runs" / "run", lambda place: (place / "part").write_bytes(b"weights"))
+    finally:
+        os.umask(before)
+    modes = {name: (tmp_path / "disk" / name).stat().st_mode & 0o777 for name in listed(tmp_path / "disk")}
+
+    assert modes.pop("run") == 0o777 & ~mask
+    assert modes == dict.fromkeys(["run.pt", "run.pt.json", "run.json"], 0o666 & ~mask)
+
+
+def test_a_link_under_the_name_is_replaced_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"mine")
+    (tmp_path / "run.pt").symlink_to(tmp_path / "precious")
+    save(tmp_path / "run.pt")
+
+    assert (tmp_path / "precious").read_bytes() == b"mine"
+    assert not (tmp_path / "run.pt").is_symlink()
+
+
+@pytest.mark.parametrize("place", ["missing", "file"])
+def test_a_folder_that_is_none_is_named_in_the_error(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(
+        CheckpointError, match=rf"{place}/run.pt \(step 4\): the checkpoint could not be saved: opening"
+    ):
+        save(tmp_path / place / "run.pt", step=4)
+
+
+def test_the_order_of_saves_does_not_depend_on_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([3000.0, 2000.0, 1000.0])
+    monkeypatch.setattr(storage.time, "time", lambda: next(clock))
+    for step in (1, 2, 3):
+        publish(tmp_path / f"run_{step}.pt", lambda file: file.write(b"weights"), {"step": step})
+        monkeypatch.setattr(temporaries.time, "time", lambda: next(clock, 0.0))
+    found = manifests(tmp_path)
+
+    assert [manifest.step for manifest in found] == [3, 2, 1]
+    assert [manifest.serial for manifest in found] == [3, 2, 1]
+
+
+# what stands under the name already
+
+
+@pytest.mark.parametrize("save_one", [save_file, save_folder])
+def test_while_one_is_replaced_the_old_or_the_new_one_is_there(save_one: object, tmp_path: Path) -> None:
+    """R11: looked at before each operation, by another who reads."""
+    seen = []
+
+    def look(number: int, op: io_shim.Op) -> None:
+        manifest = verify_checkpoint(tmp_path / "last.pt")
+        assert manifest is not None
+        assert [found.uuid for found in manifests(tmp_path)] == [manifest.uuid]
+        seen.append(manifest.step)
+
+    save_one(tmp_path, 1, "last.pt")  # type: ignore[operator]
+    with io_shim.calling(look):
+        save_one(tmp_path, 2, "last.pt")  # type: ignore[operator]
+
+    assert seen == sorted(seen)
+    assert set(seen) == {1, 2}
+    assert read_manifest(tmp_path / "last.pt").serial == 2
+
+
+def test_a_foreign_file_is_replaced_and_never_told_of_by_our_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "best.pt"
+    path.write_bytes(content(5))
+
+    def look(number: int, op: io_shim.Op) -> None:
+        assert path.read_bytes() in (content(5), content(6))
+        assert verify_checkpoint(path) is None or path.read_bytes() == content(6)
+
+    with io_shim.calling(look):
+        save(path, content(6), step=6)
+
+    assert read_manifest(path).step == 6
+
+
+def test_a_foreign_folder_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("…")
+
+    for publishing in (lambda: save(tmp_path / "run"), lambda: save_folder(tmp_path, 1, "run")):
+        with pytest.raises(CheckpointError, match="what stands there is no checkpoint of this library; move it away"):
+            publishing()
+    assert listed(tmp_path) == ["run"]
+    assert listed(tmp_path / "run") == ["thesis.tex"]
+
+
+def test_a_file_of_others_with_the_name_of_a_manifest_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"lr": 0.1}')
+    with pytest.raises(CheckpointError, match=r"config.json: what stands there is no manifest .*; move it away"):
+        save(tmp_path / "config")
+    (tmp_path / "config").write_bytes(b"foreign")
+    remove(tmp_path / "config")
+
+    assert listed(tmp_path) == ["config.json"]
+
+
+def test_a_folder_and_a_file_replace_each_other(tmp_path: Path) -> None:
+    save_file(tmp_path, 1, "run")
+    save_folder(tmp_path, 2, "run")
+    save_file(tmp_path, 3, "run")
+
+    assert listed(tmp_path) == ["run", "run.json"]
+    assert verify_checkpoint(tmp_path / "run") == manifests(tmp_path)[0]
+    assert manifests(tmp_path)[0].step == 3
+
+
+def test_a_folder_must_hold_files_and_folders_only(tmp_path: Path) -> None:
+    for fill in (lambda place: (place / "a").symlink_to("/etc/passwd"), lambda place: os.mkfifo(place / "a")):
+        with pytest.raises(CheckpointError, match="a: "):
+            publish_folder(tmp_path / "run", fill)
+
+    assert listed(tmp_path) == []
+
+
+def test_to_remove_what_is_not_there_is_fine(tmp_path: Path) -> None:
+    remove(tmp_path / "run.pt")
+    save(tmp_path / "run.pt")
+    (tmp_path / "run.pt").unlink()
+    remove(tmp_path / "run.pt")
+
+    assert listed(tmp_path) == []
+
+
+def test_saves_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:
+    def run(thread: int) -> None:
+        for step in range(5):
+            save_file(tmp_path, step, f"run_{thread}_{{}}.pt")
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = manifests(tmp_path)
+
+    assert len(found) == 20
+    assert all(verify_checkpoint(tmp_path / manifest.name) for manifest in found)
+    assert len(listed(tmp_path)) == 40
+
+
+# what dead saves have left (R8), and live ones
+
+
+SLOW_SAVE = """
+import sys
+from pathlib import Path
+from ignite_core.handlers.checkpoint.storage import publish, publish_folder
+
+def tell_and_wait(file):
+    if isinstance(file, Path):
+        (file / "part").write_bytes(b"half of ")
+    else:
+        file.write(b"half of " * 2**18)
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+path = Path(sys.argv[1])
+(publish_folder if path.suffix == "" else publish)(path, tell_and_wait, {"step": 7})
+"""
+
+
+def slow_save(path: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SLOW_SAVE, str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("name", ["slow.pt", "slow"])
+def test_a_save_of_another_process_is_left_alone_while_it_lives(name: str, tmp_path: Path) -> None:
+    process = slow_save(tmp_path / name)
+    save(tmp_path / "mine.pt", step=1)
+    process.communicate("go on\n", timeout=60)
+
+    assert process.returncode == 0
+    assert [manifest.name for manifest in manifests(tmp_path)] == [name, "mine.pt"]
+
+
+@pytest.mark.parametrize("name", ["slow.pt", "slow"])
+def test_what_a_killed_save_has_left_is_deleted_by_the_next_one(name: str, tmp_path: Path) -> None:
+    process = slow_save(tmp_path / name)
+    process.kill()
+    process.communicate(timeout=60)
+    assert len(listed(tmp_path)) == 1
+    save(tmp_path / "mine.pt", step=1)
+
+    assert listed(tmp_path) == ["mine.pt", "mine.pt.json"]
+
+
+def test_of_another_machine_only_what_is_long_silent_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its locks may not be seen here."""
+    with monkeypatch.context() as there:
+        there.setattr(temporaries.socket, "gethostname", lambda: "another")
+        left = temporary_path(tmp_path, temporaries.new_uuid(), "data")
+    left.write_bytes(b"half of ")
+    sweep(tmp_path)
+    assert left.exists()
+    hours_ago = time.time() - 7200
+    os.utime(left, (hours_ago, hours_ago))
+    sweep(tmp_path)
+
+    assert not left.exists()
+
+
+def test_files_of_others_are_never_deleted(tmp_path: Path) -> None:
+    names = [
+        ".ignite-notes",
+        ".ignite-12345678-0123456789abcdef.txt",
+        "run.pt.data",
+        ".hidden",
+        "config.json",
+        "a.json",
+    ]
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "a").write_text("data of a")
+    save(tmp_path / "run.pt")
+
+    assert set(names) < set(listed(tmp_path))
+
+
+def test_leftovers_that_cannot_be_deleted_are_told_and_no_reason_not_to_save(tmp_path: Path) -> None:
+    left = temporary_path(tmp_path, temporaries.new_uuid(), "data")
+    left.write_bytes(b"half of ")
+    with io_shim.failing(at=1, error=errno.EACCES), pytest.warns(UserWarning, match="dead saves have left"):
+        save(tmp_path / "run.pt")
+
+    assert {"run.pt", "run.pt.json", left.name} == set(listed(tmp_path))
+
+
+def test_a_manifest_without_data_is_a_leftover(tmp_path: Path) -> None:
+    save(tmp_path / "run.pt")
+    (tmp_path / "run.pt").unlink()
+    sweep(tmp_path)
+
+    assert not sidecar_path(tmp_path / "run.pt").exists()
+
+
+def test_storage_does_not_need_torch() -> None:
+    """The process that writes for an asynchronous saver starts without it."""
+    code = "import sys, ignite_core.handlers.checkpoint.storage; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=False).returncode == 0
