@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ignite_core.handlers.stop_on_signal import StopOnSignal
     from ignite_core.handlers.terminate_on_nan import TerminateOnNan
     from ignite_core.handlers.time_limit import TimeLimit
-    from ignite_core.handlers.vote import Vote
+    from ignite_core.handlers.vote import Vote, find_vote, vote_of
 
 __all__ = [
     "AsyncDiskSaver",
@@ -31,8 +31,10 @@ __all__ = [
     "TerminateOnNan",
     "TimeLimit",
     "Vote",
+    "find_vote",
     "global_step_from_engine",
     "resume",
+    "vote_of",
 ]
 
 _HOMES = {
@@ -51,6 +53,8 @@ _HOMES = {
     "TerminateOnNan": "terminate_on_nan",
     "TimeLimit": "time_limit",
     "Vote": "vote",
+    "find_vote": "vote",
+    "vote_of": "vote",
 }
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)
