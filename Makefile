@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -c constraints.txt
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check faults bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -23,10 +23,16 @@ check: .venv/dev.stamp ## format, lint, types, documentation
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
-bench: .venv/bench.stamp ## what an event costs, beside pytorch-ignite and lightning
+faults: .venv/dev.stamp ## inject every fault in full, which takes hours: docs/reliability.md
+	IGNITE_CORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/handlers tests/distributed tests/engine
+
+bench: .venv/bench.stamp ## what everything costs, beside its peers
 	$(BIN)/python tests/benchmarks/engine.py
 	$(BIN)/python tests/benchmarks/metrics.py
 	$(BIN)/python tests/benchmarks/distributed.py
+	$(BIN)/python tests/benchmarks/checkpoint.py
+	$(BIN)/python tests/benchmarks/resume.py
+	$(BIN)/python tests/benchmarks/stopping.py
 
 clean: ## remove whatever the commands above made
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build
