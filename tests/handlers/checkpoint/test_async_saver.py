@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
-import contextlib
 import itertools
 import json
 import logging
