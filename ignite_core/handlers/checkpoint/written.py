@@ -68,8 +68,10 @@ def _sync_while(fd: int, look: Callable[[], object]) -> None:
     else:
         try:
             look()
-        finally:
+        except Exception:
             thread.join()
+            raise
+        thread.join()  # somebody who ends the process (KeyboardInterrupt) does not wait for a slow disk, here or there
     if errors:
         raise errors[0]
 

@@ -459,3 +459,27 @@ def test_storage_does_not_need_torch() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=False).returncode == 0
+
+
+def test_who_interrupts_a_check_does_not_wait_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second Ctrl-C in the last save ends the process at once, also while another thread syncs the file."""
+    is_syncing, goes_on = threading.Event(), threading.Event()
+    threads = []
+
+    def slow(fd: int) -> None:
+        threads.append(threading.current_thread())
+        is_syncing.set()
+        assert goes_on.wait(30), "nobody went on while the disk was slow"
+
+    def interrupted(fd: int) -> None:
+        assert is_syncing.wait(30)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage.files, "fsync", slow)
+    with pytest.raises(KeyboardInterrupt):
+        publish(tmp_path / "run.bin", lambda file: file.write(b"weights"), check=interrupted)
+
+    assert threads[0].is_alive()
+    goes_on.set()
+    threads[0].join()
+    assert listed(tmp_path) == []
