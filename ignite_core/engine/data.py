@@ -174,14 +174,21 @@ class Position:
         """Begin with this pass, of which so many batches were done before."""
         self._pass, self._to_skip = number if done else number - 1, done
 
-    def next_pass(self, data: Passes) -> tuple[int, int]:
+    def leave_pass(self, data: Passes) -> bool:
+        """Whether the run was saved where its pass over the data had no more batches; then another one is to begin."""
+        is_over = self._to_skip > 0 and data.is_over(self._to_skip)
+        if is_over:
+            self._to_skip = 0
+        return is_over
+
+    def next_pass(self) -> tuple[int, int]:
         """The number of the pass over the data that begins, and how many of its batches were done before it was saved.
 
         The number is that of the epoch, unless that has had a pass already.
         """
         done, self._to_skip = self._to_skip, 0
-        if not done or data.is_over(done):
-            self._pass, done = max(self._epoch, self._pass + 1), 0
+        if not done:
+            self._pass = max(self._epoch, self._pass + 1)
         self._pass_began = self._before + self.place - 1 - done
         self._in_pass = True
         return self._pass, done
@@ -214,7 +221,9 @@ class _NewPass:
     def __next__(self) -> Any:
         position = self.position()
         assert position is not None
-        number, done = position.next_pass(self.data)
+        if position.leave_pass(self.data):
+            raise StopIteration  # as in the run that was saved, where the data ran out here
+        number, done = position.next_pass()
         try:
             iterator = self.data.begin(number, done)
         except StopIteration as error:  # it would be taken for the end of the data

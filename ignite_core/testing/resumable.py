@@ -42,9 +42,9 @@ def assert_resumable(
 ) -> None:
     """Run a script whole; then, for each cut, what a checkpoint of that moment holds in a fresh build; compare it all.
 
-    Of each iteration after a cut: the batch, the output, the metrics, the states of everything in ``to_save`` and the
-    states of the random generators, bit for bit. What is saved goes through ``torch.save`` and
-    ``torch.load(weights_only=True)``.
+    Of each iteration after a cut: the batch, the output, the metrics, the states of everything in ``to_save``, how
+    often events that nothing else counts were fired, and the states of the random generators, bit for bit. What is
+    saved goes through ``torch.save`` and ``torch.load(weights_only=True)``.
 
     Args:
         build: Makes everything anew, as the script does when it starts; returns the trainer and what a checkpoint of
@@ -174,7 +174,7 @@ class _Runs:
         others = {name: one for name, one in to_save.items() if one is not trainer}  # its counters are the place itself
 
         def look(moment: str, **more: Any) -> None:
-            seen = {**more, "metrics": dict(trainer.state.metrics)}
+            seen = {**more, "metrics": dict(trainer.state.metrics), "event counts": dict(trainer._dispatch.counts)}
             states = {name: one.state_dict() for name, one in others.items()}
             record.moments[moment] = dict(_flat({**seen, **states, "random generators": rng_state()}))
 

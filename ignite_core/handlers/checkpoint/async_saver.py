@@ -16,14 +16,14 @@ import torch
 
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers.checkpoint import safety, storage
-from ignite_core.handlers.checkpoint.background import Background
+from ignite_core.handlers.checkpoint.background import Background, WriteFailed
 from ignite_core.handlers.checkpoint.opcodes import check_pickle
 from ignite_core.handlers.checkpoint.rebuilding import Budget
 from ignite_core.handlers.checkpoint.savers import DiskSaver
 from ignite_core.handlers.checkpoint.snapshot import Snapshot
 from ignite_core.handlers.checkpoint.writer import WriterProcess
 
-__all__ = ["AsyncDiskSaver", "WriteFailed"]
+__all__ = ["AsyncDiskSaver"]
 
 Mode = Literal["thread", "process"]
 
@@ -31,18 +31,6 @@ Mode = Literal["thread", "process"]
 _GRACE_S = 5.0
 
 _logger = logging.getLogger(__name__)
-
-
-class WriteFailed(CheckpointError):  # noqa: N818 - says what happened
-    """What was to be written in the background is not on the disk.
-
-    Attributes:
-        filename: Of the checkpoint.
-    """
-
-    def __init__(self, message: str, filename: str) -> None:
-        super().__init__(message)
-        self.filename = filename
 
 
 class AsyncDiskSaver(DiskSaver):

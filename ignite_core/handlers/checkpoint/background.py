@@ -7,10 +7,24 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-__all__ = ["Background"]
+from ignite_core.exceptions import CheckpointError
+
+__all__ = ["Background", "WriteFailed"]
 
 #: What a terminal, a launcher or a cluster sends to all processes of a run.
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+
+
+class WriteFailed(CheckpointError):  # noqa: N818 - says what happened
+    """What was to be written in the background is not on the disk.
+
+    Attributes:
+        filename: Of the checkpoint.
+    """
+
+    def __init__(self, message: str, filename: str) -> None:
+        super().__init__(message)
+        self.filename = filename
 
 
 class Background:

@@ -16,8 +16,9 @@ from typing import Any, ClassVar, Final
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import EventEnum, Events
-from ignite_core.exceptions import CheckpointError, RankFailed
+from ignite_core.exceptions import RankFailed
 from ignite_core.handlers.checkpoint import names, retention, timed
+from ignite_core.handlers.checkpoint.background import WriteFailed
 from ignite_core.handlers.checkpoint.closing import Closing
 from ignite_core.handlers.checkpoint.collecting import collect, is_bad
 from ignite_core.handlers.checkpoint.keeping import Keeper, kept_state
@@ -331,9 +332,7 @@ class Checkpoint(Keeper):
                 self._kept = save.kept
                 self._remove([name for name in (*self._to_remove, *save.removed) if name not in save.kept.filenames])
         except Exception as failure:
-            if isinstance(failure, CheckpointError) and hasattr(
-                failure, "filename"
-            ):  # an earlier save, in the background
+            if isinstance(failure, WriteFailed):  # an earlier save
                 self._kept = self._kept.without(failure.filename)
             error = caught(failure)
         share(f"Checkpoint: {save.filename} {doing}", error, None)

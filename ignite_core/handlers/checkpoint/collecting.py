@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.handlers.checkpoint.objects import mapped, state_of
+from ignite_core.handlers.checkpoint.objects import each_object, state_of
 from ignite_core.handlers.checkpoint.sharded import full
 from ignite_core.handlers.checkpoint.together import caught, share
 from ignite_core.handlers.vote import find_vote
@@ -34,7 +34,7 @@ def collect(objects: Mapping[str, Any], what: str, rank: int, whole: bool) -> di
     error: Exception | None = None
     for name, obj in objects.items():
         try:
-            states[name] = mapped(partial(state_of, save_on_rank=rank), obj)
+            states[name] = each_object(partial(state_of, save_on_rank=rank), obj)
         except Exception as failure:
             caught(failure).add_note(f"Raised by state_dict() of {name!r}, a {type(obj).__name__}, for a checkpoint.")
             error = error or failure

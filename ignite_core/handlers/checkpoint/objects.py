@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ignite_core.distributed import utils as idist
@@ -15,12 +15,11 @@ from ignite_core.distributed import utils as idist
 __all__ = [
     "Wrappers",
     "check_objects",
+    "each_object",
     "is_zero",
     "leaves",
-    "mapped",
     "place_of",
     "state_of",
-    "tensors_in",
     "unwrapped",
 ]
 
@@ -39,14 +38,14 @@ def place_of(key: Any, path: str = "") -> str:
     return f"{path}[{key!r}]" if path else str(key)
 
 
-def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+def each_object(function: Callable[[Any], Any], tree: Any) -> Any:
     """The same nesting with what ``function`` makes of each object in it."""
     if hasattr(tree, "state_dict"):
         return function(tree)
     if isinstance(tree, Mapping):
-        return {key: mapped(function, value) for key, value in tree.items()}
+        return {key: each_object(function, value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
-        return [mapped(function, value) for value in tree]
+        return [each_object(function, value) for value in tree]
     return function(tree)
 
 
@@ -157,18 +156,6 @@ def renamed(state: Mapping[str, Any], names: Mapping[str, str], prefixes: Callab
     if metadata is not None:
         new._metadata = OrderedDict((prefixes(prefix), note) for prefix, note in metadata.items())  # type: ignore[attr-defined]
     return new
-
-
-def tensors_in(tree: Any) -> Iterator[Tensor]:
-    """All tensors in nested mappings, lists and tuples."""
-    if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from tensors_in(value)
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            yield from tensors_in(value)
 
 
 def _plain(key: str) -> str:

@@ -15,7 +15,7 @@ from ignite_core.handlers.checkpoint.sidecars import FileDigest
 __all__ = ["sync", "write_through"]
 
 #: Smaller pieces are collected, larger ones go straight to the file.
-_BUFFER = 2**20
+_BUFFER = 2**18
 
 
 def write_through(

@@ -31,7 +31,8 @@ from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint, DiskSaver
 from ignite_core.handlers.checkpoint import writer
-from ignite_core.handlers.checkpoint.async_saver import Mode, WriteFailed
+from ignite_core.handlers.checkpoint.async_saver import Mode
+from ignite_core.handlers.checkpoint.background import WriteFailed
 from ignite_core.handlers.checkpoint.loading import load, load_newest
 from ignite_core.handlers.checkpoint.manifest import manifests, read_manifest
 from ignite_core.testing import run_distributed

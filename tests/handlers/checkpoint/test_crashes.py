@@ -25,6 +25,7 @@ from ignite_core.handlers.checkpoint.manifest import scan
 from ignite_core.testing import run_distributed
 from tests.faults import io_shim
 from tests.faults.sizes import FULL
+from tests.handlers.checkpoint.comparing import same
 
 #: What is saved, and when the disk dies: in the save after this step.
 SCENARIOS: dict[str, tuple[dict[str, Any], int]] = {
@@ -77,16 +78,6 @@ class Run:
         states = {name: copy.deepcopy(obj.state_dict()) for name, obj in self.objects.items()}
         states["trainer"] = self.trainer.state.iteration
         return states
-
-
-def same(one: Any, two: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, two)
-    if isinstance(one, dict):
-        return list(one) == list(two) and all(same(one[key], two[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(two) and all(map(same, one, two))
-    return bool(one == two)
 
 
 def undisturbed(folder: Path, options: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -14,6 +14,7 @@ from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint
 from ignite_core.handlers.checkpoint.storage import remove
 from ignite_core.metrics import Accuracy
+from tests.handlers.checkpoint.comparing import same
 
 
 class Counter:
@@ -53,16 +54,6 @@ def build() -> dict[str, Any]:
 
 def states(objects: dict[str, Any]) -> dict[str, Any]:
     return {name: copy.deepcopy(obj.state_dict()) for name, obj in objects.items()}
-
-
-def same(one: Any, two: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return one.dtype == two.dtype and torch.equal(one, two)
-    if isinstance(one, dict):
-        return list(one) == list(two) and all(same(one[key], two[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(two) and all(map(same, one, two))
-    return bool(one == two)
 
 
 def break_it(saved: dict[str, Any], how: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ignite_core.handlers.checkpoint.loading import load
 from ignite_core.handlers.checkpoint.manifest import read_manifest
 from ignite_core.testing import run_distributed
 from tests.faults.sizes import sized
+from tests.handlers.checkpoint.comparing import same
 
 
 class Run:
@@ -54,16 +55,6 @@ class Run:
 
     def states(self) -> dict[str, Any]:
         return {name: copy.deepcopy(obj.state_dict()) for name, obj in self.objects.items()}
-
-
-def same(one: Any, two: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return one.dtype == two.dtype and torch.equal(one, two)
-    if isinstance(one, dict):
-        return list(one) == list(two) and all(same(one[key], two[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(two) and all(map(same, one, two))
-    return bool(one == two)
 
 
 def pt_files(folder: Path) -> list[str]:
