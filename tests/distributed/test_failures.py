@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,10 @@ from ignite_core.distributed import failures
 from ignite_core.distributed.models.native import TorchModel
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import RankFailed
+from ignite_core.handlers import AsyncDiskSaver, Checkpoint
+from ignite_core.handlers.checkpoint import files
+from ignite_core.handlers.checkpoint.async_saver import Mode
+from ignite_core.handlers.checkpoint.loading import load_newest
 from ignite_core.metrics import Accuracy
 from ignite_core.testing import run_distributed
 from tests.distributed.launching import by_hand, launch
@@ -139,6 +147,77 @@ def test_all_leave_with_the_original_or_its_quotation(place: str, guilty: int, s
             )
             assert "in fail\n" in left.message
             assert f"OwnError: at {place}\nRaised by " in left.message
+
+
+SAVING_PLACES = ["step", "ITERATION_STARTED", "ITERATION_COMPLETED", "EPOCH_COMPLETED"]
+
+
+def fail_while_saving(folder: str, mode: Mode, guilty: int, place: str) -> tuple[Left, bool]:
+    """Fail while a checkpoint is being written, which goes on where the error is handled; whether it was, then."""
+    saver, left = AsyncDiskSaver(folder, mode=mode), Left()
+    sync, goes_on = files.fsync, threading.Event()
+    is_writing = False
+
+    def sync_later(fd: int) -> None:
+        assert goes_on.wait(30)
+        sync(fd)
+
+    def writer() -> int:
+        assert saver._writes._writer is not None
+        return saver._writes._writer._process.pid
+
+    def hold() -> None:
+        saver.flush()
+        if mode == "thread":
+            files.fsync = sync_later
+        elif idist.get_rank() == 0:
+            os.kill(writer(), signal.SIGSTOP)
+
+    def go_on(engine: Engine) -> None:
+        nonlocal is_writing
+        is_writing = not saver._writes._background.wait(0.0)
+        goes_on.set()
+        if mode == "process" and idist.get_rank() == 0:
+            os.kill(writer(), signal.SIGCONT)
+
+    def fail(*arguments: Any) -> None:
+        if idist.get_rank() == guilty:
+            left.raised_at = time.monotonic()
+            raise OwnError(f"at {place}")
+
+    def step(engine: Engine, batch: Any) -> Any:
+        if place == "step" and engine.state.iteration == 4:
+            fail()
+        return idist.all_reduce(1)
+
+    trainer = Engine(step)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2, priority=1), hold)
+    checkpoint = Checkpoint({"trainer": trainer, "model": torch.nn.Linear(2, 1)}, saver, n_saved=None)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(before=3), checkpoint)
+    trainer.add_event_handler(Events.EXCEPTION_RAISED(priority=1), lambda engine, error: go_on(engine))
+    if place in Events.__members__:
+        trainer.add_event_handler(Events[place](once=1 if "EPOCH" in place else 4), fail)
+    run_and_leave(trainer, range(4), left)
+    files.fsync = sync
+    return left, is_writing
+
+
+@pytest.mark.parametrize("place", SAVING_PLACES if FULL else ["step"])
+@pytest.mark.parametrize("guilty", [0, 1])
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_what_is_being_saved_when_a_rank_fails_is_whole_when_all_have_left(
+    mode: Mode, guilty: int, place: str, tmp_path: Path
+) -> None:
+    found = run_distributed(fail_while_saving, str(tmp_path), mode, guilty, place, ranks=2)
+
+    lefts = [left for left, _ in found]
+    assert max(left.left_at for left in lefts) - lefts[guilty].raised_at < LIMIT_S
+    assert [left.error for left in lefts] == ["OwnError" if rank == guilty else "RankFailed" for rank in range(2)]
+    assert [is_writing for _, is_writing in found] == [True, False], "rank 0 writes"
+    assert load_newest(tmp_path)[1].step == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"checkpoint_{step}.pt{suffix}" for step in (1, 2) for suffix in ("", ".json")
+    ]
 
 
 # ------------------------------------------------------------------------------------- handlers of EXCEPTION_RAISED
