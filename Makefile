@@ -31,6 +31,7 @@ bench: .venv/bench.stamp ## what everything costs, beside its peers
 	$(BIN)/python tests/benchmarks/metrics.py
 	$(BIN)/python tests/benchmarks/distributed.py
 	$(BIN)/python tests/benchmarks/checkpoint.py
+	$(BIN)/python tests/benchmarks/checkpoint_async.py
 	$(BIN)/python tests/benchmarks/resume.py
 	$(BIN)/python tests/benchmarks/stopping.py
 
