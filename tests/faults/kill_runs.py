@@ -11,6 +11,7 @@ Every second run is killed at a random time, the others at a random file operati
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -138,6 +139,7 @@ def in_a_child(
     pid = os.fork()
     if pid == 0:
         try:
+            os.setpgid(0, 0)
             os.close(reader)
             lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.environ["IGNITE_IO_SHIM"] = shim
@@ -151,9 +153,11 @@ def in_a_child(
     os.close(writer)
     if kill_after_s is not None and not select.select([reader], [], [], kill_after_s)[0]:
         os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # a worker that was just started when the run was killed does not notice that
     with os.fdopen(reader) as result:
         digest_told = result.read()
-    _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status), digest_told
 
 
