@@ -273,7 +273,11 @@ def test_the_generator_of_the_user_is_left_as_it_was() -> None:
     assert torch.equal(generator.get_state(), before)
 
 
-@pytest.mark.parametrize("data", [loader(), loader(dataset=Stream()), list(loader()), iter(range(8)), None], ids=str)
+@pytest.mark.parametrize(
+    "data",
+    [loader(), loader(dataset=Stream()), list(loader()), iter(range(8)), None],
+    ids=["loader", "stream", "list", "iterator", "none"],
+)
 def test_data_does_not_disturb_the_random_numbers_of_the_step(data: Any) -> None:
     """They are those of a run over data that draws nothing."""
 

@@ -87,6 +87,9 @@ class NoLength:
         self.passes += 1
         return iter(self.batches)
 
+    def __repr__(self) -> str:
+        return f"NoLength({self.batches})"
+
 
 class Own(EventEnum):
     """Events of a user."""
