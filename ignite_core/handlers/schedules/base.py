@@ -99,6 +99,10 @@ class BaseParamScheduler(ABC):
         first = self.event_index + skip
         return [self.value_at(index) for index in range(first, first + count)]
 
+    def _go_to(self, event_index: int) -> None:
+        """Go on as after so many calls, with whatever pytorch-ignite counts otherwise."""
+        self.event_index = event_index
+
     def _take_over(self) -> None:  # noqa: B027  # most have nothing to do
         """Get ready to be called where another scheduler wrote before."""
 

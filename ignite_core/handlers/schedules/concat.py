@@ -59,7 +59,7 @@ class ConcatScheduler(ParamScheduler):
             raise ValueError(f"ConcatScheduler: all schedulers must write the same param_name, got {names}")
         self.schedulers = schedulers
         self.durations = durations
-        self._ends = [*accumulate(durations), sys.maxsize]
+        self._ends: list[int] = [*accumulate(durations), sys.maxsize]
         self._call_present: Any = None  # a bound method, called sooner than an object
         self._enters_at = 0  # the event at which the next scheduler has to be looked for
         super().__init__(_optimizer_of(schedulers), names[0][0])
@@ -153,12 +153,15 @@ class ConcatScheduler(ParamScheduler):
         super().load_state_dict(state_dict)
         for scheduler, state in zip(self.schedulers, states, strict=True):
             scheduler.load_state_dict(state)
+        if is_of_pytorch_ignite(state_dict):
+            self._go_to(self.event_index)
         self._enters_at = 0
 
     def _enter(self, index: int) -> None:
         number = bisect_right(self._ends, index)
         present: Any = self.schedulers[number]
-        present._take_over()
+        if index == self._begin_of(number):  # and not where it goes on from a state
+            present._take_over()
         self._call_present, self._enters_at = present.__call__, self._ends[number]
 
     def _present(self) -> BaseParamScheduler:
@@ -166,8 +169,15 @@ class ConcatScheduler(ParamScheduler):
 
     def _now_in(self, number: int) -> int:
         """The event of this scheduler that stands for the next one of a scheduler in it."""
-        begin = self._ends[number - 1] if number else 0
-        return min(max(self.event_index, begin), self._ends[number])
+        return min(max(self.event_index, self._begin_of(number)), self._ends[number])
+
+    def _begin_of(self, number: int) -> int:
+        return self._ends[number - 1] if number else 0
+
+    def _go_to(self, event_index: int) -> None:
+        self.event_index = event_index
+        for number, scheduler in enumerate(self.schedulers):
+            scheduler._go_to(self._now_in(number) - self._begin_of(number))
 
     def _take_over(self) -> None:
         self._enters_at = 0
@@ -177,8 +187,9 @@ class ConcatScheduler(ParamScheduler):
         if not is_of_pytorch_ignite(state_dict) or "_scheduler_index" not in state_dict:
             return state_dict["event_index"]
         number, left = state_dict["_scheduler_index"], state_dict["_current_duration"]
-        total = self.durations[number] if number < len(self.durations) else -1
-        done: int = sum(self.durations[:number]) + total - left
+        durations = state_dict["durations"]  # a warm-up may be one event longer there
+        total = durations[number] if number < len(durations) else -1
+        done: int = sum(durations[:number]) + total - left
         return done
 
 

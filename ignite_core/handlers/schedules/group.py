@@ -87,16 +87,17 @@ class ParamGroupScheduler(BaseParamScheduler):
         """The parameter groups that are written, once for each scheduler that writes them."""
         return [group for scheduler in self.schedulers for group in scheduler.optimizer_param_groups]
 
-    def get_param(self) -> list[Any]:
-        """The next value of each scheduler."""
+    def get_param(self) -> Any:
+        """A list with the next value of each scheduler; of a single one its value."""
         return self.value_at(self.event_index)
 
-    def value_at(self, event_index: int) -> list[Any]:
+    def value_at(self, event_index: int) -> Any:
         skip = event_index - self.event_index
-        return [scheduler.value_at(scheduler.event_index + skip) for scheduler in self.schedulers]
+        return _one_or_all([scheduler.value_at(scheduler.event_index + skip) for scheduler in self.schedulers])
 
     def _ahead(self, skip: int, count: int) -> list[Any]:
-        return [list(row) for row in zip(*(one._ahead(skip, count) for one in self.schedulers), strict=True)]
+        columns = [scheduler._ahead(skip, count) for scheduler in self.schedulers]
+        return [_one_or_all(list(row)) for row in zip(*columns, strict=True)]
 
     @classmethod
     def simulate_values(cls, num_events: int, schedulers: Sequence[ParamScheduler], **kwargs: Any) -> list[list[Any]]:  # type: ignore[override]
@@ -135,6 +136,11 @@ class ParamGroupScheduler(BaseParamScheduler):
         if "event_index" not in state_dict:
             self.event_index = self.schedulers[0].event_index
 
+    def _go_to(self, event_index: int) -> None:
+        self.event_index = event_index
+        for scheduler in self.schedulers:
+            scheduler._go_to(event_index)
+
     def _take_over(self) -> None:
         for scheduler in self.schedulers:
             scheduler._take_over()
@@ -146,6 +152,10 @@ class ParamGroupScheduler(BaseParamScheduler):
             if own == name
             for group in scheduler.optimizer_param_groups
         ]
+
+
+def _one_or_all(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
 
 
 def check_schedulers(where: str, schedulers: Any, kinds: Any, least: int) -> None:

@@ -118,17 +118,18 @@ class LRScheduler(ParamScheduler):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         super().load_state_dict(state_dict)
         if is_of_pytorch_ignite(state_dict):
-            self._mend()
+            self._go_to(self.event_index)
 
-    def _mend(self) -> None:
-        """What pytorch-ignite has saved is one step ahead in its count, two at a time with warm restarts."""
-        lr_scheduler, calls = self.lr_scheduler, self.event_index
+    def _go_to(self, event_index: int) -> None:
+        """There, the count of torch is one step ahead, or two after a warm-up; with warm restarts two at a time."""
+        self.event_index = event_index
+        lr_scheduler: Any = self.lr_scheduler
         if isinstance(lr_scheduler, CosineAnnealingWarmRestarts):
-            lr_scheduler.last_epoch = calls
-        elif calls >= self._skips:
-            lr_scheduler.last_epoch -= 1
-        lr_scheduler._step_count = lr_scheduler.last_epoch + 1
-        lr_scheduler._last_lr = [group["lr"] for group in lr_scheduler.optimizer.param_groups]
+            lr_scheduler.last_epoch = event_index
+        elif self._has_plain_step:
+            lr_scheduler.last_epoch = max(event_index - self._skips, 0)
+            lr_scheduler._step_count = lr_scheduler.last_epoch + 1
+        lr_scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def _take_over(self) -> None:
         """Put in the rate that the next step multiplies; another scheduler has written since."""

@@ -76,8 +76,7 @@ def create_lr_scheduler_with_warmup(
     first = lr_scheduler.get_param()
     meets = (first if isinstance(first, list) else [first] * len(ends)) == ends
     duration = warmup_duration - 1 if meets else warmup_duration
-    warmup = warmups[0] if len(warmups) == 1 else ParamGroupScheduler(warmups)
-    combined = ConcatScheduler([warmup, lr_scheduler], [duration], save_history)
+    combined = ConcatScheduler([ParamGroupScheduler(warmups), lr_scheduler], [duration], save_history)
     if output_simulated_values is not None:
         output_simulated_values[:] = rows_of(combined, len(output_simulated_values))
     return combined
