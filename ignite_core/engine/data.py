@@ -55,6 +55,7 @@ class Position:
         epoch_is_over: No batch of this epoch will follow, whatever its length.
         restarted: The data ran out and was asked again, but has not given a batch since.
         resumed: What ``STARTED`` or ``EPOCH_STARTED`` announces had begun before, in the run that was loaded.
+        pass_was_over: The pass that was loaded had no more batches; its length may change before the next one is needed.
         done: ``state.iteration`` when the step returned last; another number while an iteration is under way.
         iterator: Where the next batch comes from.
     """
@@ -75,6 +76,7 @@ class Position:
         "exhausted",
         "in_epoch",
         "iterator",
+        "pass_was_over",
         "place",
         "restarted",
         "resumed",
@@ -89,6 +91,7 @@ class Position:
         self.exhausted = False
         self.restarted = False
         self.resumed = False
+        self.pass_was_over = False
         self.done = 0
         self.iterator: Iterator[Any] = iter(())
         self._before = 0  # iterations before this epoch
@@ -180,8 +183,9 @@ class Position:
         The number is that of the epoch, unless that has had a pass already.
         """
         done, self._to_skip = self._to_skip, 0
-        if not done or data.is_over(done):
+        if not done or self.pass_was_over or data.is_over(done):
             self._pass, done = max(self._epoch, self._pass + 1), 0
+        self.pass_was_over = False
         self._pass_began = self._before + self.place - 1 - done
         self._in_pass = True
         return self._pass, done

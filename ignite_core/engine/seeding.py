@@ -109,6 +109,7 @@ class Resumption:
         if place and of_step:
             step.load_carried_state(of_step)
         position.resume_pass(number, done)
+        position.pass_was_over = self.passes is not None and done > 0 and self.passes.is_over(done)
 
     def go_over(self, data: Iterable[Any] | None, seed: int | None) -> Passes | None:
         """Take the batches of the run from ``data``; returns its passes over that."""

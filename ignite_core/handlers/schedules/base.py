@@ -45,6 +45,7 @@ class BaseParamScheduler(ABC):
             raise TypeError(f"{where}: param_name must be a string, got {param_name!r}")
         self.param_name = param_name
         self.event_index = 0
+        self._is_loaded = False  # and was not called since
         self._save_history = bool(save_history)
         if curve is not None:
             check_curve(where, curve)
@@ -99,6 +100,13 @@ class BaseParamScheduler(ABC):
         first = self.event_index + skip
         return [self.value_at(index) for index in range(first, first + count)]
 
+    def _was_made(self, engine: Engine | None) -> bool:
+        """Whether this call was made before, in the run that was saved: an epoch that goes on is announced again."""
+        if getattr(engine, "is_resumed", False):
+            return True
+        self._is_loaded = False
+        return False
+
     def _go_to(self, event_index: int) -> None:
         """Go on as after so many calls, with whatever pytorch-ignite counts otherwise."""
         self.event_index = event_index
@@ -148,6 +156,7 @@ class BaseParamScheduler(ABC):
             else:
                 setattr(self, name, saved)
         self.event_index = event_index
+        self._is_loaded = True
 
     def _event_index_of(self, state_dict: Mapping[str, Any]) -> Any:
         """How many calls a state tells of; pytorch-ignite counts them in other ways here and there."""

@@ -67,6 +67,8 @@ class BatchSizeScheduler(BaseParamScheduler):
 
     def __call__(self, engine: Engine | None = None) -> None:
         """Set the next batch size."""
+        if self._is_loaded and self._was_made(engine):
+            return
         value = self.get_param()
         before = length_of(self.dataloader)
         self._set(value)

@@ -66,6 +66,8 @@ class ConcatScheduler(ParamScheduler):
         self.save_history = save_history
 
     def __call__(self, engine: Engine | None = None, name: str | None = None) -> None:
+        if self._is_loaded and self._was_made(engine):
+            return
         index = self.event_index
         if index >= self._enters_at:
             self._enter(index)

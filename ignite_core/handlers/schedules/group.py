@@ -75,6 +75,8 @@ class ParamGroupScheduler(BaseParamScheduler):
             engine: Whose state takes the history; none is needed without it.
             name: Accepted beside other schedulers; the names are those of the constructor.
         """
+        if self._is_loaded and self._was_made(engine):
+            return
         for call in self._calls:
             call(engine)
         self.event_index += 1

@@ -98,6 +98,8 @@ class ParamScheduler(BaseParamScheduler):
             engine: Whose state takes the history; none is needed without it.
             name: Of the history, ``param_name`` by default.
         """
+        if self._is_loaded and self._was_made(engine):
+            return
         index, at, groups = self.event_index, self._at, self.optimizer.param_groups
         if self.param_group_index is not None:
             groups = (groups[self.param_group_index],)

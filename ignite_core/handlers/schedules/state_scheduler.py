@@ -22,6 +22,9 @@ __all__ = [
     "StepStateScheduler",
 ]
 
+#: Whoever else listens to the start of a run finds the value in force.
+_FIRST = 1000
+
 
 class StateParamScheduler(BaseParamScheduler):
     """Writes a curve into an attribute of ``engine.state``, one step further at each call; the first one writes step 1.
@@ -80,16 +83,25 @@ class StateParamScheduler(BaseParamScheduler):
                 f"{where}.attach: the state has an attribute {name!r} already; take another name, or create_new=False "
                 "to overwrite it"
             )
+        engine.add_event_handler(Events.STARTED(priority=_FIRST), self._put_back)
         engine.add_event_handler(event, self)
 
     def __call__(self, engine: Engine) -> None:
         """Write the next value into the state of an engine."""
+        if self._is_loaded and self._was_made(engine):
+            self._put_back(engine)
+            return
         index = self.event_index = self.event_index + 1
         at = self._at
         value = self.get_param() if at is None else at(index)
         setattr(engine.state, self.param_name, value)
         if self._save_history:
             record(engine, self.param_name, value)
+
+    def _put_back(self, engine: Engine) -> None:
+        """Write the value in force again, where a run goes on from a state."""
+        if self._is_loaded and self.event_index:
+            setattr(engine.state, self.param_name, self.value_at(self.event_index - 1))
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:

@@ -57,6 +57,8 @@ class LRScheduler(ParamScheduler):
         self._state_attrs += ["lr_scheduler"]
 
     def __call__(self, engine: Engine | None = None, name: str | None = None) -> None:
+        if self._is_loaded and self._was_made(engine):
+            return
         if self.event_index >= self._skips:
             _advance(self.lr_scheduler, self._has_plain_step)
         self.event_index += 1
