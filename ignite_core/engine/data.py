@@ -55,7 +55,7 @@ class Position:
         epoch_is_over: No batch of this epoch will follow, whatever its length.
         restarted: The data ran out and was asked again, but has not given a batch since.
         resumed: What ``STARTED`` or ``EPOCH_STARTED`` announces had begun before, in the run that was loaded.
-        pass_was_over: The pass that was loaded had no more batches; its length may change before the next one is needed.
+        pass_was_over: The pass that was loaded had no more batches; its length may change until the next is needed.
         done: ``state.iteration`` when the step returned last; another number while an iteration is under way.
         iterator: Where the next batch comes from.
     """
