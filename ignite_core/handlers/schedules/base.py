@@ -168,7 +168,9 @@ def record(engine: Engine, name: str, value: Any) -> None:
     history = getattr(engine.state, "param_history", None)
     if history is None:
         history = engine.state.param_history = {}
-    history.setdefault(name, []).append(value)
+    if name not in history:
+        history[name] = []
+    history[name].append(value)
 
 
 def check_attach(scheduler: Any, engine: Any) -> None:

@@ -115,7 +115,8 @@ class ParamScheduler(BaseParamScheduler):
                     write(group, param, value)
         self.event_index = index + 1
         if self._save_history and engine is not None:
-            self._record(engine, name)
+            held = [one if type(one := group[param]) is float else number_in(group, param) for group in groups]
+            record(engine, param if name is None else name, held)
 
     @property
     def optimizer_param_groups(self) -> list[dict[str, Any]]:
