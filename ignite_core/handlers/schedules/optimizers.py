@@ -49,7 +49,7 @@ def number_in(group: dict[str, Any], name: str) -> Any:
         0.5
     """
     value = group[name]
-    if not isinstance(value, Tensor):
+    if type(value) is float or not isinstance(value, Tensor):  # to ask Tensor costs more
         return value
     return value.item() if value.device.type == "cpu" else value.detach().clone()
 

@@ -100,23 +100,21 @@ class ParamScheduler(BaseParamScheduler):
         """
         if self._is_loaded and self._was_made(engine):
             return
-        index, at, groups = self.event_index, self._at, self.optimizer.param_groups
+        curve, groups = self._at, self.optimizer.param_groups
         if self.param_group_index is not None:
             groups = (groups[self.param_group_index],)
-        param = self.param_name
-        if at is None:
+        if curve is None:
             self._write_now(groups)
         else:
-            value = at(index)
+            param, value = self.param_name, curve(self.event_index)
             for group in groups:
                 if type(group[param]) is float:
                     group[param] = value
                 else:
                     write(group, param, value)
-        self.event_index = index + 1
+        self.event_index += 1
         if self._save_history and engine is not None:
-            held = [one if type(one := group[param]) is float else number_in(group, param) for group in groups]
-            record(engine, param if name is None else name, held)
+            self._record(engine, name)
 
     @property
     def optimizer_param_groups(self) -> list[dict[str, Any]]:
@@ -159,8 +157,9 @@ class ParamScheduler(BaseParamScheduler):
             write(group, self.param_name, one)
 
     def _record(self, engine: Engine, name: str | None) -> None:
-        name = self.param_name if name is None else name
-        record(engine, name, [number_in(group, self.param_name) for group in self.optimizer_param_groups])
+        param = self.param_name
+        held = [number_in(group, param) for group in self.optimizer_param_groups]
+        record(engine, param if name is None else name, held)
 
 
 class PiecewiseLinear(ParamScheduler):
