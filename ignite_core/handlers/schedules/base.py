@@ -36,9 +36,6 @@ class BaseParamScheduler(ABC):
     #: ``event_index`` as :meth:`get_param` sees it in the first call.
     _first_index = 0
 
-    #: Whether what comes can be told beforehand.
-    is_predictable = True
-
     def __init__(self, param_name: str, save_history: bool = False, *, curve: Curve | None = None) -> None:
         where, has_own = type(self).__name__, type(self).get_param is not BaseParamScheduler.get_param
         if not isinstance(param_name, str):
@@ -55,6 +52,11 @@ class BaseParamScheduler(ABC):
         # A bound method is called sooner than an object; None if a get_param has the last word.
         self._at = None if has_own or curve is None else _bound(curve)
         self._state_attrs = ["event_index"]  # what is saved; a subclass may add names of its own
+
+    @property
+    def is_predictable(self) -> bool:
+        """Whether what comes can be told beforehand."""
+        return True
 
     @property
     def save_history(self) -> bool:
@@ -143,7 +145,7 @@ class BaseParamScheduler(ABC):
         those of this scheduler.
 
         Raises:
-            TypeError: If it is not a mapping, or ``event_index`` no integer.
+            TypeError: If it is not a mapping, or what is in it of another kind than it was.
             ValueError: If a key is missing, or ``event_index`` is negative.
         """
         where = type(self).__name__
@@ -151,7 +153,8 @@ class BaseParamScheduler(ABC):
         event_index = integer(where, "event_index", self._event_index_of(state_dict), least=0)
         for name in self._state_attrs:
             own, saved = getattr(self, name), state_dict[name]
-            if isinstance(saved, Mapping) and hasattr(own, "load_state_dict"):
+            if hasattr(own, "load_state_dict"):
+                check_keys(f"{where}: {name}", saved, [])
                 own.load_state_dict(saved)
             else:
                 setattr(self, name, saved)

@@ -90,6 +90,11 @@ class ConcatScheduler(ParamScheduler):
         for scheduler in self.schedulers:
             scheduler.save_history = value
 
+    @property
+    def is_predictable(self) -> bool:
+        """Whether what comes can be told beforehand: if each of the schedulers can tell."""
+        return all(scheduler.is_predictable for scheduler in self.schedulers)
+
     def get_param(self) -> Any:
         return self.value_at(self.event_index)
 
@@ -122,7 +127,7 @@ class ConcatScheduler(ParamScheduler):
             num_events: How many rows, at least 0.
             schedulers: As of the class.
             durations: As of the class.
-            param_names: Only what is written into these, by default everything.
+            param_names: Accepted as in pytorch-ignite: the names of what is written.
 
         Returns:
             ``[[0, value, ...], [1, value, ...], ...]``

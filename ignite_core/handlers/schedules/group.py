@@ -89,6 +89,11 @@ class ParamGroupScheduler(BaseParamScheduler):
         """The parameter groups that are written, once for each scheduler that writes them."""
         return [group for scheduler in self.schedulers for group in scheduler.optimizer_param_groups]
 
+    @property
+    def is_predictable(self) -> bool:
+        """Whether what comes can be told beforehand: if each of the schedulers can tell."""
+        return all(scheduler.is_predictable for scheduler in self.schedulers)
+
     def get_param(self) -> Any:
         """A list with the next value of each scheduler; of a single one its value."""
         return self.value_at(self.event_index)

@@ -50,8 +50,6 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         1.0,1.0,1.0,0.5,0.5,
     """
 
-    is_predictable = False
-
     def __init__(
         self,
         optimizer: Any,
@@ -75,6 +73,11 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
             self.scheduler.optimizer = _Chosen(optimizer, param_group_index)  # type: ignore[assignment]
         self.scheduler.min_lrs = _each(least, len(self.optimizer_param_groups))
         self._state_attrs += ["scheduler"]
+
+    @property
+    def is_predictable(self) -> bool:
+        """Whether what comes can be told beforehand: it cannot."""
+        return False
 
     @property
     def trainer(self) -> Engine | None:

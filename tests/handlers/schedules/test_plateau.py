@@ -12,7 +12,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers import ReduceLROnPlateauScheduler
+from ignite_core.handlers import ConcatScheduler, ParamGroupScheduler, PiecewiseLinear, ReduceLROnPlateauScheduler
 from tests.handlers.schedules.tables import optimizer_of
 
 LOSSES = [5.0, 4.0, 4.0, 4.0, 3.0, 3.5, 3.5, 3.4, 3.3, 3.2, float("nan"), 3.1, 1.0]
@@ -176,6 +176,17 @@ def _make(**kwargs: Any) -> Any:
 def test_what_is_wrong_is_told_at_once(make: Callable[[], Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         make()
+
+
+def test_what_it_writes_cannot_be_told_beforehand_nor_that_of_who_calls_it() -> None:
+    optimizer = optimizer_of()
+    scheduler = ReduceLROnPlateauScheduler(optimizer, "loss")
+    known = PiecewiseLinear(optimizer, "lr", [(0, 0.1)])
+
+    assert known.is_predictable
+    assert not scheduler.is_predictable
+    assert not ParamGroupScheduler([known, scheduler]).is_predictable
+    assert not ConcatScheduler([known, scheduler], [3]).is_predictable
 
 
 def test_a_tensor_as_metric_will_do() -> None:

@@ -349,6 +349,11 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
         TypeError,
         "needs a metric; use ReduceLROnPlateauScheduler",
     ),
+    (
+        lambda: LRScheduler(MAKES["StepLR"](optimizer_of())).load_state_dict({"event_index": 1, "lr_scheduler": 5}),
+        TypeError,
+        "LRScheduler: lr_scheduler: state_dict must be a mapping, got int",
+    ),
     (lambda: create_lr_scheduler_with_warmup(0.1, 0.0, 5), TypeError, "must be a ParamScheduler, or one of torch"),
     (lambda: _warm(warmup_duration=1), ValueError, "warmup_duration must be at least 2, got 1"),
     (lambda: _warm(warmup_duration=2.5), TypeError, "warmup_duration must be an integer, got 2.5"),
