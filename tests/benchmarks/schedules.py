@@ -50,6 +50,15 @@ def schedulers(lib: Any) -> dict[str, Any]:
     def points(opt: Any, **kwargs: Any) -> Any:
         return lib.PiecewiseLinear(opt, "lr", [(0, 0.0), (1000, 1.0), (LONG, 0.0)], **kwargs)
 
+    class Own(lib.ParamScheduler):  # type: ignore[misc]
+        def get_param(self) -> float:
+            return 0.5 / (1 + self.event_index)
+
+    class OwnCycle(lib.CyclicalScheduler):  # type: ignore[misc]
+        def get_param(self) -> float:
+            progress: float = self.event_index / self.cycle_size
+            return progress
+
     one, two = optimizer(), optimizer(2)
     return {
         "LinearCyclicalScheduler": linear(optimizer()),
@@ -60,6 +69,8 @@ def schedulers(lib: Any) -> dict[str, Any]:
             optimizer(), "lr", 1.0, 0.0, 100, 1.1, 0.99, 0.99, 10
         ),
         "PiecewiseLinear": points(optimizer()),
+        "a subclass with get_param": Own(optimizer(), "lr"),
+        "a subclass of CyclicalScheduler": OwnCycle(optimizer(), "lr", 0.0, 1.0, 1000),
         "ConcatScheduler of 2": lib.ConcatScheduler([linear(one), cosine(one)], [500]),
         "ParamGroupScheduler of 2": lib.ParamGroupScheduler(
             [points(two, param_group_index=0), points(two, param_group_index=1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
@@ -51,6 +51,7 @@ class BaseParamScheduler(ABC):
         self._curve = curve
         # A bound method is called sooner than an object; None if a get_param has the last word.
         self._at = None if has_own or curve is None else _bound(curve)
+        self._own: Callable[[Any], Any] = type(self).get_param  # what is called with the scheduler where it has
         self._state_attrs = ["event_index"]  # what is saved; a subclass may add names of its own
 
     @property
@@ -82,7 +83,7 @@ class BaseParamScheduler(ABC):
             return self._at(event_index + self._first_index)
         twin = copy.copy(self)
         twin.event_index = event_index + self._first_index
-        return twin.get_param()
+        return twin._own(twin)
 
     def next_values(self, count: int) -> list[Any]:
         """What the next ``count`` calls write; nothing is written, and nothing moves.

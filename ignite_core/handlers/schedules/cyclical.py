@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +19,7 @@ class CyclicalScheduler(ParamScheduler):
 
     A subclass overrides :meth:`get_param`, which sees the place in the cycle: ``event_index``, counted from the start
     of the cycle, and ``cycle``, ``cycle_size``, ``warmup_duration``, ``start_value``, ``end_value`` of that cycle.
-    Anywhere else ``event_index`` counts all calls, and the others are what the constructor was given.
+    Anywhere else ``event_index`` counts all calls. Without such a ``get_param`` the others stay as they were given.
 
     Args:
         optimizer: As of :class:`~ignite_core.handlers.ParamScheduler`.
@@ -81,40 +80,41 @@ class CyclicalScheduler(ParamScheduler):
             warmup=warmup_duration,
         )
         curve = None if self._shape is None else self._cycles
+        self._seen: Cycle | None = None  # the cycle that the attributes are of, where a subclass has a get_param
         super().__init__(optimizer, param_name, save_history, param_group_index, curve=curve)
+        self._own = CyclicalScheduler._now
 
     @property
     def cycle(self) -> int:
         """The number of the cycle that the next event lies in; the first is 0."""
-        return self._cycles.cycle_at(self.event_index).number
+        return (self._seen or self._cycles.cycle_at(self.event_index)).number
 
     @property
     def total_cycle_size(self) -> int:
         """Events of a cycle and of the warm-up after it."""
         return self.cycle_size + self.warmup_duration
 
-    def value_at(self, event_index: int) -> Any:
-        if self._at is not None:
-            return self._at(event_index)
-        cycle = self._cycles.cycle_at(event_index)
-        position = event_index - cycle.first
-        if position > cycle.size:  # on the way to the next one
-            return self._cycles(event_index)
-        return self._within(cycle, position).get_param()
-
     def _now(self) -> Any:
-        return self.value_at(self.event_index)
+        """The next value, where a subclass has a ``get_param``: it sees the place in the cycle."""
+        index, seen = self.event_index, self._seen
+        if seen is None or not seen.first <= index < seen.stop:
+            seen = self._see(index)
+        position = index - seen.first
+        if position > seen.size:  # on the way to the next one
+            return self._cycles(index)
+        self.event_index = position
+        try:
+            return self.get_param()
+        finally:
+            self.event_index = index
 
-    def _within(self, cycle: Cycle, position: int) -> CyclicalScheduler:
-        """This scheduler, as a ``get_param`` of a subclass sees it at a place in a cycle."""
-        view = copy.copy(self)
-        view.event_index = position
-        view.start_value, view.end_value = cycle.start, cycle.end
-        view.cycle_size, view.warmup_duration = cycle.size, cycle.warmup
-        view._cycles = _Only(cycle)  # type: ignore[assignment]
+    def _see(self, event_index: int) -> Cycle:
+        cycle = self._seen = self._cycles.cycle_at(event_index)
+        self.start_value, self.end_value = cycle.start, cycle.end
+        self.cycle_size, self.warmup_duration = cycle.size, cycle.warmup
         if self._shape is not None:
-            view._curve = cyclic(cycle.start, cycle.end, cycle.size, self._shape)
-        return view
+            self._curve = cyclic(cycle.start, cycle.end, cycle.size, self._shape)
+        return cycle
 
     def _event_index_of(self, state_dict: Mapping[str, Any]) -> Any:
         """There, it is counted from the start of the cycle; cycles are as long as the arguments here say."""
@@ -175,13 +175,3 @@ class CosineAnnealingScheduler(CyclicalScheduler):
     """
 
     _shape: Shape | None = "cosine"
-
-
-class _Only:
-    """The cycles of a scheduler that is looked at in one of them."""
-
-    def __init__(self, cycle: Cycle) -> None:
-        self._cycle = cycle
-
-    def cycle_at(self, step: int) -> Cycle:
-        return self._cycle

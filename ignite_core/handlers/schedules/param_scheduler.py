@@ -103,15 +103,19 @@ class ParamScheduler(BaseParamScheduler):
         curve, groups = self._at, self.optimizer.param_groups
         if self.param_group_index is not None:
             groups = (groups[self.param_group_index],)
-        if curve is None:
-            self._write_now(groups)
+        if curve is not None:
+            value = curve(self.event_index)
         else:
-            param, value = self.param_name, curve(self.event_index)
-            for group in groups:
-                if type(group[param]) is float:
-                    group[param] = value
-                else:
-                    write(group, param, value)
+            value = self._own(self)
+            if isinstance(value, list):
+                self._write_each(groups, value)
+                groups = ()
+        param = self.param_name
+        for group in groups:
+            if type(group[param]) is float:
+                group[param] = value
+            else:
+                write(group, param, value)
         self.event_index += 1
         if self._save_history and engine is not None:
             self._record(engine, name)
@@ -140,21 +144,14 @@ class ParamScheduler(BaseParamScheduler):
         kwargs = {key: value for key, value in scheduler_kwargs.items() if key not in ("optimizer", "save_history")}
         return rows_of(cls(stand_in(kwargs.get("param_name"), groups_of(kwargs)), **kwargs), num_events)
 
-    def _now(self) -> Any:
-        """The next value, where a subclass has a ``get_param`` of its own, or each group a curve."""
-        return self.get_param()
-
-    def _write_now(self, groups: Sequence[dict[str, Any]]) -> None:
-        value = self._now()
-        if not isinstance(value, list):
-            value = [value] * len(groups)
-        if len(value) != len(groups):
+    def _write_each(self, groups: Sequence[dict[str, Any]], values: list[Any]) -> None:
+        if len(values) != len(groups):
             raise ValueError(
                 f"{type(self).__name__}: there must be one value for each of the {len(groups)} parameter groups, got "
-                f"{value}"
+                f"{values}"
             )
-        for group, one in zip(groups, value, strict=True):
-            write(group, self.param_name, one)
+        for group, value in zip(groups, values, strict=True):
+            write(group, self.param_name, value)
 
     def _record(self, engine: Engine, name: str | None) -> None:
         param = self.param_name
