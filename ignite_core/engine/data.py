@@ -69,6 +69,7 @@ class Position:
         "_pass",
         "_pass_began",
         "_stopped",
+        "_to_leave",
         "_to_skip",
         "done",
         "epoch_is_over",
@@ -97,6 +98,7 @@ class Position:
         self._pass_began = 0  # iterations before it
         self._in_pass = False  # the next batch comes from it
         self._to_skip = 0  # batches of it that were done in the run that was loaded
+        self._to_leave = False  # these were all; asked before a handler could change the length
         self._began = self._epoch_began = self._stopped = 0.0
 
     def start_clock(self) -> None:
@@ -170,13 +172,14 @@ class Position:
         self.iterator = itertools.repeat(None) if data is None else _NewPass(self, data)
         self.exhausted = self._in_pass = False
 
-    def resume_pass(self, number: int, done: int) -> None:
-        """Begin with this pass, of which so many batches were done before."""
+    def resume_pass(self, number: int, done: int, is_over: bool) -> None:
+        """Begin with this pass, of which so many batches were done before, or all."""
         self._pass, self._to_skip = number if done else number - 1, done
+        self._to_leave = done > 0 and is_over
 
-    def leave_pass(self, data: Passes) -> bool:
+    def leave_pass(self) -> bool:
         """Whether the run was saved where its pass over the data had no more batches; then another one is to begin."""
-        is_over = self._to_skip > 0 and data.is_over(self._to_skip)
+        is_over, self._to_leave = self._to_leave, False
         if is_over:
             self._to_skip = 0
         return is_over
@@ -221,7 +224,7 @@ class _NewPass:
     def __next__(self) -> Any:
         position = self.position()
         assert position is not None
-        if position.leave_pass(self.data):
+        if position.leave_pass():
             raise StopIteration  # as in the run that was saved, where the data ran out here
         number, done = position.next_pass()
         try:

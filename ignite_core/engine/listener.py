@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 from ignite_core.engine.describe import describe
@@ -84,7 +85,13 @@ class Listener:
             if self.wants_engine:
                 return lambda engine: handler(engine, *args, **kwargs)
             return lambda engine: handler(*args, **kwargs)
-        return handler if self.wants_engine else lambda engine: handler()
+        return _direct(handler) if self.wants_engine else lambda engine: handler()
+
+
+def _direct(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """What calls an object without looking for its ``__call__`` each time, which costs half as much again as a call."""
+    call = type(handler).__call__
+    return MethodType(call, handler) if isinstance(call, FunctionType) else handler
 
 
 def nothing(engine: Emitter) -> None:

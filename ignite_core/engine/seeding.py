@@ -108,7 +108,7 @@ class Resumption:
         of_step = [source["step"] for source in sources if "step" in source]
         if place and of_step:
             step.load_carried_state(of_step)
-        position.resume_pass(number, done)
+        position.resume_pass(number, done, self.passes is not None and self.passes.is_over(done))
 
     def go_over(self, data: Iterable[Any] | None, seed: int | None) -> Passes | None:
         """Take the batches of the run from ``data``; returns its passes over that."""
