@@ -184,7 +184,7 @@ BEGIN, RESUME_PASS = SeededLoader.begin, Position.resume_pass
         (seeding.Resumption, "go_on", lambda self: None, "output"),
         (seeding, "set_rng_state", lambda state: None, "output"),
         (SeededLoader, "begin", lambda self, seed, done: BEGIN(self, seed, 0), "batch"),
-        (Position, "resume_pass", lambda self, number, done: RESUME_PASS(self, 1, done), "batch"),
+        (Position, "resume_pass", lambda self, number, done, is_over: RESUME_PASS(self, 1, done, is_over), "batch"),
         (TrainingStep, "load_carried_state", lambda self, states: None, "model"),
     ],
     ids=["states not put back", "states not set", "place forgotten", "pass forgotten", "gradients forgotten"],
