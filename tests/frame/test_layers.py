@@ -22,7 +22,7 @@ TABLE = [
     ("_lazy exceptions rng tensors engine.gradients", ""),
     ("distributed.*", "exceptions distributed.*"),
     ("testing.*", f"{CORE} handlers handlers.*"),
-    ("checkpoint", f"{CORE} handlers handlers.*"),
+    ("checkpoint debug", f"{CORE} handlers handlers.*"),
     ("engine.events engine.state", ""),
     ("engine.data engine.describe engine.saved", "engine.events engine.state"),
     ("engine.loaders engine.passes", "rng distributed distributed.* engine.data engine.loaders"),
@@ -30,6 +30,14 @@ TABLE = [
     ("engine.listener", "engine.events engine.state engine.describe (engine.dispatch) (engine.emitter)"),
     ("engine.dispatch", "engine.events engine.state engine.describe engine.listener (engine.emitter)"),
     ("engine.emitter", "engine.events engine.state engine.describe engine.listener engine.dispatch"),
+    ("engine.calendar", ""),
+    ("engine.forecast", "engine.calendar (engine.engine)"),
+    ("engine.aside", "engine.data engine.seeding engine.state (engine.engine)"),
+    (
+        "engine.preview",
+        "engine.events engine.data engine.describe engine.listener engine.plan engine.aside engine.calendar "
+        "engine.forecast (engine.engine)",
+    ),
     ("engine.engine engine.seeding", f"{ENGINE} engine.* !engine.deterministic !engine.step !engine.supervised"),
     ("engine.step", "engine.engine engine.events engine.gradients"),
     ("engine.deterministic engine.supervised", CORE),
