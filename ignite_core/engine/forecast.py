@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ignite_core.engine.calendar import Firings, Mark, Series
+from ignite_core.engine.events import Events
 
 if TYPE_CHECKING:
     from ignite_core.engine.engine import Engine
 
 __all__ = ["Forecast", "Foreseeable", "Tally"]
+
+#: After all other handlers.
+_LAST: Final = -(10**6)
 
 
 class Foreseeable(Protocol):
@@ -69,6 +74,7 @@ class Forecast:
         self._begun = begun  # iterations before the run
         self._seconds_before = seconds_before or 0.0
         self._steps = 0
+        self._asked: Callable[[], object] | None = None
         self._values: dict[str, tuple[array[int], array[float]]] = {}
         self._stand_ins: dict[int, Any] = {}
 
@@ -91,6 +97,18 @@ class Forecast:
         if self.seconds_per_iteration is None:
             raise RuntimeError("Forecast.seconds: needs seconds_per_iteration, an argument of engine.plan")
         return self._seconds_before + self._steps * self.seconds_per_iteration
+
+    def ask(self, act: Callable[[], object]) -> None:
+        """Have something done where a vote of all ranks does it: at the end of the iteration or epoch, or by a save."""
+        if self._asked is None:
+            ends = Events.ITERATION_COMPLETED(priority=_LAST) | Events.EPOCH_COMPLETED(priority=_LAST)
+            self.engine.add_event_handler(ends, self.settle)
+        self._asked = act
+
+    def settle(self) -> None:
+        """Do what was asked for."""
+        if self._asked is not None:
+            self._asked()
 
     def mark(self, kind: str, what: str = "", certain: bool = True) -> None:
         """Something happens now; see :class:`~ignite_core.engine.calendar.Mark`."""

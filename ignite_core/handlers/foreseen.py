@@ -6,17 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
 from ignite_core.engine.forecast import Forecast
 
 __all__ = ["ForeseenLimit", "ForeseenWrites", "foreseen_writes"]
 
-#: After all other handlers, where a vote does what was asked for.
-_LAST = -(10**6)
-
-
 class ForeseenLimit:
-    """Ends a virtual run when it has taken longer than so many seconds, at the end of an iteration or an epoch.
+    """Ends a virtual run when it has taken longer than so many seconds.
 
     Args:
         limit_sec: Seconds.
@@ -26,16 +21,10 @@ class ForeseenLimit:
     def __init__(self, limit_sec: float, forecast: Forecast) -> None:
         self._limit_sec = limit_sec
         self._forecast = forecast
-        self._is_asked = False
 
     def __call__(self, engine: Engine) -> None:
-        if self._is_asked or not self._forecast.seconds() > self._limit_sec:
-            return
-        self._is_asked = True
-        if engine.last_event_name in (Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED):
-            engine.terminate()
-        else:
-            engine.add_event_handler(Events.ITERATION_COMPLETED(priority=_LAST), engine.terminate)
+        if self._forecast.seconds() > self._limit_sec:
+            self._forecast.ask(engine.terminate)
 
 
 class ForeseenWrites:

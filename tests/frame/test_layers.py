@@ -31,7 +31,7 @@ TABLE = [
     ("engine.dispatch", "engine.events engine.state engine.describe engine.listener (engine.emitter)"),
     ("engine.emitter", "engine.events engine.state engine.describe engine.listener engine.dispatch"),
     ("engine.calendar", ""),
-    ("engine.forecast", "engine.calendar (engine.engine)"),
+    ("engine.forecast", "engine.events engine.calendar (engine.engine)"),
     ("engine.aside", "engine.data engine.seeding engine.state (engine.engine)"),
     (
         "engine.preview",

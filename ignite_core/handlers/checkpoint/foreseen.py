@@ -52,6 +52,7 @@ class ForeseenSaves:
         self._knows_names = checkpoint.score_function is None and checkpoint.global_step_transform is None
 
     def __call__(self, engine: Engine, *extras: Any, **named: Any) -> None:
+        self._forecast.settle()
         event, step = engine.last_event_name, engine.state.iteration
         filename = self._filename(step, *extras, **named) if self._knows_names else ""
         key = (filename, step, repr(step)) if self._knows_names else (step,)
