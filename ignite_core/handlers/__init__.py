@@ -1,4 +1,4 @@
-"""Handlers: what is attached to an engine's events to save, resume and stop a run."""
+"""Handlers: what is attached to an engine's events to save, resume, stop and watch a run."""
 
 from typing import TYPE_CHECKING
 

@@ -10,6 +10,7 @@ from ignite_core.engine.forecast import Forecast
 
 __all__ = ["ForeseenLimit", "ForeseenWrites", "foreseen_writes"]
 
+
 class ForeseenLimit:
     """Ends a virtual run when it has taken longer than so many seconds.
 

@@ -54,4 +54,4 @@ def write_csv(path: str | PathLike[str], header: Sequence[str], rows: Iterable[S
         writer = csv.writer(file)
         writer.writerow(header)
         for row in rows:
-            writer.writerow(["" if value is None or value != value else value for value in row])  # noqa: PLR0124 - NaN
+            writer.writerow(["" if value is None or value != value else value for value in row])

@@ -25,9 +25,8 @@ class TorchProfile:
     """Runs :class:`torch.profiler.profile` over some iterations of each run, and writes a trace of each cycle.
 
     A cycle is ``wait`` iterations without profiling, ``warmup`` ones whose results are thrown away, and ``active`` ones
-    that are written to ``folder/trace_rank{rank}_{number}.json``, for https://ui.perfetto.dev or chrome://tracing. Before
-    and after the cycles, and without them, nothing is measured. A run that ends in the middle of a cycle writes what
-    there is.
+    that are written to ``folder/trace_rank{rank}_{number}.json``, for https://ui.perfetto.dev or chrome://tracing.
+    Before and after the cycles nothing is measured. A run that ends in the middle of a cycle writes what there is.
 
     Args:
         folder: Where the traces are written; it is made then.
@@ -105,13 +104,20 @@ class TorchProfile:
         self._handle = engine.add_event_handler(Events.ITERATION_COMPLETED(priority=_LAST), self._step)
         try:
             yield
-        finally:
-            self._end()
+        except BaseException as error:
+            try:
+                self._end()
+            except Exception as failure:
+                error.add_note(f"TorchProfile: nor could the trace be written: {type(failure).__name__}: {failure}")
+            raise
+        self._end()
 
     def _step(self) -> None:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Profiler clears events")  # they were written
-            self._profiler.step()
+            warnings.filterwarnings("ignore", ".*Profiler clears events")  # they were written
+            profiler, self._profiler = self._profiler, None  # if this fails it must not be stopped: it would crash
+            profiler.step()
+            self._profiler = profiler
         if self._failure is not None:
             self._raise()
         if self._left is not None:
@@ -124,8 +130,9 @@ class TorchProfile:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
-            self._profiler.stop()
-            self._profiler = None
+        profiler, self._profiler = self._profiler, None
+        if profiler is not None:
+            profiler.stop()
             if self._failure is not None:
                 self._raise()
 

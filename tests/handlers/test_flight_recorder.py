@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
+from ignite_core.exceptions import RankFailed
 from ignite_core.handlers import FlightRecorder
 from ignite_core.handlers.flight.__main__ import main
 from ignite_core.handlers.flight.merging import merge
@@ -85,8 +88,12 @@ def test_a_run_is_seen_as_spans(tmp_path: Path) -> None:
     engine.run([1, 2, 3], max_epochs=2)
 
     events = read(recorder.dump())
-    assert named(events, "iteration") == [(what, i if what == "step" else i - 1) for i in range(1, 7) for what in ("fetch", "step")]
-    assert [(name.rpartition(".")[2], iteration) for name, iteration in named(events, "handler")] == [("log", i) for i in (2, 4, 6)]
+    assert named(events, "iteration") == [
+        (what, i if what == "step" else i - 1) for i in range(1, 7) for what in ("fetch", "step")
+    ]
+    assert [(name.rpartition(".")[2], iteration) for name, iteration in named(events, "handler")] == [
+        ("log", i) for i in (2, 4, 6)
+    ]
     assert [event["args"]["event"] for event in events if event.get("cat") == "handler"] == ["ITERATION_COMPLETED"] * 3
     assert named(events, "epoch") == [("epoch", 3), ("epoch", 6)]
     assert [name for name, _ in named(events, "event")] == [
@@ -202,7 +209,10 @@ def test_a_dump_replaces_the_one_before_and_leaves_nothing_else(tmp_path: Path) 
     size = recorder.dump("because").stat().st_size
 
     assert size > 0
-    assert sorted(path.name for path in (tmp_path / "made" / "then").iterdir()) == ["flight_rank0.json", "flight_rank0.txt"]
+    assert sorted(path.name for path in (tmp_path / "made" / "then").iterdir()) == [
+        "flight_rank0.json",
+        "flight_rank0.txt",
+    ]
     assert "why: because" in (tmp_path / "made" / "then" / "flight_rank0.txt").read_text()
 
 
@@ -217,7 +227,9 @@ def of_others() -> Iterator[list[int]]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_signal_writes_and_the_run_goes_on(tmp_path: Path, of_others: list[int], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_signal_writes_and_the_run_goes_on(
+    tmp_path: Path, of_others: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
     recorder = FlightRecorder(tmp_path, signals=["SIGUSR2", "SIGTERM"])
 
     def step(engine: Engine, batch: int) -> None:
@@ -282,7 +294,9 @@ def test_an_engine_in_another_thread_has_a_row_of_its_own(tmp_path: Path) -> Non
 
     events = read(recorder.dump())
 
-    rows = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M" and event["name"] == "thread_name"}
+    rows = {
+        event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M" and event["name"] == "thread_name"
+    }
     assert sorted(rows.values()) == ["MainThread", "second"]
     assert {rows[event["tid"]] for event in events if event["args"].get("engine") == "other"} == {"second"}
 
@@ -304,7 +318,9 @@ def test_ranks_are_merged_by_the_clock_on_the_wall(tmp_path: Path) -> None:
 
     events = read(merge([tmp_path / "0", tmp_path / "1"]))
 
-    first = {rank: min(event["ts"] for event in events if event["pid"] == rank and event["ph"] != "M") for rank in (0, 1)}
+    first = {
+        rank: min(event["ts"] for event in events if event["pid"] == rank and event["ph"] != "M") for rank in (0, 1)
+    }
     assert first[1] - first[0] == pytest.approx(5000)
 
 
@@ -328,14 +344,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def fail_on_rank_1(folder: str) -> None:
-    from ignite_core import distributed as idist
-
     engine = Engine(lambda engine, batch: 1 / (batch - idist.get_rank()))
     FlightRecorder(folder).attach(engine)
-    try:
-        engine.run([3, 2, 1], max_epochs=1)
-    except Exception as error:
-        assert idist.get_rank() == 1 or "rank" in str(error)
+    with suppress(ZeroDivisionError, RankFailed):
+        engine.run([3, 2, 1])
 
 
 def test_each_rank_writes_its_own(tmp_path: Path) -> None:

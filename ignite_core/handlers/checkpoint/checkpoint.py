@@ -7,10 +7,13 @@ After each of these steps the ranks tell each other whether it went well, and al
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from ignite_core.distributed import utils as idist
@@ -351,6 +354,19 @@ class Checkpoint(Keeper):
         while self._to_remove:
             self.save_handler.remove(self._to_remove[0])
             self._to_remove = self._to_remove[1:]
+
+    @contextmanager
+    def rehearse(self, folder: Path) -> Iterator[None]:
+        """Inside, it saves into a folder of its own there; afterwards it is as before (see ``ignite_core.debug``)."""
+        before = dict(vars(self))
+        self.save_handler = DiskSaver(tempfile.mkdtemp(dir=folder), save_on_rank=self.save_on_rank)
+        self._hand_over = as_function(self.save_handler)
+        self._closing = Closing(self.save_handler, self.save_on_rank)
+        self.reset()
+        try:
+            yield
+        finally:
+            vars(self).update(before)
 
     # --------------------------------------------------------------------------------------------------- loading
 

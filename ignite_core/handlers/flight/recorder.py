@@ -122,7 +122,9 @@ class FlightRecorder:
         if not isinstance(engine, Engine):
             raise TypeError(f"FlightRecorder.attach: engine must be an Engine, got {engine!r}")
         if engine in self._of_engine:
-            raise ValueError(f"FlightRecorder.attach: the engine is attached already, as {self._of_engine[engine].name!r}")
+            raise ValueError(
+                f"FlightRecorder.attach: the engine is attached already, as {self._of_engine[engine].name!r}"
+            )
         number = len(self._tracks) + 1
         track = Track(name or ("engine" if number == 1 else f"engine {number}"), weakref.ref(engine))
         self._tracks.append(track)
@@ -138,7 +140,12 @@ class FlightRecorder:
             begin, end = self._phase(track, Label(track, what, "iteration"))
             engine.add_event_handler(first(priority=-_OUTSIDE), begin)
             engine.add_event_handler(last(priority=_OUTSIDE), end)
-        own = {listener.number for channel in engine._dispatch for listener in channel if abs(listener.priority) == _OUTSIDE}
+        own = {
+            listener.number
+            for channel in engine._dispatch
+            for listener in channel
+            if abs(listener.priority) == _OUTSIDE
+        }
         engine._dispatch.watch(self._around_handlers(track, own))
         engine._scopes.append(self._running)
 

@@ -39,7 +39,9 @@ def _engine(track: Track, snapshot: Snapshot) -> str:
     if engine is None:
         return f"{track.name}: gone"
     state, now = engine.state, snapshot.written[0]
-    doing = [f"{one.label.name} for {(now - one.began) / 1e9:.3f} s" for one in snapshot.open if one.label.track is track]
+    doing = [
+        f"{one.label.name} for {(now - one.began) / 1e9:.3f} s" for one in snapshot.open if one.label.track is track
+    ]
     limit = f" of {state.max_epochs}" if state.max_epochs is not None else ""
     place = f"{track.name}: epoch {state.epoch}{limit}, iteration {state.iteration}"
     if not track.running:
