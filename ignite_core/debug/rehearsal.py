@@ -15,6 +15,7 @@ from ignite_core.debug.restoring import find_objects, snapshot
 from ignite_core.engine.aside import set_aside
 from ignite_core.engine.data import length_of
 from ignite_core.engine.describe import describe
+from ignite_core.engine.dispatch import Channel
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Filter
 from ignite_core.engine.listener import Listener
@@ -177,7 +178,7 @@ def overfit(loader: Iterable[Any], batches: int = 1) -> list[Any]:
     return first
 
 
-# --------------------------------------------------------------------------------------------- what is put back, and cut
+# -------------------------------------------------------------------------------------------- what is put back, and cut
 
 
 def _checked(where: str, *engines: Engine) -> tuple[Engine, ...]:
@@ -245,11 +246,12 @@ def _limited(engine: Engine, batches: int) -> Iterator[None]:
 @contextmanager
 def _opened(engine: Engine) -> Iterator[None]:
     """Inside, the numeric filters of handlers let everything through."""
-    closed: list[tuple[Any, Listener, Filter]] = []
-    for channel in engine._dispatch:
-        for listener in channel:
-            if listener.filter is not None and listener.filter.when is not None and not _is_request(engine, listener):
-                closed.append((channel, listener, listener.filter))
+    closed: list[tuple[Channel, Listener, Filter]] = [
+        (channel, listener, listener.filter)
+        for channel in engine._dispatch
+        for listener in channel
+        if listener.filter is not None and listener.filter.when is not None and not _is_request(engine, listener)
+    ]
     try:
         for channel, listener, _ in closed:
             listener.filter = None if listener.condition is None else Filter(None, listener.condition)

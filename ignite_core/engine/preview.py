@@ -97,6 +97,8 @@ def preview(
     terminated = Tally()
     virtual.add_event_handler(Events.EPOCH_STARTED(priority=_FIRST), lambda: epochs.append(_next_epoch(virtual)))
     virtual.add_event_handler(Events.TERMINATE(priority=_FIRST), terminated)
+    if real._resumption.is_waiting and begun and not goes_on:
+        virtual.add_event_handler(Events.STARTED(priority=_FIRST), lambda: setattr(virtual._position, "resumed", True))
     virtual.run(data, limits.max_epochs, limits.max_iters, limits.epoch_length)
 
     calendar = Calendar(

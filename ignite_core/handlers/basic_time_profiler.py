@@ -131,7 +131,7 @@ class BasicTimeProfiler:
         self._names = {event: self._handlers(engine, event) for event in (*_OF_RUN, *_OF_EPOCH, *_OF_ITERATION)}
         self._since = self._clock()
 
-    def _begin(self) -> None:
+    def _begin(self, engine: Engine) -> None:
         self._since = self._clock()
 
     def _end_of(self, event: Events) -> Callable[[Engine], None]:
@@ -149,17 +149,17 @@ class BasicTimeProfiler:
         self._has_row = True
         self._since = self._clock()
 
-    def _end_get_batch_started(self) -> None:
+    def _end_get_batch_started(self, engine: Engine) -> None:
         now = self._clock()
         self._rows[self._base + _GS] = now - self._since
         self._since = now
 
-    def _end_fetch(self) -> None:
+    def _end_fetch(self, engine: Engine) -> None:
         now = self._clock()
         self._rows[self._base + _DATAFLOW] = now - self._since
         self._since = now
 
-    def _end_get_batch_completed(self) -> None:
+    def _end_get_batch_completed(self, engine: Engine) -> None:
         self._rows[self._base + _GC] = self._clock() - self._since
 
     def _begin_iteration(self, engine: Engine) -> None:
@@ -168,17 +168,17 @@ class BasicTimeProfiler:
             self._rows[self._base + _ITERATION] = engine.state.iteration
         self._since = self._clock()
 
-    def _end_iteration_started(self) -> None:
+    def _end_iteration_started(self, engine: Engine) -> None:
         now = self._clock()
         self._rows[self._base + _IS] = now - self._since
         self._since = now
 
-    def _end_step(self) -> None:
+    def _end_step(self, engine: Engine) -> None:
         now = self._clock()
         self._rows[self._base + _PROCESSING] = now - self._since
         self._since = now
 
-    def _end_iteration_completed(self) -> None:
+    def _end_iteration_completed(self, engine: Engine) -> None:
         self._rows[self._base + _IC] = self._clock() - self._since
         self._has_row = False
 

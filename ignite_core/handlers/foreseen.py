@@ -36,6 +36,7 @@ class ForeseenWrites:
         names: What is written.
         forecast: Where that is said.
         write: ``write(engine, value)``, for what filters look at in the state of the engine.
+        is_loaded: It goes on from what was saved: what a run announces again that goes on inside an epoch is no call.
     """
 
     def __init__(
@@ -44,21 +45,23 @@ class ForeseenWrites:
         names: list[str],
         forecast: Forecast,
         write: Callable[[Engine, Any], object] | None = None,
+        is_loaded: bool = False,
     ) -> None:
         self._next = _in_growing_parts(values)
         self._names = names
         self._forecast = forecast
         self._write = write
+        self._is_loaded = is_loaded
 
     def __call__(self, engine: Engine, *extras: Any, **named: Any) -> None:
+        if self._is_loaded and engine.is_resumed:
+            return
+        self._is_loaded = False
         value = next(self._next)
         if self._write is not None:
             self._write(engine, value)
         numbers = list(_flat(value))
-        names = self._names
-        if len(names) != len(numbers):  # several groups of parameters
-            names = [f"{names[0]}[{place}]" for place in range(len(numbers))]
-        for name, number in zip(names, numbers, strict=True):
+        for name, number in zip(_names_for(self._names, len(numbers)), numbers, strict=True):
             self._forecast.write(name, number)
 
 
@@ -66,8 +69,8 @@ def foreseen_writes(scheduler: Any, forecast: Forecast) -> ForeseenWrites | None
     """What stands in for a scheduler; None for one whose values nobody can know beforehand.
 
     Args:
-        scheduler: With ``values(count)``, and either ``param_name`` or ``names``; it may have ``is_predictable``, and
-            it writes to the state of the engine unless it has an ``optimizer`` or ``schedulers``.
+        scheduler: With ``next_values(count)``, and either ``param_name`` or ``names``; it may have ``is_predictable``.
+            It writes to the state of the engine unless it has an ``optimizer``, ``schedulers`` or a ``dataloader``.
         forecast: Where it is said what is written.
     """
     if not getattr(scheduler, "is_predictable", True):
@@ -77,17 +80,26 @@ def foreseen_writes(scheduler: Any, forecast: Forecast) -> ForeseenWrites | None
         forecast.write(name, number)
     writes_state = not any(hasattr(scheduler, name) for name in ("optimizer", "schedulers", "dataloader"))
     write = (lambda engine, value: setattr(engine.state, names[0], value)) if writes_state else None
-    return ForeseenWrites(scheduler.values, names, forecast, write)
+    is_loaded = getattr(scheduler, "_is_loaded", False)
+    return ForeseenWrites(scheduler.next_values, names, forecast, write, is_loaded)
 
 
 def _in_force(scheduler: Any, names: list[str]) -> Iterator[tuple[str, float]]:
-    """The values that the optimizer has before the run, by name."""
-    groups = getattr(scheduler, "optimizer_param_groups", None)
-    if groups is None or len(names) != 1 or not all(names[0] in group for group in groups):
-        return
-    values = [group[names[0]] for group in groups]
-    if all(value == values[0] for value in values):
-        yield names[0], float(values[0])
+    """What the optimizer holds before the first call; nothing where one value is to replace different ones."""
+    groups = getattr(scheduler, "optimizer_param_groups", None) or []
+    before = [float(group[name]) for group, name in zip(groups, names * len(groups), strict=False) if name in group]
+    count = len(list(_flat(scheduler.next_values(1))))
+    if count == 1 and len(set(before)) == 1:
+        before = before[:1]
+    if len(before) == count:
+        yield from zip(_names_for(names, count), before, strict=True)
+
+
+def _names_for(names: list[str], count: int) -> list[str]:
+    """A name for each number: those of the schedule, or where there are several groups of parameters, with numbers."""
+    if len(names) == count and len(set(names)) == count:
+        return names
+    return [f"{names[min(place, len(names) - 1)]}[{place}]" for place in range(count)]
 
 
 def _in_growing_parts(values: Callable[[int], list[Any]]) -> Iterator[Any]:

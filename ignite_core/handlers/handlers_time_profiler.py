@@ -124,13 +124,13 @@ class HandlersTimeProfiler:
         for times in (self.processing_times, self.dataflow_times, *self._of_listener.values()):
             times.clear()
 
-    def _begin(self) -> None:
+    def _begin(self, engine: Engine) -> None:
         self._since = self._clock()
 
-    def _end_fetch(self) -> None:
+    def _end_fetch(self, engine: Engine) -> None:
         self.dataflow_times.append(self._clock() - self._since)
 
-    def _end_step(self) -> None:
+    def _end_step(self, engine: Engine) -> None:
         self.processing_times.append(self._clock() - self._since)
 
     # ------------------------------------------------------------------------------------------------------ the results

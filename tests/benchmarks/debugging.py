@@ -68,7 +68,8 @@ def report(title: str, rows: dict[str, dict[str, Callable[[], object]]], rounds:
                 call()
                 times[name].append((time.perf_counter_ns() - began) / per)
         cells = [
-            f"{min(times[name]):,.0f} ({statistics.median(times[name]):,.0f})" if name in times else "" for name in columns
+            f"{min(times[name]):,.0f} ({statistics.median(times[name]):,.0f})" if name in times else ""
+            for name in columns
         ]
         print(f"| {row} | {' | '.join(cells)} |", flush=True)
 
@@ -118,7 +119,9 @@ def main() -> None:
     engine = engines.Engine(lambda engine, batch: None)
     for period in (1, 1, 10, 100, 1000, 777):
         engine.add_event_handler(engines.Events.ITERATION_COMPLETED(every=period), lambda: None)
-    report("ns an iteration", {"engine.plan, a million iterations": {"ours": lambda: engine.plan(10, 100_000)}}, 3, 10**6)
+    report(
+        "ns an iteration", {"engine.plan, a million iterations": {"ours": lambda: engine.plan(10, 100_000)}}, 3, 10**6
+    )
 
 
 if __name__ == "__main__":

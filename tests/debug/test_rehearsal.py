@@ -56,7 +56,9 @@ class Script:
         engines = [self.trainer, self.evaluator]
         assert self.data.generator is not None
         return {
-            "engines": [(dict(engine.state_dict()), repr(engine.state), dict(engine.state.metrics)) for engine in engines],
+            "engines": [
+                (dict(engine.state_dict()), repr(engine.state), dict(engine.state.metrics)) for engine in engines
+            ],
             "model": {name: value.tolist() for name, value in self.model.state_dict().items()},
             "modes": [part.training for part in self.model.modules()],
             "gradients": [None if one.grad is None else one.grad.tolist() for one in self.model.parameters()],
@@ -213,8 +215,7 @@ def test_evaluators_are_cut_however_they_are_run(arguments: dict[str, int]) -> N
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def validate() -> None:
-        for _ in range(2):
-            counts.append(evaluator.run(range(50), **arguments).iteration)
+        counts.extend(evaluator.run(range(50), **arguments).iteration for _ in range(2))
 
     dev_run(trainer, range(50), evaluator, batches=4)
 

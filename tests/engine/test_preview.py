@@ -57,11 +57,11 @@ class Halving:
         self.optimizer = None
         self.optimizer_param_groups = [self.group]
 
-    def values(self, count: int) -> list[float]:
+    def next_values(self, count: int) -> list[float]:
         return [0.5 ** (self.event_index + place + 1) for place in range(count)]
 
     def __call__(self, engine: Engine) -> None:
-        self.group["lr"] = self.values(1)[0]
+        self.group["lr"] = self.next_values(1)[0]
         self.event_index += 1
 
     def foresee(self, forecast: Any) -> Any:
@@ -371,6 +371,73 @@ def test_what_a_filter_raises_is_raised() -> None:
 
     with pytest.raises(ZeroDivisionError):
         engine.plan(1, 1)
+
+
+class Several(Halving):
+    """A schedule of two groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.optimizer_param_groups = [{"lr": 4.0}, {"lr": 8.0}]
+
+    def next_values(self, count: int) -> list[Any]:
+        return [[one, 2 * one] for one in super().next_values(count)]
+
+
+class OneForAll(Halving):
+    """A schedule that gives all groups one value, where they had different ones before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.optimizer_param_groups = [{"lr": 4.0}, {"lr": 8.0}]
+
+
+class OfState(Halving):
+    """A schedule that writes into the state of the engine."""
+
+    param_name = "period"
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.optimizer, self.optimizer_param_groups
+
+    def next_values(self, count: int) -> list[Any]:
+        return [2 + self.event_index + place for place in range(count)]
+
+
+class Unknown(Halving):
+    """A schedule that looks at a metric."""
+
+    is_predictable = False
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Halving(), {"lr": [(1, 1.0), (2, 0.5), (3, 0.25)]}),
+        (Several(), {"lr[0]": [(1, 4.0), (2, 0.5), (3, 0.25)], "lr[1]": [(1, 8.0), (2, 1.0), (3, 0.5)]}),
+        (OneForAll(), {"lr": [(2, 0.5), (3, 0.25)]}),
+        (OfState(), {"period": [(2, 2.0), (3, 3.0)]}),
+        (Unknown(), {}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_values_of_schedules_by_name(schedule: Any, expected: dict[str, Any]) -> None:
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, schedule)
+
+    calendar = engine.plan(1, 2)
+
+    assert {name: list(series) for name, series in calendar.values.items()} == expected
+
+
+def test_filters_see_what_schedules_write_into_the_state() -> None:
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.STARTED, OfState())
+    engine.add_event_handler(Events.ITERATION_COMPLETED(lambda engine, count: count % engine.state.period == 0), print)
+
+    assert list(engine.plan(1, 5).handlers[1].firings) == [(1, 2), (1, 4)]
+    assert not hasattr(engine.state, "period")
 
 
 def test_a_million_iterations_keep_a_few_spans() -> None:

@@ -173,11 +173,11 @@ class FlightRecorder:
 
         return wrap
 
-    def _phase(self, track: Track, label: Label) -> tuple[Callable[[], None], Callable[[Engine], None]]:
+    def _phase(self, track: Track, label: Label) -> tuple[Callable[[Engine], None], Callable[[Engine], None]]:
         """What is called before and after a fetch, or a step."""
         clock, append = self._clock, self._ring.append
 
-        def begin() -> None:
+        def begin(engine: Engine) -> None:
             track.phase = label, clock()
 
         def end(engine: Engine) -> None:
