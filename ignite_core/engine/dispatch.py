@@ -346,7 +346,8 @@ class Dispatch:
             self._numbers += 1
             added.append((channel, Listener(engine, one, self._numbers, handler, args, kwargs)))
         for channel, listener in added:
-            listener.wrap(self._wraps)
+            if self._wraps:
+                listener.wrap(self._wraps)
             channel.add(listener)
             self._count_listeners(channel, +1)
         return [listener for _, listener in added]

@@ -389,7 +389,8 @@ class Engine(Emitter):
         """
         if self._is_running:
             raise RuntimeError("Engine.plan: this engine is running; make the plan before, or after")
-        from ignite_core.engine.preview import Limits, preview  # most programs never ask
+        from ignite_core.engine.preview import preview  # most programs never ask
+        from ignite_core.engine.virtual import Limits
 
         limits = Limits(data, max_epochs, max_iters, epoch_length)
         return preview(self, Engine(_do_nothing), limits, run, validations, seconds_per_iteration)

@@ -34,10 +34,10 @@ TABLE = [
     ("engine.calendar", ""),
     ("engine.forecast", "engine.events engine.calendar (engine.engine)"),
     ("engine.aside", "engine.data engine.seeding engine.state (engine.engine)"),
+    ("engine.virtual", "engine.events engine.data engine.plan engine.aside (engine.engine)"),
     (
         "engine.preview",
-        "engine.events engine.data engine.describe engine.listener engine.plan engine.aside engine.calendar "
-        "engine.forecast (engine.engine)",
+        "engine.events engine.describe engine.listener engine.calendar engine.forecast engine.virtual (engine.engine)",
     ),
     ("engine.engine engine.seeding", f"{ENGINE} engine.* !engine.deterministic !engine.step !engine.supervised"),
     ("engine.step", "engine.engine engine.events engine.gradients"),
