@@ -64,7 +64,7 @@ def dev_run(
     the states of what the steps and the handlers name: models, with their gradients and modes, optimizers, schedulers,
     metrics, and all else with ``state_dict`` and ``load_state_dict``, found as arguments, attributes, and variables
     that a function uses directly. Not put back: what handlers write elsewhere (a logger its lines), what they change in
-    place otherwise, and the batch that a one-shot iterator has given.
+    place otherwise, handlers that they add, and the batch that a one-shot iterator has given.
 
     Args:
         trainer: The engine to try.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -79,7 +80,7 @@ class BasicTimeProfiler:
         if not callable(clock):
             raise TypeError(f"BasicTimeProfiler: clock must be callable, got {clock!r}")
         self._clock = clock
-        self._engine: Engine | None = None
+        self._engine: weakref.ref[Engine] | None = None
         self._names: dict[Any, list[str]] = {}
         self._reset()
 
@@ -99,11 +100,11 @@ class BasicTimeProfiler:
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"BasicTimeProfiler.attach: engine must be an Engine, got {engine!r}")
-        if self._engine is engine:
+        if self._engine is not None and self._engine() is engine:
             return
         if self._engine is not None:
             raise ValueError("BasicTimeProfiler.attach: it measures another engine already; make one for each")
-        self._engine = engine
+        self._engine = weakref.ref(engine)
         for event, first, last in (
             (Events.STARTED, self._begin_run, self._end_of(Events.STARTED)),
             (Events.EPOCH_STARTED, self._begin, self._end_of(Events.EPOCH_STARTED)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from os import PathLike
@@ -59,7 +60,7 @@ class HandlersTimeProfiler:
         if not callable(clock):
             raise TypeError(f"HandlersTimeProfiler: clock must be callable, got {clock!r}")
         self._clock = clock
-        self._engine: Engine | None = None
+        self._engine: weakref.ref[Engine] | None = None
         self._since = 0.0
         self._own: set[int] = set()  # numbers of the registrations of this profiler
         self._of_listener: dict[int, list[float]] = {}
@@ -76,11 +77,11 @@ class HandlersTimeProfiler:
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"HandlersTimeProfiler.attach: engine must be an Engine, got {engine!r}")
-        if self._engine is engine:
+        if self._engine is not None and self._engine() is engine:
             return
         if self._engine is not None:
             raise ValueError("HandlersTimeProfiler.attach: it measures another engine already; make one for each")
-        self._engine = engine
+        self._engine = weakref.ref(engine)
         engine._dispatch.watch(self._wrap)
         for event, handler in (
             (Events.STARTED(priority=_OUTSIDE), self._begin_run),

@@ -358,6 +358,23 @@ def test_the_length_of_the_run_before_is_known() -> None:
     assert len(engine.plan(2).epochs) == 2  # as much is done: a new run
 
 
+def test_data_that_was_set_is_what_the_run_takes() -> None:
+    engine = Engine(lambda engine, batch: None)
+    engine.set_data(range(7))
+
+    assert len(engine.plan(1, data=None).iterations) == len(engine.plan(1).iterations) == 7
+    assert engine.run(max_epochs=1).iteration == 7
+
+
+def test_no_data_has_no_batches_to_get() -> None:
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.GET_BATCH_STARTED, print)
+
+    assert len(engine.plan(1, 5).handlers[0].firings) == 5
+    with pytest.warns(UserWarning, match="GET_BATCH_STARTED: .* never in 5 iterations"):
+        engine.plan(1, 5, data=None)
+
+
 def test_a_running_engine_makes_no_plan() -> None:
     engine = Engine(lambda engine, batch: engine.plan(1, 1))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import gc
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ignite_core.engine import Engine, EventEnum, Events
-from ignite_core.handlers import BasicTimeProfiler, HandlersTimeProfiler
+from ignite_core.handlers import BasicTimeProfiler, FlightRecorder, HandlersTimeProfiler, TorchProfile
 
 PROFILERS: list[Any] = [BasicTimeProfiler, HandlersTimeProfiler]
 
@@ -336,6 +338,25 @@ def test_a_removed_handler_is_not_called_any_more() -> None:
     engine.run([0])
 
     assert calls == []
+
+
+@pytest.mark.parametrize("make", [*PROFILERS, FlightRecorder, TorchProfile])
+def test_an_engine_that_is_let_go_is_gone_at_once(make: Any, tmp_path: Path) -> None:
+    engine = Engine(lambda engine, batch: None)
+    watcher = make(tmp_path) if make in (FlightRecorder, TorchProfile) else make()
+    watcher.attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: None)
+    engine.run([1, 2, 3])
+    engine.plan(1, 3)
+    gone = weakref.ref(engine)
+    gc.collect()
+    gc.disable()
+
+    try:
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("make", PROFILERS)

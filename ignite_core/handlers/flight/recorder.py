@@ -214,8 +214,8 @@ class FlightRecorder:
         track = self._of_engine[engine]
         thread = threading.current_thread()
         track.thread = thread.ident or 0, thread.name
-        track.running += 1
         self._watch.put_on()
+        track.running += 1
         try:
             yield
         finally:
