@@ -49,8 +49,8 @@ class DevRun:
 
 def dev_run(
     trainer: Engine,
-    data: Iterable[Any] | None,
     *evaluators: Engine,
+    data: Iterable[Any] | None,
     batches: int = 1,
     restore: Iterable[Any] = (),
 ) -> DevRun:
@@ -68,8 +68,8 @@ def dev_run(
 
     Args:
         trainer: The engine to try.
-        data: Its data; None as in ``run``.
         evaluators: Engines that it runs in its handlers; they are cut to as many batches.
+        data: Of the trainer; None as in ``run``.
         batches: How many batches.
         restore: More objects to put back, which are not found so.
 
@@ -85,7 +85,7 @@ def dev_run(
         ... def validate():
         ...     evaluator.run(range(100))
         ...     print("evaluated", evaluator.state.iteration)
-        >>> tried = dev_run(trainer, range(1000), evaluator)
+        >>> tried = dev_run(trainer, evaluator, data=range(1000))
         evaluated 1
         >>> trainer.state.iteration, len(tried.called), tried.not_called
         (0, 1, ())

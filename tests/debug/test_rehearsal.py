@@ -95,7 +95,7 @@ def test_a_dev_run_leaves_nothing_behind(tmp_path: Path, temporary: Path, begun:
         script.evaluator.run(script.data)
     before = script.state()
 
-    tried = dev_run(script.trainer, script.data, script.evaluator)
+    tried = dev_run(script.trainer, script.evaluator, data=script.data)
 
     assert script.state() == before
     assert list(temporary.glob("ignite_core*")) == []
@@ -109,7 +109,7 @@ def test_a_run_after_a_dev_run_is_the_one_without(tmp_path: Path) -> None:
     for rehearses in (False, True):
         script = Script(tmp_path / str(rehearses))
         if rehearses:
-            dev_run(script.trainer, script.data, script.evaluator, batches=2)
+            dev_run(script.trainer, script.evaluator, data=script.data, batches=2)
         script.trainer.run(script.data, max_epochs=2)
         weights.append(script.model[0].weight.tolist())
 
@@ -125,7 +125,7 @@ def test_handlers_that_are_rarely_due_are_tried(tmp_path: Path) -> None:
 
     before = script.state()
     with pytest.raises(ValueError, match="a slip"):
-        dev_run(script.trainer, script.data, script.evaluator)
+        dev_run(script.trainer, script.evaluator, data=script.data)
 
     assert script.state() == before
 
@@ -142,7 +142,7 @@ def test_a_checkpoint_that_cannot_be_saved_is_found_out(tmp_path: Path) -> None:
     engine.add_event_handler(Events.EPOCH_COMPLETED(every=100), Checkpoint({"broken": Broken()}, tmp_path))
 
     with pytest.raises(Exception, match="pickle"):
-        dev_run(engine, [1])
+        dev_run(engine, data=[1])
 
     assert list(tmp_path.glob("*.pt")) == []
 
@@ -154,7 +154,7 @@ def test_requests_to_stop_wait_for_their_time_and_filters_of_the_user_decide() -
     engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: called.append("epoch"))
     engine.add_event_handler(Events.EPOCH_COMPLETED(lambda engine, epoch: False), lambda: called.append("no"))
 
-    tried = dev_run(engine, range(10))
+    tried = dev_run(engine, data=range(10))
 
     assert called == ["epoch"]
     assert len(tried.called) == 1
@@ -172,7 +172,7 @@ def test_profiles_and_flight_records_go_to_the_temporary_folder(tmp_path: Path, 
     engine.add_event_handler(Events.COMPLETED, lambda: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
-        dev_run(engine, [1, 2, 3], batches=2)
+        dev_run(engine, data=[1, 2, 3], batches=2)
 
     assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
     assert list(temporary.glob("ignite_core*")) == []
@@ -184,7 +184,7 @@ def test_a_paused_engine_goes_on_where_it_was() -> None:
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
     engine.run([1, 2, 3], max_epochs=2)
 
-    dev_run(engine, [7])
+    dev_run(engine, data=[7])
     engine.run([1, 2, 3], max_epochs=2)
 
     assert seen == [1, 2, 7, 3, 1, 2, 3]
@@ -205,7 +205,7 @@ def test_more_objects_to_put_back_can_be_named() -> None:
     engine, model = Engine(step), step.parts[0][0]
     weight = model.weight.item()
 
-    dev_run(engine, [1], restore=[model])
+    dev_run(engine, data=[1], restore=[model])
 
     assert model.weight.item() == weight
 
@@ -219,7 +219,7 @@ def test_evaluators_are_cut_however_they_are_run(arguments: dict[str, int]) -> N
     def validate() -> None:
         counts.extend(evaluator.run(range(50), **arguments).iteration for _ in range(2))
 
-    dev_run(trainer, range(50), evaluator, batches=4)
+    dev_run(trainer, evaluator, data=range(50), batches=4)
 
     assert counts == [4, 4]
     assert evaluator.run(range(50)).iteration == 50
@@ -276,9 +276,9 @@ def test_a_model_learns_two_batches_by_heart() -> None:
 def test_wrong_arguments() -> None:
     engine = Engine(lambda engine, batch: None)
     with pytest.raises(TypeError, match="dev_run: takes engines, got 3"):
-        WRONG(engine, [1], 3)
+        WRONG(engine, 3, data=[1])
     with pytest.raises(ValueError, match="batches must be at least 1"):
-        dev_run(engine, [1], batches=0)
+        dev_run(engine, data=[1], batches=0)
     with pytest.raises(TypeError, match="sanity_check: batches must be an integer"):
         sanity_check(engine, [1], batches=True)
     with pytest.raises(ValueError, match="at least 3 batches, got 2; ask for fewer"):

@@ -41,7 +41,7 @@ def engines() -> None:
     assert_type(trainer.run([[1.0]], max_epochs=3), State)
     assert_type(trainer.run([[1.0]], max_iters=3, epoch_length=2), State)
     assert_type(trainer.plan(3, 100, run=[log], seconds_per_iteration=0.1), Calendar)
-    assert_type(dev_run(trainer, [[1.0]], trainer, batches=2), DevRun)
+    assert_type(dev_run(trainer, trainer, data=[[1.0]], batches=2), DevRun)
     assert_type(sanity_check(trainer, [[1.0]]), dict[str, Any])
     assert_type(trainer.run(), State)
     assert_type(trainer.run(iter([[1.0]])), State)
