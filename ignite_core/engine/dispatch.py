@@ -21,7 +21,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, EventsList, Filter, When
-from ignite_core.engine.listener import Listener, nothing
+from ignite_core.engine.listener import Listener, Wrap, nothing
 
 if TYPE_CHECKING:
     from ignite_core.engine.emitter import Emitter
@@ -294,13 +294,14 @@ class Relay(Channel):
 class Dispatch:
     """All channels of one engine."""
 
-    __slots__ = ("_channels", "_listening", "_numbers", "_restored")
+    __slots__ = ("_channels", "_listening", "_numbers", "_restored", "_wraps")
 
     def __init__(self) -> None:
         self._channels: dict[Any, Channel] = {}
         self._numbers = 0
         self._listening: dict[type, int] = {}  # listeners on all events of one enum
         self._restored: dict[str, int] = {}  # counts of events that are not registered yet
+        self._wraps: tuple[Wrap, ...] = ()  # who watches the calls of all handlers
 
     def register(self, event: Any, counter: str | None) -> None:
         """Allow an event. Registering it again may only name its counter."""
@@ -345,6 +346,8 @@ class Dispatch:
             self._numbers += 1
             added.append((channel, Listener(engine, one, self._numbers, handler, args, kwargs)))
         for channel, listener in added:
+            if self._wraps:
+                listener.wrap(self._wraps)
             channel.add(listener)
             self._count_listeners(channel, +1)
         return [listener for _, listener in added]
@@ -372,6 +375,20 @@ class Dispatch:
                 channel = self.channel(listener.event)
                 channel.remove(listener)
                 self._count_listeners(channel, -1)
+
+    def watch(self, wrap: Wrap) -> None:
+        """Let somebody stand around each call of each handler, those to come included; nobody pays for it otherwise."""
+        self._rewrap((*self._wraps, wrap))
+
+    def unwatch(self, wrap: Wrap) -> None:
+        """Undo :meth:`watch`."""
+        self._rewrap(tuple(one for one in self._wraps if one != wrap))
+
+    def _rewrap(self, wraps: tuple[Wrap, ...]) -> None:
+        self._wraps = wraps
+        for channel in self:
+            for listener in channel:
+                listener.wrap(wraps)
 
     def listens_to(self, events: type[EventEnum]) -> bool:
         """Whether any handler is registered on any event of an enum."""

@@ -11,11 +11,12 @@ import inspect
 import logging
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from enum import IntEnum
-from typing import Any
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -30,6 +31,9 @@ from ignite_core.engine.saved import read_carried, read_progress
 from ignite_core.engine.seeding import Resumption, check_seed
 from ignite_core.engine.state import State
 from ignite_core.exceptions import RankFailed
+
+if TYPE_CHECKING:
+    from ignite_core.engine.calendar import Calendar
 
 __all__ = ["Engine", "Stop"]
 
@@ -337,6 +341,59 @@ class Engine(Emitter):
                 for event in _IN_ITERATION:
                     self._dispatch.channel(event).muted = False
         return self.state
+
+    def plan(
+        self,
+        max_epochs: int | None = None,
+        epoch_length: int | None = None,
+        max_iters: int | None = None,
+        data: Iterable[Any] | EllipsisType | None = ...,
+        *,
+        run: Sequence[Callable[..., Any]] = (),
+        validations: Sequence[Callable[..., Any]] = (),
+        seconds_per_iteration: float | None = None,
+    ) -> Calendar:
+        """What :meth:`run` would do now: the same loop and filters on a virtual clock, without data and step.
+
+        Schedules, checkpoints, time limits, this engine's own ``terminate``, ``terminate_epoch`` and ``interrupt``, and
+        the handlers named in ``run`` act in it; all others are noted when they are due. Filter functions are called.
+        Nothing of the engine, or of what is attached to it, is changed. A handler of the loop's own events that is
+        never called is warned about.
+
+        Args:
+            max_epochs: As of :meth:`run`, with the same rules; as are the next two.
+            epoch_length: See ``max_epochs``.
+            max_iters: See ``max_epochs``.
+            data: As of :meth:`run`; only its length is looked at. Left out: that of the run before, or else something
+                of ``epoch_length`` batches.
+            run: Handlers that are called, with the virtual engine; they should look at nothing else and change nothing
+                but it, as a rule that counts epochs does.
+            validations: Handlers that run an evaluator; they are not called, but the calendar names them as such.
+            seconds_per_iteration: What a step takes, with all that belongs to it; for handlers that look at a clock.
+
+        Raises:
+            TypeError: As of :meth:`run`.
+            ValueError: As of :meth:`run`; if the data does not tell its length, and there is no ``epoch_length``; if
+                one of the handlers that are named is none of this engine.
+            RuntimeError: If this engine is running.
+
+        Example:
+            >>> trainer = Engine(lambda engine, batch: train(batch))
+            >>> def validate(engine):
+            ...     evaluator.run(validation_data)
+            >>> handle = trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), validate)
+            >>> handle = trainer.add_event_handler(Events.ITERATION_COMPLETED(once=25), trainer.terminate)
+            >>> calendar = trainer.plan(max_epochs=9, epoch_length=10, validations=[validate])
+            >>> [(mark.epoch, mark.iteration) for mark in calendar.validations], calendar.end, len(calendar.iterations)
+            ([(2, 20)], 'TERMINATE', 25)
+        """
+        if self._is_running:
+            raise RuntimeError("Engine.plan: this engine is running; make the plan before, or after")
+        from ignite_core.engine.preview import preview  # most programs never ask
+        from ignite_core.engine.virtual import Limits
+
+        limits = Limits(data, max_epochs, max_iters, epoch_length)
+        return preview(self, Engine(_do_nothing), limits, run, validations, seconds_per_iteration)
 
     def _hear(self, found: RankFailed) -> None:
         """Another rank has failed, says another thread: the run raises it after the current step or handler."""
@@ -648,6 +705,10 @@ _FIRED_BEFORE_PAUSE = {
     Events.GET_BATCH_COMPLETED: 2,
     Events.ITERATION_STARTED: 3,
 }
+
+
+def _do_nothing(engine: Engine, batch: Any) -> None:
+    """Be the step of a virtual run."""
 
 
 def _check_step(step: Any) -> None:

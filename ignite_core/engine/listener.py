@@ -14,13 +14,17 @@ from ignite_core.engine.events import Events, Filter, When
 if TYPE_CHECKING:
     from ignite_core.engine.emitter import Emitter
 
-__all__ = ["Listener", "nothing"]
+__all__ = ["Listener", "Wrap", "nothing"]
 
 #: What some events hand to each handler, as an example value for looking at signatures.
 EXTRAS: Final[dict[Any, tuple[str, Any]]] = {
     Events.EXCEPTION_RAISED: ("the exception", Exception()),
     Events.TERMINATE_SINGLE_EPOCH: ("iter_counter", 0),
 }
+
+
+#: ``wrap(listener, call) -> call``: what runs instead of a call of the handler, and makes that call.
+Wrap = Callable[["Listener", Callable[["Emitter"], Any]], Callable[["Emitter"], Any]]
 
 
 class Listener:
@@ -42,6 +46,7 @@ class Listener:
         "priority",
         "rank",
         "wants_engine",
+        "wraps",
     )
 
     def __init__(
@@ -63,6 +68,7 @@ class Listener:
         self.priority = _priority(event, handler)
         self.rank = (-self.priority, number)
         self.wants_engine = _wants_engine(engine, event, handler, args, kwargs)
+        self.wraps: tuple[Wrap, ...] = ()
         self.call: Callable[[Emitter], Any] = self._compiled()
 
     @property
@@ -76,6 +82,22 @@ class Listener:
 
     def invoke(self, engine: Emitter, extras: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Call the handler with what the event hands over: (engine, extras, args), or (extras, args)."""
+        if self.wraps:
+            return self._wrapped(lambda engine: self._invoke(engine, extras, named))(engine)
+        return self._invoke(engine, extras, named)
+
+    def wrap(self, wraps: tuple[Wrap, ...]) -> None:
+        """Let others stand around each call of the handler, the first of them next to it; none: only the handler."""
+        if not self.removed:
+            self.wraps = wraps
+            self.call = self._wrapped(self._compiled())
+
+    def _wrapped(self, call: Callable[[Emitter], Any]) -> Callable[[Emitter], Any]:
+        for wrap in self.wraps:
+            call = wrap(self, call)
+        return call
+
+    def _invoke(self, engine: Emitter, extras: tuple[Any, ...], named: dict[str, Any]) -> Any:
         first = (engine,) if self.wants_engine else ()
         return self.handler(*first, *extras, *self.args, **{**self.kwargs, **named})
 

@@ -1,10 +1,11 @@
-"""Handlers: what is attached to an engine's events to save, resume, schedule and stop a run."""
+"""Handlers: what is attached to an engine's events to save, resume, schedule, stop and watch a run."""
 
 from typing import TYPE_CHECKING
 
 from ignite_core._lazy import lazily
 
 if TYPE_CHECKING:
+    from ignite_core.handlers.basic_time_profiler import BasicTimeProfiler
     from ignite_core.handlers.checkpoint.async_saver import AsyncDiskSaver
     from ignite_core.handlers.checkpoint.checkpoint import Checkpoint, CheckpointEvents, ModelCheckpoint
     from ignite_core.handlers.checkpoint.dcp import DCPSaver
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver
     from ignite_core.handlers.clock import global_step_from_engine
     from ignite_core.handlers.early_stopping import EarlyStopping
+    from ignite_core.handlers.flight.recorder import FlightRecorder
+    from ignite_core.handlers.handlers_time_profiler import HandlersTimeProfiler
     from ignite_core.handlers.schedules.base import BaseParamScheduler
     from ignite_core.handlers.schedules.batch_size import BatchSizeScheduler
     from ignite_core.handlers.schedules.concat import ConcatScheduler
@@ -37,12 +40,14 @@ if TYPE_CHECKING:
     from ignite_core.handlers.stop_on_signal import StopOnSignal
     from ignite_core.handlers.terminate_on_nan import TerminateOnNan
     from ignite_core.handlers.time_limit import TimeLimit
+    from ignite_core.handlers.torch_profile import TorchProfile
     from ignite_core.handlers.vote import Vote, find_vote, vote_of
 
 __all__ = [
     "AsyncDiskSaver",
     "BaseParamScheduler",
     "BaseSaveHandler",
+    "BasicTimeProfiler",
     "BatchSizeScheduler",
     "Checkpoint",
     "CheckpointEvents",
@@ -53,6 +58,8 @@ __all__ = [
     "DiskSaver",
     "EarlyStopping",
     "ExpStateScheduler",
+    "FlightRecorder",
+    "HandlersTimeProfiler",
     "LRScheduler",
     "LambdaStateScheduler",
     "LinearCyclicalScheduler",
@@ -70,6 +77,7 @@ __all__ = [
     "StopOnSignal",
     "TerminateOnNan",
     "TimeLimit",
+    "TorchProfile",
     "Vote",
     "create_lr_scheduler_with_warmup",
     "find_vote",
@@ -80,6 +88,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BasicTimeProfiler": "basic_time_profiler",
     "AsyncDiskSaver": "checkpoint.async_saver",
     "Checkpoint": "checkpoint.checkpoint",
     "CheckpointEvents": "checkpoint.checkpoint",
@@ -111,9 +120,12 @@ _HOMES = {
     "StepStateScheduler": "schedules.state_scheduler",
     "LRScheduler": "schedules.torch_scheduler",
     "create_lr_scheduler_with_warmup": "schedules.warm_up",
+    "FlightRecorder": "flight.recorder",
+    "HandlersTimeProfiler": "handlers_time_profiler",
     "StopOnSignal": "stop_on_signal",
     "TerminateOnNan": "terminate_on_nan",
     "TimeLimit": "time_limit",
+    "TorchProfile": "torch_profile",
     "Vote": "vote",
     "find_vote": "vote",
     "vote_of": "vote",

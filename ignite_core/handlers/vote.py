@@ -113,6 +113,8 @@ class Vote:
             :meth:`settle` it is the same on all ranks. A new run forgets it.
     """
 
+    not_in_calendar = True
+
     def __init__(self, engine: Engine) -> None:
         self.every = _EVERY
         self.uneven = False

@@ -7,7 +7,9 @@ import torch
 import ignite_core
 import ignite_core.distributed as idist
 from ignite_core import Engine, Events, State
+from ignite_core.debug import DevRun, dev_run, sanity_check
 from ignite_core.engine import CallableEventWithFilter, EventEnum, EventsList, RemovableEventHandle
+from ignite_core.engine.calendar import Calendar
 
 # The names that are loaded lazily are no Any: they are the very classes of ignite_core.engine.
 assert_type(ignite_core.Engine, type[ignite_core.engine.Engine])
@@ -38,6 +40,9 @@ def engines() -> None:
     trainer = Engine(step)
     assert_type(trainer.run([[1.0]], max_epochs=3), State)
     assert_type(trainer.run([[1.0]], max_iters=3, epoch_length=2), State)
+    assert_type(trainer.plan(3, 100, run=[log], seconds_per_iteration=0.1), Calendar)
+    assert_type(dev_run(trainer, trainer, data=[[1.0]], batches=2), DevRun)
+    assert_type(sanity_check(trainer, [[1.0]]), dict[str, Any])
     assert_type(trainer.run(), State)
     assert_type(trainer.run(iter([[1.0]])), State)
     assert_type(trainer.state, State)

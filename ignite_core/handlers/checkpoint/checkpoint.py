@@ -7,10 +7,13 @@ After each of these steps the ranks tell each other whether it went well, and al
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from ignite_core.distributed import utils as idist
@@ -21,6 +24,7 @@ from ignite_core.handlers.checkpoint import names, retention, timed
 from ignite_core.handlers.checkpoint.background import WriteFailed
 from ignite_core.handlers.checkpoint.closing import Closing
 from ignite_core.handlers.checkpoint.collecting import collect, is_bad
+from ignite_core.handlers.checkpoint.foreseen import ENDS, ForeseenSaves
 from ignite_core.handlers.checkpoint.keeping import Keeper, kept_state
 from ignite_core.handlers.checkpoint.objects import check_objects
 from ignite_core.handlers.checkpoint.reading import read_into
@@ -33,9 +37,6 @@ __all__ = ["Checkpoint", "CheckpointEvents", "ModelCheckpoint"]
 
 #: The name under which a handler saves itself.
 SELF: Final = "checkpointer"
-
-#: A run ends with one or several of these; at each the same state would be saved.
-_ENDS: Final = frozenset({Events.TERMINATE, Events.COMPLETED, Events.INTERRUPT, Events.EXCEPTION_RAISED})
 
 
 class CheckpointEvents(EventEnum):
@@ -285,7 +286,7 @@ class Checkpoint(Keeper):
         priority = plain(as_number(global_step, "global_step_transform") if self.score_function is None else score)
         key = (filename, step, repr(priority))
         is_saved = filename == self._newest and key == self._last_key and clock.state.times is self._last_run
-        if is_saved and (event in _ENDS or event == self._last_event):
+        if is_saved and (event in ENDS or event == self._last_event):
             return None
         if not self._retention.wants(self._kept, priority):
             return None
@@ -301,6 +302,12 @@ class Checkpoint(Keeper):
             "world_size": idist.get_world_size(),
         }
         return _Save(filename, kept, removed, metadata, key)
+
+    def foresee(self, forecast: Any) -> Any:
+        """What stands in for it in :meth:`Engine.plan <ignite_core.engine.Engine.plan>`: it marks what is saved."""
+        same_run = forecast.goes_on and self._last_run is not None
+        last = (self._last_key, self._last_event) if same_run else None
+        return ForeseenSaves(self, self._kept, self._retention, self._naming, last, forecast)
 
     # ------------------------------------------------------------------------------------------------ what it saves
 
@@ -346,6 +353,19 @@ class Checkpoint(Keeper):
         while self._to_remove:
             self.save_handler.remove(self._to_remove[0])
             self._to_remove = self._to_remove[1:]
+
+    @contextmanager
+    def rehearse(self, folder: Path) -> Iterator[None]:
+        """Inside, it saves into a folder of its own there; afterwards it is as before (see ``ignite_core.debug``)."""
+        before = dict(vars(self))
+        self.save_handler = DiskSaver(tempfile.mkdtemp(dir=folder), save_on_rank=self.save_on_rank)
+        self._hand_over = as_function(self.save_handler)
+        self._closing = Closing(self.save_handler, self.save_on_rank)
+        self.reset()
+        try:
+            yield
+        finally:
+            vars(self).update(before)
 
     # --------------------------------------------------------------------------------------------------- loading
 

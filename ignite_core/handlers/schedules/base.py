@@ -11,6 +11,7 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.handlers.arguments import integer
+from ignite_core.handlers.foreseen import foreseen_writes
 from ignite_core.handlers.schedules.joins import Curve, check_curve
 from ignite_core.handlers.schedules.plotting import plot
 
@@ -67,6 +68,10 @@ class BaseParamScheduler(ABC):
     @save_history.setter
     def save_history(self, value: bool) -> None:
         self._save_history = value
+
+    def foresee(self, forecast: Any) -> Any:
+        """What stands in for it in :meth:`Engine.plan <ignite_core.engine.Engine.plan>`."""
+        return foreseen_writes(self, forecast)
 
     def get_param(self) -> Any:
         """The value at ``event_index``: a number, or a list with one for each parameter group."""

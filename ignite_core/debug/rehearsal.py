@@ -1,0 +1,296 @@
+"""Runs that leave no trace: of one batch of everything, and of a validation before the training."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from ignite_core.debug.restoring import find_objects, snapshot
+from ignite_core.engine.aside import set_aside
+from ignite_core.engine.data import length_of
+from ignite_core.engine.describe import describe
+from ignite_core.engine.dispatch import Channel
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Filter
+from ignite_core.engine.listener import Listener
+from ignite_core.handlers.arguments import integer
+from ignite_core.rng import rng_state, set_rng_state
+
+__all__ = ["DevRun", "dev_run", "overfit", "sanity_check"]
+
+#: Methods of an engine that would cut the run short, if their filters were opened.
+_REQUESTS: Final = ("terminate", "terminate_epoch", "interrupt")
+
+
+@dataclass(frozen=True)
+class DevRun:
+    """What a :func:`dev_run` has tried.
+
+    Attributes:
+        called: The handlers that were called, each with its event.
+        not_called: Those that were not: nothing has tried them.
+        metrics: The metrics of each engine at its end, the trainer's first.
+    """
+
+    called: tuple[str, ...]
+    not_called: tuple[str, ...]
+    metrics: tuple[dict[str, Any], ...]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.called)} handlers were called, {len(self.not_called)} were not"]
+        return "\n".join([*lines, *(f"  not called: {one}" for one in self.not_called)])
+
+
+def dev_run(
+    trainer: Engine,
+    *evaluators: Engine,
+    data: Iterable[Any] | None,
+    batches: int = 1,
+    restore: Iterable[Any] = (),
+) -> DevRun:
+    """Run one epoch of one batch, with all handlers, and put everything back.
+
+    Numeric filters are opened: a handler of ``every=1000`` is called too (not the engine's own ``terminate``,
+    ``terminate_epoch`` and ``interrupt``). Filter functions decide as ever. Checkpoints are written, into a temporary
+    folder that is removed.
+
+    Put back afterwards, also after an error: the engines' states and places; the states of all random generators; and
+    the states of what the steps and the handlers name: models, with their gradients and modes, optimizers, schedulers,
+    metrics, and all else with ``state_dict`` and ``load_state_dict``, found as arguments, attributes, and variables
+    that a function uses directly. Not put back: what handlers write elsewhere (a logger its lines), what they change in
+    place otherwise, handlers that they add, and the batch that a one-shot iterator has given.
+
+    Args:
+        trainer: The engine to try.
+        evaluators: Engines that it runs in its handlers; they are cut to as many batches.
+        data: Of the trainer; None as in ``run``.
+        batches: How many batches.
+        restore: More objects to put back, which are not found so.
+
+    Raises:
+        TypeError: If one of the engines is none, or ``batches`` no integer.
+        ValueError: If ``batches`` is below 1.
+        Exception: What the step and the handlers raise.
+
+    Example:
+        >>> from ignite_core.engine import Events
+        >>> trainer, evaluator = Engine(lambda engine, batch: batch), Engine(lambda engine, batch: batch)
+        >>> @trainer.on(Events.EPOCH_COMPLETED(every=10))
+        ... def validate():
+        ...     evaluator.run(range(100))
+        ...     print("evaluated", evaluator.state.iteration)
+        >>> tried = dev_run(trainer, evaluator, data=range(1000))
+        evaluated 1
+        >>> trainer.state.iteration, len(tried.called), tried.not_called
+        (0, 1, ())
+    """
+    batches = integer("dev_run", "batches", batches, least=1)
+    engines = _checked("dev_run", trainer, *evaluators)
+    called: set[tuple[int, int]] = set()
+    with ExitStack() as stack:
+        stack.enter_context(_rehearsal(engines, data, restore))
+        for number, engine in enumerate(engines):
+            stack.enter_context(_opened(engine))
+            stack.enter_context(_watched(engine, partial(_note, called, number)))
+            stack.enter_context(_limited(engine, batches))
+        trainer.run(data)
+        metrics = tuple(dict(engine.state.metrics) for engine in engines)
+    lists: tuple[list[str], list[str]] = [], []
+    for number, engine in enumerate(engines):
+        for listener in sorted((one for channel in engine._dispatch for one in channel), key=lambda one: one.number):
+            owner = getattr(listener.handler, "__self__", listener.handler)
+            if not getattr(type(owner), "not_in_calendar", False):
+                lists[(number, listener.number) not in called].append(_describe(listener))
+    return DevRun(tuple(lists[0]), tuple(lists[1]), metrics)
+
+
+def sanity_check(
+    evaluator: Engine, data: Iterable[Any], batches: int = 2, *, restore: Iterable[Any] = ()
+) -> dict[str, Any]:
+    """Run an evaluation over a few batches before the training, and put everything back as :func:`dev_run` does.
+
+    Args:
+        evaluator: The engine.
+        data: Its data.
+        batches: How many batches, at most.
+        restore: More objects to put back.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        TypeError: If ``evaluator`` is no engine, or ``batches`` no integer.
+        ValueError: If ``batches`` is below 1.
+        Exception: What the step and the handlers raise.
+
+    Example:
+        >>> import torch
+        >>> from ignite_core.metrics import Accuracy
+        >>> evaluator = Engine(lambda engine, batch: batch)
+        >>> Accuracy().attach(evaluator, "accuracy")
+        >>> sanity_check(evaluator, [(torch.eye(3), torch.arange(3))] * 100)
+        {'accuracy': 1.0}
+        >>> evaluator.state.iteration, dict(evaluator.state.metrics)
+        (0, {})
+    """
+    batches = integer("sanity_check", "batches", batches, least=1)
+    (engine,) = _checked("sanity_check", evaluator)
+    with _rehearsal([engine], data, restore), _limited(engine, batches):
+        return dict(engine.run(data).metrics)
+
+
+def overfit(loader: Iterable[Any], batches: int = 1) -> list[Any]:
+    """The first batches of a loader, to train on these alone: a model that cannot learn them by heart has a fault.
+
+    The random generators are put back, so that the rest of the script draws what it would without.
+
+    Args:
+        loader: The data; each epoch over what is returned has these batches, in this order.
+        batches: How many.
+
+    Returns:
+        A list.
+
+    Raises:
+        TypeError: If ``batches`` is not an integer.
+        ValueError: If it is below 1, or the loader has fewer.
+
+    Example:
+        >>> overfit(range(1000), batches=3)
+        [0, 1, 2]
+    """
+    batches = integer("overfit", "batches", batches, least=1)
+    before = rng_state()
+    put_back = snapshot(_generators(loader))
+    try:
+        first = list(islice(loader, batches))
+    finally:
+        put_back()
+        set_rng_state(before)
+    if len(first) < batches:
+        raise ValueError(f"overfit: the loader must have at least {batches} batches, got {len(first)}; ask for fewer")
+    return first
+
+
+# -------------------------------------------------------------------------------------------- what is put back, and cut
+
+
+def _checked(where: str, *engines: Engine) -> tuple[Engine, ...]:
+    for engine in engines:
+        if not isinstance(engine, Engine):
+            raise TypeError(f"{where}: takes engines, got {engine!r}")
+    return engines
+
+
+@contextmanager
+def _rehearsal(engines: Iterable[Engine], data: Any, restore: Iterable[Any]) -> Iterator[None]:
+    """Inside, nothing that happens lasts."""
+    engines = list(engines)
+    objects = [one for engine in engines for one in find_objects(engine)]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ignite_core_rehearsal_")))
+        stack.callback(set_rng_state, rng_state())
+        stack.callback(snapshot([*objects, *restore, *_generators(data)]))
+        for owner in _rehearsing(engines):
+            stack.enter_context(owner.rehearse(folder))
+        for engine in engines:
+            stack.enter_context(set_aside(engine))
+        yield
+
+
+def _generators(data: Any) -> list[Any]:
+    """The random generators of a loader and of its samplers."""
+    parts = [data, *(getattr(data, name, None) for name in ("sampler", "batch_sampler"))]
+    return [getattr(part, "generator", None) for part in [*parts, getattr(parts[2], "sampler", None)]]
+
+
+def _rehearsing(engines: Iterable[Engine]) -> list[Any]:
+    """The objects that write somewhere else in a rehearsal: handlers, and what runs happen inside of."""
+    owners: dict[int, Any] = {}
+    for engine in engines:
+        functions = [listener.handler for channel in engine._dispatch for listener in channel]
+        for function in (*functions, *engine._scopes):
+            owner = getattr(function, "__self__", function)
+            owner = getattr(owner, "handler", owner)  # a timer in front of a checkpoint
+            if hasattr(type(owner), "rehearse"):
+                owners[id(owner)] = owner
+    return list(owners.values())
+
+
+@contextmanager
+def _limited(engine: Engine, batches: int) -> Iterator[None]:
+    """Inside, each run of an engine is one epoch of so many batches."""
+    run = engine.run
+
+    def limited(
+        data: Any = None, max_epochs: Any = None, max_iters: Any = None, epoch_length: Any = None, seed: Any = None
+    ) -> Any:
+        known = None if data is None else length_of(data)
+        lengths = [length for length in (batches, known, epoch_length, max_iters) if length is not None]
+        engine.state.max_epochs = engine.state.max_iters = None  # each run is a new one
+        return run(data, max_epochs=1, epoch_length=min(lengths), seed=seed)
+
+    engine.run = limited  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del engine.run
+
+
+@contextmanager
+def _opened(engine: Engine) -> Iterator[None]:
+    """Inside, the numeric filters of handlers let everything through."""
+    closed: list[tuple[Channel, Listener, Filter]] = [
+        (channel, listener, listener.filter)
+        for channel in engine._dispatch
+        for listener in channel
+        if listener.filter is not None and listener.filter.when is not None and not _is_request(engine, listener)
+    ]
+    try:
+        for channel, listener, _ in closed:
+            listener.filter = None if listener.condition is None else Filter(None, listener.condition)
+            channel._renew()
+        yield
+    finally:
+        for channel, listener, before in closed:
+            listener.filter = before
+            channel._renew()
+
+
+def _is_request(engine: Engine, listener: Listener) -> bool:
+    handler: Any = listener.handler
+    while isinstance(handler, partial):
+        handler = handler.func
+    return getattr(handler, "__self__", None) is engine and handler.__name__ in _REQUESTS
+
+
+@contextmanager
+def _watched(engine: Engine, note: Callable[[Listener], None]) -> Iterator[None]:
+    """Inside, each call of a handler is noted."""
+
+    def wrap(listener: Listener, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def noted(engine: Any) -> Any:
+            note(listener)
+            return call(engine)
+
+        return noted
+
+    engine._dispatch.watch(wrap)
+    try:
+        yield
+    finally:
+        engine._dispatch.unwatch(wrap)
+
+
+def _note(called: set[tuple[int, int]], number: int, listener: Listener) -> None:
+    called.add((number, listener.number))
+
+
+def _describe(listener: Listener) -> str:
+    return f"{describe(listener.handler)} of {listener.event!r}"

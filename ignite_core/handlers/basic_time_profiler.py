@@ -1,0 +1,293 @@
+"""How long a run takes to fetch, to step, and to run the handlers of each event."""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+from ignite_core.handlers.time_tables import name_of, stats, write_csv
+
+__all__ = ["BasicTimeProfiler"]
+
+#: Outside of all other handlers.
+_OUTSIDE: Final = 10**9
+
+#: The numbers of one iteration, in the order in which they are kept; those of events are the times of their handlers.
+_EPOCH, _ITERATION, _PROCESSING, _DATAFLOW, _IS, _IC, _GS, _GC = range(8)
+_WIDTH: Final = 8
+_BLANK: Final = array("d", [math.nan] * _WIDTH)
+
+_OF_ITERATION: Final = {
+    Events.ITERATION_STARTED: _IS,
+    Events.ITERATION_COMPLETED: _IC,
+    Events.GET_BATCH_STARTED: _GS,
+    Events.GET_BATCH_COMPLETED: _GC,
+}
+_OF_EPOCH: Final = (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED)
+_OF_RUN: Final = (Events.STARTED, Events.COMPLETED)
+
+_NOTHING: Final = "not yet triggered"
+
+
+class BasicTimeProfiler:
+    """Measures, at each iteration, the fetch of the batch, the step, and the handlers of each event.
+
+    A step that only hands work to an accelerator is as short as that takes; see
+    :class:`~ignite_core.handlers.TorchProfile` for what the device does. A new run begins anew, a pause is not counted.
+
+    Args:
+        clock: What tells the time, in seconds.
+
+    Attributes:
+        events_to_ignore: Events whose handlers are not measured.
+
+    Raises:
+        TypeError: If ``clock`` is not callable.
+
+    Example:
+        >>> times = iter(range(1000))
+        >>> trainer, profiler = Engine(lambda engine, batch: next(times)), BasicTimeProfiler(clock=lambda: next(times))
+        >>> profiler.attach(trainer)
+        >>> state = trainer.run([1, 2], max_epochs=2)
+        >>> profiler.processing_times.tolist()  # the clock is read once before the step, once in it, once after it
+        [2.0, 2.0, 2.0, 2.0]
+        >>> profiler.get_results()["processing_stats"]["total"]
+        8.0
+    """
+
+    events_to_ignore: Final = [
+        Events.EXCEPTION_RAISED,
+        Events.TERMINATE,
+        Events.TERMINATE_SINGLE_EPOCH,
+        Events.DATALOADER_STOP_ITERATION,
+        Events.INTERRUPT,
+    ]
+    not_in_calendar = True
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        if not callable(clock):
+            raise TypeError(f"BasicTimeProfiler: clock must be callable, got {clock!r}")
+        self._clock = clock
+        self._engine: weakref.ref[Engine] | None = None
+        self._names: dict[Any, list[str]] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._rows = array("d")  # _WIDTH numbers an iteration
+        self._base = 0  # where those of this iteration begin
+        self._has_row = False
+        self._since = 0.0
+        self._longer: dict[Any, list[tuple[int, float]]] = {event: [] for event in (*_OF_RUN, *_OF_EPOCH)}
+
+    def attach(self, engine: Engine) -> None:
+        """Measure the runs of an engine from now on; twice does no harm.
+
+        Raises:
+            TypeError: If it is no engine.
+            ValueError: If this measures another one.
+        """
+        if not isinstance(engine, Engine):
+            raise TypeError(f"BasicTimeProfiler.attach: engine must be an Engine, got {engine!r}")
+        if self._engine is not None and self._engine() is engine:
+            return
+        if self._engine is not None:
+            raise ValueError("BasicTimeProfiler.attach: it measures another engine already; make one for each")
+        self._engine = weakref.ref(engine)
+        for event, first, last in (
+            (Events.STARTED, self._begin_run, self._end_of(Events.STARTED)),
+            (Events.EPOCH_STARTED, self._begin, self._end_of(Events.EPOCH_STARTED)),
+            (Events.GET_BATCH_STARTED, self._begin_row, self._end_get_batch_started),
+            (Events.GET_BATCH_COMPLETED, self._end_fetch, self._end_get_batch_completed),
+            (Events.ITERATION_STARTED, self._begin_iteration, self._end_iteration_started),
+            (Events.ITERATION_COMPLETED, self._end_step, self._end_iteration_completed),
+            (Events.EPOCH_COMPLETED, self._begin, self._end_of(Events.EPOCH_COMPLETED)),
+            (Events.COMPLETED, self._begin, self._end_of(Events.COMPLETED)),
+        ):
+            engine.add_event_handler(event(priority=_OUTSIDE), first)
+            engine.add_event_handler(event(priority=-_OUTSIDE), last)
+        engine._scopes.append(self._running)
+
+    @contextmanager
+    def _running(self, engine: Engine) -> Iterator[None]:
+        """What each run happens inside of: where one goes on, the pause is over now."""
+        self._since = self._clock()
+        yield
+
+    # -------------------------------------------------------------------------------------- what is done at each event
+
+    def _begin_run(self, engine: Engine) -> None:
+        self._reset()
+        self._names = {event: self._handlers(engine, event) for event in (*_OF_RUN, *_OF_EPOCH, *_OF_ITERATION)}
+        self._since = self._clock()
+
+    def _begin(self, engine: Engine) -> None:
+        self._since = self._clock()
+
+    def _end_of(self, event: Events) -> Callable[[Engine], None]:
+        def end(engine: Engine) -> None:
+            self._longer[event].append((engine.state.epoch, self._clock() - self._since))
+
+        return end
+
+    def _begin_row(self, engine: Engine) -> None:
+        rows, state = self._rows, engine.state
+        base = self._base = len(rows)
+        rows.extend(_BLANK)
+        rows[base] = state.epoch
+        rows[base + _ITERATION] = state.iteration + 1
+        self._has_row = True
+        self._since = self._clock()
+
+    def _end_get_batch_started(self, engine: Engine) -> None:
+        now = self._clock()
+        self._rows[self._base + _GS] = now - self._since
+        self._since = now
+
+    def _end_fetch(self, engine: Engine) -> None:
+        now = self._clock()
+        self._rows[self._base + _DATAFLOW] = now - self._since
+        self._since = now
+
+    def _end_get_batch_completed(self, engine: Engine) -> None:
+        self._rows[self._base + _GC] = self._clock() - self._since
+
+    def _begin_iteration(self, engine: Engine) -> None:
+        if not self._has_row:  # without data
+            self._begin_row(engine)
+            self._rows[self._base + _ITERATION] = engine.state.iteration
+        self._since = self._clock()
+
+    def _end_iteration_started(self, engine: Engine) -> None:
+        now = self._clock()
+        self._rows[self._base + _IS] = now - self._since
+        self._since = now
+
+    def _end_step(self, engine: Engine) -> None:
+        now = self._clock()
+        self._rows[self._base + _PROCESSING] = now - self._since
+        self._since = now
+
+    def _end_iteration_completed(self, engine: Engine) -> None:
+        self._rows[self._base + _IC] = self._clock() - self._since
+        self._has_row = False
+
+    def _handlers(self, engine: Engine, event: Events) -> list[str]:
+        """The names of the handlers, without those of this profiler."""
+        listeners = engine._dispatch.channel(event)
+        return [name_of(one.handler) for one in listeners if abs(one.priority) != _OUTSIDE]
+
+    # ------------------------------------------------------------------------------------------------------ the results
+
+    @property
+    def processing_times(self) -> Tensor:
+        """Seconds of the step, by iteration; NaN where it did not return."""
+        return torch.tensor(self._rows[_PROCESSING::_WIDTH], dtype=torch.float64)
+
+    @property
+    def dataflow_times(self) -> Tensor:
+        """Seconds of the fetch, by iteration, without the handlers around it; NaN without data."""
+        return torch.tensor(self._rows[_DATAFLOW::_WIDTH], dtype=torch.float64)
+
+    @property
+    def event_handlers_times(self) -> dict[Any, Tensor]:
+        """Seconds of all handlers of an event, by iteration, epoch or run."""
+        longer = {event: [seconds for _, seconds in times] for event, times in self._longer.items()}
+        times = {**longer, **{event: self._rows[place::_WIDTH] for event, place in _OF_ITERATION.items()}}
+        return {event: torch.tensor(values, dtype=torch.float64) for event, values in times.items()}
+
+    def get_results(self) -> dict[str, Any]:
+        """The results of the run so far.
+
+        Returns:
+            ``processing_stats`` and ``dataflow_stats``: ``total``, and of more than one time ``min/index``,
+            ``max/index``, ``mean`` and ``std``, in seconds; ``event_handlers_stats``: the same by the name of the
+            event, and ``total_time``; ``event_handlers_names``: the handlers, by the name of the event and ``_names``.
+        """
+        of_events = self.event_handlers_times
+        found: dict[str, Any] = {event.name: _basic_stats(times) for event, times in of_events.items()}
+        found["total_time"] = math.fsum(float(times.nansum()) for times in of_events.values())
+        return OrderedDict(
+            processing_stats=_basic_stats(self.processing_times),
+            dataflow_stats=_basic_stats(self.dataflow_times),
+            event_handlers_stats=found,
+            event_handlers_names={f"{event.name}_names": names for event, names in self._names.items()},
+        )
+
+    def write_results(self, output_path: str | PathLike[str]) -> None:
+        """Write all times into a CSV file, a line for each iteration; what did not happen is empty.
+
+        Args:
+            output_path: The file.
+        """
+        of_iteration = {event: [f"Event_{event.name}", place] for event, place in _OF_ITERATION.items()}
+        header = ["epoch", "iteration", "processing_stats", "dataflow_stats"]
+        header += [f"Event_{event.name}" for event in (*_OF_RUN, *_OF_EPOCH, *of_iteration)]
+        by_epoch = [dict(self._longer[event]) for event in _OF_EPOCH]
+        of_run = [self._longer[event][-1][1] if self._longer[event] else None for event in _OF_RUN]
+
+        def lines() -> Iterator[list[Any]]:
+            for base in range(0, len(self._rows), _WIDTH):
+                row = self._rows[base : base + _WIDTH]
+                epoch = int(row[_EPOCH])
+                numbers = [epoch, int(row[_ITERATION]), row[_PROCESSING], row[_DATAFLOW]]
+                yield [*numbers, *of_run, *(times.get(epoch) for times in by_epoch), *row[_IS:]]
+
+        write_csv(output_path, header, lines())
+
+    @staticmethod
+    def print_results(results: Mapping[str, Any]) -> str:
+        """Print what :meth:`get_results` returned.
+
+        Returns:
+            What was printed.
+        """
+        names, of_events = results["event_handlers_names"], results["event_handlers_stats"]
+        rule = " " + "-" * 52
+        lines = ["", rule, f"| {'Time profiling stats (in seconds):':<51}|", rule]
+        lines += ["total  |  min/index  |  max/index  |  mean  |  std", ""]
+        lines += ["Processing function:", _show(results["processing_stats"]), ""]
+        lines += ["Dataflow:", _show(results["dataflow_stats"]), ""]
+        lines += ["Event handlers:", _show({"total": of_events["total_time"]}), ""]
+        for event in (*_OF_RUN[:1], *_OF_EPOCH[:1], *_OF_ITERATION, *_OF_EPOCH[1:], *_OF_RUN[1:]):
+            lines += [f"- {event!r}: {names.get(f'{event.name}_names', [])}", _show(of_events[event.name]), ""]
+        text = "\n".join(lines)
+        print(text)
+        return text
+
+
+def _basic_stats(times: Tensor) -> dict[str, Any]:
+    """As pytorch-ignite names them; of a single time only the total."""
+    found = stats(times.tolist())
+    if not found:
+        return OrderedDict(total=_NOTHING)
+    total = OrderedDict(total=found["total"])
+    if found["std"] is None:
+        return total
+    return total | {
+        "min/index": found["min"],
+        "max/index": found["max"],
+        "mean": found["mean"],
+        "std": found["std"],
+    }
+
+
+def _show(found: Mapping[str, Any]) -> str:
+    return " | ".join(_show_one(value) for value in found.values())
+
+
+def _show_one(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value[0]:.5f}/{value[1]}" if isinstance(value, tuple) else f"{value:.5f}"

@@ -1,0 +1,1 @@
+"""A flight recorder: what happened last, written down when something goes wrong."""

@@ -1,0 +1,209 @@
+"""How long each handler takes, beside the fetch of batches and the step."""
+
+from __future__ import annotations
+
+import math
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from os import PathLike
+from typing import Any, Final
+
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+from ignite_core.engine.listener import Listener
+from ignite_core.handlers.time_tables import name_of, stats, write_csv
+
+__all__ = ["HandlersTimeProfiler"]
+
+#: Outside of all other handlers.
+_OUTSIDE: Final = 10**9
+
+_NONE: Final = ("None", "None")
+_HEADER: Final = ("Handler", "Event Name", "Total(s)", "Min(s)/IDX", "Max(s)/IDX", "Mean(s)", "Std(s)")
+
+
+class HandlersTimeProfiler:
+    """Measures each call of each handler, those of custom events and those that come during the run included.
+
+    Handlers that are not due are not called, and so not measured. A handler in which another engine runs takes as long
+    as that does. A new run begins anew.
+
+    Args:
+        clock: What tells the time, in seconds.
+
+    Attributes:
+        processing_times: Seconds of each step.
+        dataflow_times: Seconds of each fetch, without the handlers around it.
+        event_handlers_times: Seconds of each call, by event and by the name of the handler; of several with one name
+            the second is called ``name (2)``.
+
+    Raises:
+        TypeError: If ``clock`` is not callable.
+
+    Example:
+        >>> times = iter(range(1000))
+        >>> trainer, profiler = Engine(lambda engine, batch: None), HandlersTimeProfiler(clock=lambda: next(times))
+        >>> @trainer.on(Events.ITERATION_COMPLETED(every=2))
+        ... def slow():
+        ...     next(times)
+        >>> profiler.attach(trainer)
+        >>> state = trainer.run(range(5))
+        >>> profiler.event_handlers_times[Events.ITERATION_COMPLETED]
+        {'slow': [2, 2]}
+    """
+
+    not_in_calendar = True
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        if not callable(clock):
+            raise TypeError(f"HandlersTimeProfiler: clock must be callable, got {clock!r}")
+        self._clock = clock
+        self._engine: weakref.ref[Engine] | None = None
+        self._since = 0.0
+        self._own: set[int] = set()  # numbers of the registrations of this profiler
+        self._of_listener: dict[int, list[float]] = {}
+        self.processing_times: list[float] = []
+        self.dataflow_times: list[float] = []
+        self.event_handlers_times: dict[Any, dict[str, list[float]]] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Measure the runs of an engine from now on; twice does no harm.
+
+        Raises:
+            TypeError: If it is no engine.
+            ValueError: If this measures another one.
+        """
+        if not isinstance(engine, Engine):
+            raise TypeError(f"HandlersTimeProfiler.attach: engine must be an Engine, got {engine!r}")
+        if self._engine is not None and self._engine() is engine:
+            return
+        if self._engine is not None:
+            raise ValueError("HandlersTimeProfiler.attach: it measures another engine already; make one for each")
+        self._engine = weakref.ref(engine)
+        engine._dispatch.watch(self._wrap)
+        for event, handler in (
+            (Events.STARTED(priority=_OUTSIDE), self._begin_run),
+            (Events.GET_BATCH_STARTED(priority=-_OUTSIDE), self._begin),
+            (Events.GET_BATCH_COMPLETED(priority=_OUTSIDE), self._end_fetch),
+            (Events.ITERATION_STARTED(priority=-_OUTSIDE), self._begin),
+            (Events.ITERATION_COMPLETED(priority=_OUTSIDE), self._end_step),
+        ):
+            engine.add_event_handler(event, handler)
+
+    def _wrap(self, listener: Listener, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Stand around the calls of a handler."""
+        if getattr(listener.handler, "__self__", None) is self:
+            return call
+        clock, append = self._clock, self._times_of(listener).append
+
+        def timed(engine: Any) -> Any:
+            began = clock()
+            try:
+                return call(engine)
+            finally:
+                append(clock() - began)
+
+        return timed
+
+    def _times_of(self, listener: Listener) -> list[float]:
+        times = self._of_listener.get(listener.number)
+        if times is None:
+            times = self._of_listener[listener.number] = []
+            event = listener.event if isinstance(listener.event, str) else listener.event.bare
+            named = self.event_handlers_times.setdefault(event, {})
+            name = unnumbered = name_of(listener.handler)
+            number = 1
+            while name in named:
+                number += 1
+                name = f"{unnumbered} ({number})"
+            named[name] = times
+        return times
+
+    def _begin_run(self) -> None:
+        for times in (self.processing_times, self.dataflow_times, *self._of_listener.values()):
+            times.clear()
+
+    def _begin(self, engine: Engine) -> None:
+        self._since = self._clock()
+
+    def _end_fetch(self, engine: Engine) -> None:
+        self.dataflow_times.append(self._clock() - self._since)
+
+    def _end_step(self, engine: Engine) -> None:
+        self.processing_times.append(self._clock() - self._since)
+
+    # ------------------------------------------------------------------------------------------------------ the results
+
+    def get_results(self) -> list[list[Any]]:
+        """The results of the run so far.
+
+        Returns:
+            For each handler its name, that of the event, the total, the shortest time with its index, the longest with
+            its index, the mean and the standard deviation, in seconds; ``"not triggered"`` and ``"None"`` where there
+            are none. Then such rows for ``Total``, ``Processing`` and ``Dataflow``.
+        """
+        rows = [
+            [name, getattr(event, "name", str(event)), *_row(times)]
+            for event, named in self.event_handlers_times.items()
+            for name, times in named.items()
+        ]
+        total = math.fsum(second for times in self._of_listener.values() for second in times)
+        rows.append(["Total", "", total, "", "", "", ""])
+        rows.append(["Processing", "None", *_row(self.processing_times)])
+        rows.append(["Dataflow", "None", *_row(self.dataflow_times)])
+        return rows
+
+    def write_results(self, output_path: str | PathLike[str]) -> None:
+        """Write all times into a CSV file: a column for each handler, in which the k-th line is its k-th call.
+
+        Args:
+            output_path: The file.
+        """
+        columns = {
+            f"{name} ({getattr(event, 'name', str(event))})": times
+            for event, named in self.event_handlers_times.items()
+            for name, times in named.items()
+        }
+        lines = zip_longest(self.processing_times, self.dataflow_times, *columns.values())
+        header = ["#", "processing_stats", "dataflow_stats", *columns]
+        write_csv(output_path, header, ([number, *line] for number, line in enumerate(lines, start=1)))
+
+    @staticmethod
+    def print_results(results: Sequence[Sequence[Any]]) -> None:
+        """Print what :meth:`get_results` returned, as a table."""
+        *of_handlers, total, processing, dataflow = results
+        table = [list(_HEADER), *(list(map(_show, row)) for row in of_handlers), list(map(_show, total))]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        rule = "  ".join("-" * width for width in widths)
+        lines = ["  ".join(_aligned(row, widths)).rstrip() for row in table]
+        lines = ["", rule, lines[0], rule, *lines[1:-1], rule, lines[-1], rule]
+        lines += [_sentence(*map(_show, row)) for row in (processing, dataflow)]
+        print("\n".join(lines))
+
+
+def _row(times: list[float]) -> list[Any]:
+    found = stats(times)
+    if not found:
+        return ["not triggered", _NONE, _NONE, "None", "None"]
+    std = "None" if found["std"] is None else found["std"]
+    return [found["total"], found["min"], found["max"], found["mean"], std]
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "/".join(map(_show, value))
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """Names to the left, numbers to the right."""
+    return [
+        cell.ljust(width) if place < 2 else cell.rjust(width)
+        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def _sentence(what: str, event: str, total: str, least: str, most: str, mean: str, std: str) -> str:
+    return f"{what} took total {total}s [min/index: {least}, max/index: {most}, mean: {mean}s, std: {std}s]"

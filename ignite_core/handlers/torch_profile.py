@@ -1,0 +1,162 @@
+"""Profile some iterations with torch.profiler, and write them as Chrome traces."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ignite_core.distributed import utils as idist
+from ignite_core.engine.dispatch import RemovableEventHandle
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+from ignite_core.handlers.arguments import integer
+
+__all__ = ["TorchProfile"]
+
+#: After all other handlers of an iteration, which so belong to it.
+_LAST = -(10**9)
+
+
+class TorchProfile:
+    """Runs :class:`torch.profiler.profile` over some iterations of each run, and writes a trace of each cycle.
+
+    A cycle is ``wait`` iterations without profiling, ``warmup`` ones whose results are thrown away, and ``active`` ones
+    that are written to ``folder/trace_rank{rank}_{number}.json``, for https://ui.perfetto.dev or chrome://tracing.
+    Before and after the cycles nothing is measured. A run that ends in the middle of a cycle writes what there is.
+
+    Args:
+        folder: Where the traces are written; it is made then.
+        wait: Iterations before each cycle.
+        warmup: Iterations of each cycle that are thrown away; torch warns if there are none.
+        active: Iterations of each cycle that are written, at least 1.
+        repeat: How many cycles; 0: to the end of the run.
+        skip_first: Iterations before the first cycle.
+        kwargs: Handed to :class:`torch.profiler.profile`, such as ``record_shapes``, ``profile_memory``,
+            ``with_stack`` and ``activities``.
+
+    Attributes:
+        paths: The traces that were written.
+
+    Raises:
+        TypeError: If a number is not an integer.
+        ValueError: If one is too small.
+
+    A trace that cannot be written makes the run raise.
+
+    Example:
+        >>> import tempfile, torch
+        >>> trainer = Engine(lambda engine, batch: torch.ones(2) + batch)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     profile = TorchProfile(folder, wait=1, warmup=1, active=2)
+        ...     profile.attach(trainer)
+        ...     state = trainer.run(range(6))
+        ...     print([path.name for path in profile.paths])
+        ['trace_rank0_1.json']
+    """
+
+    not_in_calendar = True
+
+    def __init__(
+        self,
+        folder: str | PathLike[str] = "profile",
+        wait: int = 1,
+        warmup: int = 1,
+        active: int = 3,
+        repeat: int = 1,
+        skip_first: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        numbers = {"wait": wait, "warmup": warmup, "repeat": repeat, "skip_first": skip_first}
+        self._schedule = {name: integer("TorchProfile", name, value, least=0) for name, value in numbers.items()}
+        self._schedule["active"] = integer("TorchProfile", "active", active, least=1)
+        self.folder = Path(folder)
+        self.paths: list[Path] = []
+        self._kwargs = kwargs
+        self._profiler: Any = None
+        self._handle: RemovableEventHandle | None = None
+        self._failure: Exception | None = None  # in writing
+        self._left: int | None = None  # iterations until all cycles are done; None: there is no end
+
+    def attach(self, engine: Engine) -> None:
+        """Profile the runs of an engine.
+
+        Raises:
+            TypeError: If it is no engine.
+        """
+        if not isinstance(engine, Engine):
+            raise TypeError(f"TorchProfile.attach: engine must be an Engine, got {engine!r}")
+        engine._scopes.append(self._profiling)
+
+    @contextmanager
+    def _profiling(self, engine: Engine) -> Iterator[None]:
+        """What each run happens inside of."""
+        from torch.profiler import profile, schedule  # most programs never need it
+
+        parts = self._schedule
+        cycle = parts["wait"] + parts["warmup"] + parts["active"]
+        self._left = parts["skip_first"] + parts["repeat"] * cycle if parts["repeat"] else None
+        self._profiler = profile(schedule=schedule(**parts), on_trace_ready=self._write, **self._kwargs)
+        self._profiler.start()
+        self._handle = engine.add_event_handler(Events.ITERATION_COMPLETED(priority=_LAST), self._step)
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self._end()
+            except Exception as failure:
+                error.add_note(f"TorchProfile: nor could the trace be written: {type(failure).__name__}: {failure}")
+            raise
+        self._end()
+
+    def _step(self) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*Profiler clears events")  # they were written
+            profiler, self._profiler = self._profiler, None  # if this fails it must not be stopped: it would crash
+            profiler.step()
+            self._profiler = profiler
+        if self._failure is not None:
+            self._raise()
+        if self._left is not None:
+            self._left -= 1
+            if not self._left:
+                self._end()
+
+    def _end(self) -> None:
+        """Stop for this run; twice does no harm."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+        profiler, self._profiler = self._profiler, None
+        if profiler is not None:
+            profiler.stop()
+            if self._failure is not None:
+                self._raise()
+
+    def _write(self, profiler: Any) -> None:
+        """Write a cycle. An error must not leave here: torch's profiler, stopped in the middle, crashes at its end."""
+        path = self.folder / f"trace_rank{idist.get_rank()}_{len(self.paths) + 1}.json"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            profiler.export_chrome_trace(str(path))
+            self.paths.append(path)
+        except Exception as error:
+            self._failure = error
+
+    def _raise(self) -> None:
+        failure, self._failure = self._failure, None
+        assert failure is not None
+        raise failure
+
+    @contextmanager
+    def rehearse(self, folder: Path) -> Iterator[None]:
+        """Inside, traces are written to another folder; see :func:`~ignite_core.debug.dev_run`."""
+        before = self.folder, self.paths
+        self.folder, self.paths = folder, []
+        try:
+            yield
+        finally:
+            self.folder, self.paths = before
