@@ -27,7 +27,7 @@ class EMAWarmUp:
 
     Args:
         momentum_warmup: Of the first update.
-        warmup_iters: So many updates, the first and the last of the line included.
+        warmup_iters: So many updates, the first and the last of the line included; of 1, the line is a jump.
         momentum: Of the last of these, and of all after it.
 
     Attributes:
@@ -47,9 +47,9 @@ class EMAWarmUp:
 
     def __call__(self, event_index: int) -> float:
         """The momentum of an update; the first is 1."""
-        if event_index >= self.warmup_iters:
+        share = (event_index - 1) / max(1, self.warmup_iters - 1)
+        if share >= 1:
             return self.momentum
-        share = (event_index - 1) / (self.warmup_iters - 1)
         return self.momentum_warmup + (self.momentum - self.momentum_warmup) * share
 
     def state_dict(self) -> OrderedDict[str, int]:
@@ -87,7 +87,7 @@ class EMAHandler(AveragedWeights):
         model: On its device already, with the weights that the average begins with.
         momentum: Above 0, below 1.
         momentum_warmup: The momentum of the first update; in the next ones it moves to ``momentum``.
-        warmup_iters: At so manieth update it has arrived; at least 1. With ``momentum_warmup``, or neither.
+        warmup_iters: The number of the update at which it has arrived, at least 1. With ``momentum_warmup``, or neither.
         handle_buffers: What happens to buffers, as running means of BatchNorm. ``"copy"``: they are those of the model;
             ``"update"``: they are averaged too, but copied where they are no floating point numbers; ``"ema_train"``:
             ``ema_model`` is in training mode and left to change its buffers itself.

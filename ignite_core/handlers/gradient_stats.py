@@ -105,7 +105,7 @@ class GradientStats:
     @torch.no_grad()
     def _measure(self, engine: Engine, parameters: list[Parameter]) -> None:
         self._steps += 1
-        if self._steps % self.every or not parameters:
+        if self._steps % self.every:
             return
         metrics = engine.state.metrics
         metrics[f"{self.name}_norm"] = _norm(parameters, 2.0)

@@ -36,7 +36,8 @@ def before_each_step(optimizer: Optimizer, look: Callable[[list[Parameter]], obj
 
     Gradients are then without the factor of a GradScaler. A step that the scaler leaves out, as it met an infinity, is
     none (but for fused optimizers, which find out on the device). Several looks come in the order they were asked for.
-    If the step has a closure, that makes the gradients: ``look`` is called after each call of it.
+    If the step has a closure, that makes the gradients: ``look`` is called after each call of it. It is not called
+    where there is no gradient at all.
 
     Example:
         >>> weight = Parameter(torch.ones(2))
@@ -60,17 +61,23 @@ def _at_step(
     closure = args[1] if len(args) > 1 else kwargs.get("closure")
     if closure is None:
         _unscale(optimizer)
-        look(parameters_of(optimizer))
+        _look(look, optimizer)
         return None
 
     def closure_then_look() -> Any:
         loss = closure()
-        look(parameters_of(optimizer))
+        _look(look, optimizer)
         return loss
 
     if len(args) > 1:
         return (args[0], closure_then_look, *args[2:]), kwargs
     return args, {**kwargs, "closure": closure_then_look}
+
+
+def _look(look: Callable[[list[Parameter]], object], optimizer: Optimizer) -> None:
+    parameters = parameters_of(optimizer)
+    if parameters:
+        look(parameters)
 
 
 @torch.no_grad()
