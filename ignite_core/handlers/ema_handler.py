@@ -87,7 +87,7 @@ class EMAHandler(AveragedWeights):
         model: On its device already, with the weights that the average begins with.
         momentum: Above 0, below 1.
         momentum_warmup: The momentum of the first update; in the next ones it moves to ``momentum``.
-        warmup_iters: The number of the update at which it has arrived, at least 1. With ``momentum_warmup``, or neither.
+        warmup_iters: The number of the update at which it has arrived, at least 1. It goes with ``momentum_warmup``.
         handle_buffers: What happens to buffers, as running means of BatchNorm. ``"copy"``: they are those of the model;
             ``"update"``: they are averaged too, but copied where they are no floating point numbers; ``"ema_train"``:
             ``ema_model`` is in training mode and left to change its buffers itself.

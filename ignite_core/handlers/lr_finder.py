@@ -154,7 +154,8 @@ class FastaiLRFinder:
         Raises:
             RuntimeError: If there was no run, or the loss was lowest in the first two iterations.
         """
-        return self._history["lr"][self._suggested()]
+        suggested = self._suggested()
+        return self._history["lr"][suggested]
 
     def apply_suggested_lr(self, optimizer: Optimizer) -> None:
         """Write the suggestion into an optimizer; after the block of :meth:`attach`, which puts back what was before.

@@ -96,12 +96,16 @@ class LRRamp:
 
 
 def write_lrs(optimizer: Optimizer, lrs: Sequence[float]) -> None:
-    """Give each parameter group its learning rate; one that is a tensor stays that tensor."""
+    """Give each parameter group its learning rate; a tensor stays that tensor, unless groups share it."""
+    seen: set[int] = set()
     for group, lr in zip(optimizer.param_groups, lrs, strict=True):
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
-        else:
+        if not isinstance(group["lr"], Tensor):
             group["lr"] = lr
+            continue
+        if id(group["lr"]) in seen:
+            group["lr"] = group["lr"].clone()
+        seen.add(id(group["lr"]))
+        group["lr"].fill_(lr)
 
 
 def _exponential(start: float, end: float, share: float) -> float:
