@@ -163,8 +163,7 @@ class EMAHandler(AveragedWeights):
         if not isinstance(name, str):
             raise TypeError(f"EMAHandler.attach: name must be a string, got {name!r}")
         if not hasattr(engine.state, name):
-            first = self.momentum_scheduler
-            setattr(engine.state, name, self.momentum if first is None else first(first.event_index + 1))
+            setattr(engine.state, name, self._present_momentum())
         elif warn_if_exists:
             warnings.warn(
                 f"EMAHandler.attach: engine.state has an attribute {name!r} already, from a state that was loaded or "
@@ -172,6 +171,8 @@ class EMAHandler(AveragedWeights):
                 stacklevel=2,
             )
         engine.add_event_handler(event, self._update, name)
+        if self.momentum_scheduler is not None:
+            engine.add_event_handler(Events.STARTED, self._show_momentum, name)
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """``ema_model``, and in a warm-up ``event_index``, the updates done.
@@ -201,6 +202,15 @@ class EMAHandler(AveragedWeights):
         if self.momentum_scheduler is not None:
             self.momentum_scheduler.load_state_dict(state_dict)
         unwrapped(self.ema_model).load_state_dict(state_dict["ema_model"])
+
+    def _present_momentum(self) -> float:
+        """That of the last update; before the first one, of that."""
+        warm_up = self.momentum_scheduler
+        return self.momentum if warm_up is None else warm_up(max(1, warm_up.event_index))
+
+    def _show_momentum(self, engine: Engine, name: str) -> None:
+        """The warm-up may have been loaded since it was attached."""
+        setattr(engine.state, name, self._present_momentum())
 
     def _update(self, engine: Engine, name: str) -> None:
         warm_up = self.momentum_scheduler

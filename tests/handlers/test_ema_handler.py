@@ -362,7 +362,7 @@ def test_what_was_saved_goes_on_with_the_momentum_of_the_warm_up() -> None:
     for handler in (ema, other):
         trainer = walking(model)
         handler.attach(trainer, "momentum")
-        assert trainer.state.momentum == pytest.approx(0.9 - 0.65 * 3 / 5)
+        assert trainer.state.momentum == pytest.approx(0.9 - 0.65 * 2 / 5)
     assert isinstance(ema.momentum_scheduler, EMAWarmUp)
     assert ema.momentum_scheduler.state_dict() == {"event_index": 3}
 
