@@ -10,13 +10,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from torch import Tensor
+from torch.nn import Module
 from torch.optim import Optimizer
 
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.handlers.arguments import integer, number
-from ignite_core.handlers.checkpoint.objects import check_objects
+from ignite_core.handlers.checkpoint.objects import check_objects, leaves
 from ignite_core.handlers.lr_ramp import LRRamp, write_lrs
 from ignite_core.handlers.optimizer_steps import check_optimizer
 from ignite_core.handlers.put_back import PutBack
@@ -124,7 +125,7 @@ class FastaiLRFinder:
             raise RuntimeError(f"{_ATTACH}: this finder is attached already, or the trainer is running")
         with PutBack() as trial, ExitStack() as handlers:
             trial.remember_engine(trainer)
-            for one in to_save.values():
+            for one in _in_order(to_save):
                 if one is not trainer:
                     trial.remember(one)
             for event, handler, *args in (
@@ -297,6 +298,12 @@ class FastaiLRFinder:
                 "diverge_th, or look at plot()",
                 stacklevel=2,
             )
+
+
+def _in_order(to_save: Mapping[str, Any]) -> list[Any]:
+    """What is to be put back: the optimizer and modules last, as loading the others might change them."""
+    objects = [one for _, one in leaves(to_save, "state_dict")]
+    return sorted(objects, key=lambda one: not isinstance(one, Module | Optimizer))
 
 
 def _mean_over_ranks(loss: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import pairwise
@@ -449,7 +450,45 @@ def test_the_plot_of_several_groups_has_a_line_for_each() -> None:
     pytest.importorskip("matplotlib.pyplot").close("all")
 
 
+def test_without_matplotlib_the_plot_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    finder = FastaiLRFinder()
+    finder._history = {"lr": [1.0, 2.0, 3.0, 4.0], "loss": [9.0, 5.0, 1.0, 4.0]}
+
+    with pytest.raises(ModuleNotFoundError, match=r"FastaiLRFinder.plot needs .* pip install 'ignite-core\[plot\]'"):
+        finder.plot(skip_start=0, skip_end=0)
+
+
 # ------------------------------------------------------------------------------------------- what else is put back
+
+
+class Meddling:
+    """Something whose loading changes an optimizer."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self.loaded = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.loaded += 1
+        self.optimizer.param_groups[0]["lr"] = 5.0
+
+
+@pytest.mark.filterwarnings(NOT_DIVERGED)
+def test_objects_may_be_nested_and_the_optimizer_comes_last() -> None:
+    run = Losses([1.0, 1.0])
+    others = [Meddling(run.optimizer), Meddling(run.optimizer)]
+    to_save = {"optimizer": run.optimizer, "others": others, "trainer": run.trainer}
+
+    with FastaiLRFinder().attach(run.trainer, to_save) as trainer:
+        trainer.run(run.data)
+
+    assert [one.loaded for one in others] == [1, 1]
+    assert run.optimizer.param_groups[0]["lr"] == 0.1
+    assert run.trainer.state.iteration == 0
 
 
 @pytest.mark.filterwarnings(NOT_DIVERGED)

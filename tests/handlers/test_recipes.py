@@ -284,7 +284,7 @@ def build() -> tuple[Engine, dict[str, Any]]:
     timer.attach(trainer, start=Events.EPOCH_STARTED, step=Events.ITERATION_COMPLETED)
     store.attach(trainer, "losses")
     DetectAnomaly().attach(trainer)
-    GarbageCollection().attach(trainer, young=Events.ITERATION_COMPLETED(every=2))
+    GarbageCollection().attach(trainer, young=Events.ITERATION_COMPLETED(every=2), everything=None)
     trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda: trainer.state.metrics.update(momentum=trainer.state.ema_momentum)
     )
@@ -307,6 +307,7 @@ def loader() -> DataLoader[Any]:
         ("timer", r"timer\.total"),
         ("store", r"store\.data"),
     ],
+    ids=["none", "ema", "swa", "freeze", "stats", "timer", "store"],
 )
 def test_all_together_go_on_exactly_after_any_cut_unless_one_is_forgotten(forgotten: str | None, told: str) -> None:
     def without() -> tuple[Engine, dict[str, Any]]:
