@@ -164,7 +164,7 @@ def test_training_goes_on_as_if_there_had_been_no_search(end: str, before: str) 
     results = []
     for with_search in (False, True):
         script = Digits(gradient_accumulation_steps=2)
-        if before == "paused":
+        if before == "paused inside a window":
             with script.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=38), script.trainer.interrupt):
                 script.trainer.run(script.loader, max_epochs=2)
         if with_search:
@@ -174,6 +174,28 @@ def test_training_goes_on_as_if_there_had_been_no_search(end: str, before: str) 
         del seen["counters"]["times"]
         results.append(seen)
 
+    assert list(differences(*results)) == []
+
+
+@pytest.mark.filterwarnings(NOT_DIVERGED)
+def test_a_run_that_was_loaded_goes_on_exactly_after_a_search() -> None:
+    whole, cut, resumed = (Digits(gradient_accumulation_steps=2) for _ in range(3))
+    saved: dict[str, Any] = {}
+
+    @cut.trainer.on(Events.ITERATION_COMPLETED(once=34))
+    def save() -> None:
+        for name, one in {**cut.to_save, "trainer": cut.trainer}.items():
+            saved[name] = copy.deepcopy(one.state_dict())
+        cut.trainer.terminate()
+
+    for script in (whole, cut):
+        script.trainer.run(script.loader, max_epochs=2, seed=3)
+    for name, one in {**resumed.to_save, "trainer": resumed.trainer}.items():
+        one.load_state_dict(saved[name])
+    search(resumed, "success")
+    resumed.trainer.run(resumed.loader)
+
+    results = [{name: one.state_dict() for name, one in script.to_save.items()} for script in (whole, resumed)]
     assert list(differences(*results)) == []
 
 
@@ -332,7 +354,8 @@ def test_another_handler_that_writes_the_learning_rate_does_not_count() -> None:
     def write() -> None:
         run.optimizer.param_groups[0]["lr"] = 7.0
 
-    run.trainer.add_event_handler(Events.ITERATION_STARTED | Events.ITERATION_COMPLETED | Events.STARTED, write)
+    late = Events.ITERATION_STARTED(priority=-100)
+    run.trainer.add_event_handler(late | Events.ITERATION_COMPLETED | Events.STARTED, write)
     run.find(end_lr=10.0)
 
     assert run.lrs == [[0.1], [1.0], [10.0]]
@@ -460,6 +483,38 @@ def test_without_matplotlib_the_plot_says_what_to_install(monkeypatch: pytest.Mo
 
 
 # ------------------------------------------------------------------------------------------- what else is put back
+
+
+@pytest.mark.filterwarnings(NOT_DIVERGED)
+def test_events_are_counted_from_zero_inside_and_afterwards_as_before() -> None:
+    def step(engine: Engine, batch: float) -> float:
+        engine.fire_event("mine")
+        return batch
+
+    trainer = Engine(step)
+    trainer.register_events("mine")
+    trainer.run([1.0] * 4)
+    counts = {"mine": 4, "not registered yet": 7}
+    trainer.load_state_dict({"epoch": 1, "epoch_length": 4, "max_epochs": 1, "event_counts": counts})
+    seen = []
+    trainer.add_event_handler("mine", lambda: seen.append(trainer.state_dict()["event_counts"]))
+
+    with FastaiLRFinder().attach(trainer, {"optimizer": Losses([]).optimizer}):
+        trainer.run([1.0] * 2)
+
+    assert seen == [{"mine": 1}, {"mine": 2}]
+    assert trainer.state_dict()["event_counts"] == counts
+
+
+@pytest.mark.filterwarnings(NOT_DIVERGED)
+def test_what_needs_a_gradient_needs_one_afterwards() -> None:
+    run = Losses([1.0, 1.0])
+    (parameter,) = run.parameters
+    run.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: parameter.requires_grad_(False))
+
+    run.find()
+
+    assert parameter.requires_grad
 
 
 class Meddling:
