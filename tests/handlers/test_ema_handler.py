@@ -15,6 +15,7 @@ import ignite_core.distributed as idist
 from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite_core.engine.step import StepEvents
 from ignite_core.handlers import EMAHandler
+from ignite_core.handlers.averaged_weights import Pairs
 from ignite_core.handlers.ema_handler import EMAWarmUp
 from ignite_core.testing import run_distributed
 
@@ -212,6 +213,17 @@ def test_tensors_that_were_replaced_are_found(change: str) -> None:
         elif after[name].is_floating_point():
             expected = 0.75 * before[name] + 0.25 * online[name].to(before[name])
             torch.testing.assert_close(after[name], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_tensor_that_is_the_last_of_all_is_missed_too() -> None:
+    model, average = nn.Sequential(nn.Linear(1, 1)), nn.Sequential(nn.Linear(1, 1))
+    pairs = Pairs("here", model, average)
+    assert pairs.are_current()
+
+    average[0].more = nn.Sequential()  # comes after everything
+    assert not pairs.are_current()
+    del average[0].more
+    assert pairs.are_current()
 
 
 def test_a_model_that_has_other_parameters_than_its_average_is_refused() -> None:

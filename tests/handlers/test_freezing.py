@@ -53,7 +53,9 @@ def test_nothing_of_a_module_moves_until_the_event_and_all_of_it_does_after_it(a
     trainer.run(DATA)  # there is a momentum to go on with
     trainer.state.max_epochs = None
     before, head = state_of(model["backbone"]), state_of(model["head"])
+    assert all(one.grad is not None for one in model["backbone"].parameters())
     Freeze(model["backbone"], until=THIRD_EPOCH).attach(trainer)
+    assert all(one.grad is None for one in model["backbone"].parameters())
     at_end: list[dict[str, Tensor]] = []
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: at_end.append(state_of(model["backbone"])))
 

@@ -71,6 +71,10 @@ def test_a_store_that_is_loaded_goes_on_inside_the_epoch_and_is_emptied_at_the_n
     assert seen == [[2, 4, 6], [2, 4, 6]]
     assert seen[0] is not seen[1]
 
+    engine.load_state_dict({"iteration": 2, "epoch_length": 3, "max_epochs": 1, "seed": 0})
+    engine.run([1, 2, 3])
+    assert seen[2] == [6]  # the store was not loaded this time
+
 
 def test_a_store_that_is_loaded_at_the_end_of_an_epoch_begins_anew() -> None:
     engine, store = doubling(), EpochOutputStore()

@@ -154,8 +154,11 @@ def test_an_evaluator_sees_the_model_itself_before_there_is_an_average_then_the_
 
     assert seen == [1.0, 2.0, 2.5, 3.0]
     assert model.weight.item() == 4.0
-    with swa.swapped_in(), pytest.raises(RuntimeError, match=r"SWA.state_dict: .* swapped in"):
-        swa.state_dict()
+    with swa.swapped_in():
+        with pytest.raises(RuntimeError, match=r"SWA.state_dict: .* swapped in"):
+            swa.state_dict()
+        with pytest.raises(RuntimeError, match=r"SWA.update: .* swapped in"):
+            trainer.run([0], max_epochs=5)
 
 
 def test_what_was_saved_goes_on() -> None:
