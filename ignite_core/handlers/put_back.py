@@ -94,7 +94,6 @@ class PutBack:
         _set_all(state, {name: getattr(new, name) for name in _COUNTERS}, dict(vars(state)))
         engine._position, engine._resumption = Position(), Resumption()
         engine._stop, engine._skip, engine._paused_at = Stop.NO, False, None
-        dispatch.counts = {}
 
     def _remember_module(self, module: Module) -> None:
         for part in module.modules():
