@@ -12,9 +12,16 @@ if TYPE_CHECKING:
     from ignite_core.handlers.checkpoint.resume import Resumed, resume
     from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver
     from ignite_core.handlers.clock import global_step_from_engine
+    from ignite_core.handlers.detect_anomaly import DetectAnomaly
     from ignite_core.handlers.early_stopping import EarlyStopping
+    from ignite_core.handlers.ema_handler import EMAHandler
     from ignite_core.handlers.flight.recorder import FlightRecorder
+    from ignite_core.handlers.freezing import Freeze, Unfreeze
+    from ignite_core.handlers.garbage_collection import GarbageCollection
+    from ignite_core.handlers.gradient_clipping import GradientClipping
+    from ignite_core.handlers.gradient_stats import GradientStats
     from ignite_core.handlers.handlers_time_profiler import HandlersTimeProfiler
+    from ignite_core.handlers.lr_finder import FastaiLRFinder
     from ignite_core.handlers.schedules.base import BaseParamScheduler
     from ignite_core.handlers.schedules.batch_size import BatchSizeScheduler
     from ignite_core.handlers.schedules.concat import ConcatScheduler
@@ -38,12 +45,16 @@ if TYPE_CHECKING:
     from ignite_core.handlers.schedules.torch_scheduler import LRScheduler
     from ignite_core.handlers.schedules.warm_up import create_lr_scheduler_with_warmup
     from ignite_core.handlers.stop_on_signal import StopOnSignal
+    from ignite_core.handlers.stores import EpochOutputStore
+    from ignite_core.handlers.swa import SWA
     from ignite_core.handlers.terminate_on_nan import TerminateOnNan
     from ignite_core.handlers.time_limit import TimeLimit
+    from ignite_core.handlers.timing import Timer
     from ignite_core.handlers.torch_profile import TorchProfile
     from ignite_core.handlers.vote import Vote, find_vote, vote_of
 
 __all__ = [
+    "SWA",
     "AsyncDiskSaver",
     "BaseParamScheduler",
     "BaseSaveHandler",
@@ -55,10 +66,18 @@ __all__ = [
     "CosineAnnealingScheduler",
     "CyclicalScheduler",
     "DCPSaver",
+    "DetectAnomaly",
     "DiskSaver",
+    "EMAHandler",
     "EarlyStopping",
+    "EpochOutputStore",
     "ExpStateScheduler",
+    "FastaiLRFinder",
     "FlightRecorder",
+    "Freeze",
+    "GarbageCollection",
+    "GradientClipping",
+    "GradientStats",
     "HandlersTimeProfiler",
     "LRScheduler",
     "LambdaStateScheduler",
@@ -77,7 +96,9 @@ __all__ = [
     "StopOnSignal",
     "TerminateOnNan",
     "TimeLimit",
+    "Timer",
     "TorchProfile",
+    "Unfreeze",
     "Vote",
     "create_lr_scheduler_with_warmup",
     "find_vote",
@@ -99,6 +120,7 @@ _HOMES = {
     "BaseSaveHandler": "checkpoint.savers",
     "DiskSaver": "checkpoint.savers",
     "global_step_from_engine": "clock",
+    "DetectAnomaly": "detect_anomaly",
     "EarlyStopping": "early_stopping",
     "BaseParamScheduler": "schedules.base",
     "BatchSizeScheduler": "schedules.batch_size",
@@ -122,10 +144,20 @@ _HOMES = {
     "create_lr_scheduler_with_warmup": "schedules.warm_up",
     "FlightRecorder": "flight.recorder",
     "HandlersTimeProfiler": "handlers_time_profiler",
+    "EMAHandler": "ema_handler",
+    "Freeze": "freezing",
+    "Unfreeze": "freezing",
+    "GarbageCollection": "garbage_collection",
+    "GradientClipping": "gradient_clipping",
+    "GradientStats": "gradient_stats",
+    "FastaiLRFinder": "lr_finder",
     "StopOnSignal": "stop_on_signal",
+    "EpochOutputStore": "stores",
+    "SWA": "swa",
     "TerminateOnNan": "terminate_on_nan",
     "TimeLimit": "time_limit",
     "TorchProfile": "torch_profile",
+    "Timer": "timing",
     "Vote": "vote",
     "find_vote": "vote",
     "vote_of": "vote",

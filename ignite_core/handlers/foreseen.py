@@ -87,7 +87,10 @@ def foreseen_writes(scheduler: Any, forecast: Forecast) -> ForeseenWrites | None
 def _in_force(scheduler: Any, names: list[str]) -> Iterator[tuple[str, float]]:
     """What the optimizer holds before the first call; nothing where one value is to replace different ones."""
     groups = getattr(scheduler, "optimizer_param_groups", None) or []
-    before = [float(group[name]) for group, name in zip(groups, names * len(groups), strict=False) if name in group]
+    held = [group[name] for group, name in zip(groups, names * len(groups), strict=False) if name in group]
+    before = [
+        float(value[0] if isinstance(value, tuple) else value) for value in held
+    ]  # of betas, the first is written
     count = len(list(_flat(scheduler.next_values(1))))
     if count == 1 and len(set(before)) == 1:
         before = before[:1]

@@ -8,8 +8,8 @@ from typing import Any
 __all__ = ["axes_for"]
 
 
-def axes_for(who: str, ax: Any = None) -> Any:
-    """The axes to draw on: those given, or new ones.
+def axes_for(who: str, ax: Any = None, **options: Any) -> Any:
+    """The axes to draw on: those given, or new ones, made with these options of ``pyplot.subplots``.
 
     Raises:
         ModuleNotFoundError: If new ones are wanted and matplotlib is not installed.
@@ -24,4 +24,4 @@ def axes_for(who: str, ax: Any = None) -> Any:
         raise ModuleNotFoundError(
             f"{who} needs the package 'matplotlib': pip install 'ignite-core[plot]'", name=error.name
         ) from error
-    return importlib.import_module("matplotlib.pyplot").subplots()[1]
+    return importlib.import_module("matplotlib.pyplot").subplots(**options)[1]

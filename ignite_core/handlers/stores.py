@@ -1,0 +1,104 @@
+"""All outputs of an epoch, kept in a list."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+
+__all__ = ["EpochOutputStore"]
+
+
+class EpochOutputStore:
+    """Keeps what the step returned in each iteration of an epoch, as for a picture of all predictions.
+
+    Outputs are kept as they are: on their device, and with their graph if they have one. Let ``output_transform``
+    take what is needed, and detach it or move it to the CPU. On several ranks each keeps its own.
+
+    Args:
+        output_transform: What is kept, made of ``engine.state.output``.
+
+    Attributes:
+        data: What was kept of this epoch, in order. Each epoch begins a new list.
+
+    Raises:
+        TypeError: If ``output_transform`` is not callable.
+
+    Example:
+        >>> evaluator = Engine(lambda engine, batch: (batch, batch**2))
+        >>> EpochOutputStore(output_transform=lambda output: output[1]).attach(evaluator, "squares")
+        >>> evaluator.run([1, 2, 3]).squares
+        [1, 4, 9]
+    """
+
+    def __init__(self, output_transform: Callable[[Any], Any] = lambda output: output) -> None:
+        if not callable(output_transform):
+            raise TypeError(f"EpochOutputStore: output_transform must be callable, got {output_transform!r}")
+        self.data: list[Any] = []
+        self.output_transform = output_transform
+        self.name: str | None = None
+        self._is_loaded = False
+
+    def attach(self, engine: Engine, name: str | None = None) -> None:
+        """Keep the outputs of an engine.
+
+        Args:
+            engine: Mostly an evaluator.
+            name: At the end of each epoch, put the list on ``engine.state`` under this name.
+
+        Raises:
+            TypeError: If ``engine`` is no engine, or the name no string.
+        """
+        if not isinstance(engine, Engine):
+            raise TypeError(f"EpochOutputStore.attach: engine must be an Engine, got {engine!r}")
+        if not isinstance(name, str | None):
+            raise TypeError(f"EpochOutputStore.attach: name must be a string, got {name!r}")
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
+        if name is not None:
+            self.name = name
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.store, name)
+
+    def reset(self) -> None:
+        """Begin a new list."""
+        self.data = []
+
+    def update(self, engine: Engine) -> None:
+        """Keep the output of an engine."""
+        self.data.append(self.output_transform(engine.state.output))
+
+    def store(self, engine: Engine, name: str | None = None) -> None:
+        """Put the list on ``engine.state``, by default under the name that was given last."""
+        name = self.name if name is None else name
+        if name is None:
+            raise ValueError("EpochOutputStore.store: there is no name to store under; give one, or attach with one")
+        setattr(engine.state, name, self.data)
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """``data``, as it is: save this only if a run is to go on inside an epoch, and the outputs are small."""
+        return OrderedDict(data=list(self.data))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` saved.
+
+        Raises:
+            TypeError: If it is not a mapping with a list.
+            ValueError: If the key is missing.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"EpochOutputStore: state_dict must be a mapping, got {type(state_dict).__name__}")
+        if "data" not in state_dict:
+            raise ValueError(f"EpochOutputStore: the key 'data' is missing, got {list(state_dict)}")
+        if not isinstance(state_dict["data"], list):
+            raise TypeError(f"EpochOutputStore: data must be a list, got {type(state_dict['data']).__name__}")
+        self.data = list(state_dict["data"])
+        self._is_loaded = True
+
+    def _begin_epoch(self, engine: Engine) -> None:
+        goes_on = self._is_loaded and engine.is_resumed
+        self._is_loaded = False
+        if not goes_on:
+            self.reset()

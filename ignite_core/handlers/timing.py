@@ -1,0 +1,169 @@
+"""How long something takes, between events or by hand."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+from ignite_core.handlers.arguments import integer, number
+
+__all__ = ["Timer"]
+
+_HERE = "Timer"
+
+
+class Timer:
+    """Measures seconds: a stopwatch that runs from the moment it is made, and that events can drive.
+
+    Args:
+        average: :meth:`value` is the time of a step: the total divided by the calls of :meth:`step`, or by 1 if there
+            was none.
+        synchronize: Wait for all work of the accelerator, if there is one, before each look at the clock; else what was
+            only launched is not part of the time. It makes each look a wait.
+        clock: What tells the time, in seconds.
+
+    Attributes:
+        total: Seconds up to the last pause.
+        step_count: How often :meth:`step` was called.
+        running: Whether time is being measured now.
+
+    Raises:
+        TypeError: If ``clock`` is not callable.
+
+    Example:
+        >>> now = iter([10.0, 12.0, 20.0, 23.0])
+        >>> timer = Timer(average=True, clock=lambda: next(now))
+        >>> timer.pause()  # from 10 s to 12 s
+        >>> timer.resume()
+        >>> timer.pause()  # from 20 s to 23 s
+        >>> timer.value()
+        5.0
+        >>> timer.step()
+        >>> timer.step()
+        >>> timer.value()
+        2.5
+    """
+
+    def __init__(
+        self, average: bool = False, *, synchronize: bool = False, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        if not callable(clock):
+            raise TypeError(f"Timer: clock must be callable, got {clock!r}")
+        self._average = average
+        self._now = partial(_after_all_work, clock) if synchronize else clock
+        self._is_loaded = False
+        self.reset()
+
+    def attach(
+        self,
+        engine: Engine,
+        start: Any = Events.STARTED,
+        pause: Any = Events.COMPLETED,
+        resume: Any = None,
+        step: Any = None,
+    ) -> Timer:
+        """Let events of an engine drive this; at one event, in the order of the arguments.
+
+        Args:
+            engine: Any engine.
+            start: When to begin anew, from zero. A run, or epoch, that goes on from a loaded state goes on here too.
+            pause: When to stop measuring.
+            resume: When to go on.
+            step: When to count a step.
+
+        Returns:
+            This timer.
+
+        Raises:
+            TypeError: If ``engine`` is no engine.
+
+        Example:
+            >>> trainer = Engine(lambda engine, batch: None)
+            >>> timer = Timer(average=True, clock=lambda: 0.5 * trainer.state.iteration)
+            >>> at = {"resume": Events.ITERATION_STARTED, "pause": Events.ITERATION_COMPLETED}
+            >>> timer = timer.attach(trainer, step=Events.ITERATION_COMPLETED, **at)
+            >>> state = trainer.run(range(4))
+            >>> timer.value(), timer.step_count  # only the first iteration is measured with the one before it
+            (0.125, 4)
+        """
+        if not isinstance(engine, Engine):
+            raise TypeError(f"Timer.attach: engine must be an Engine, got {engine!r}")
+        for event, handler in ((start, self._start), (pause, self.pause), (resume, self.resume), (step, self.step)):
+            if event is not None:
+                engine.add_event_handler(event, handler)
+        return self
+
+    def reset(self, *args: Any) -> Timer:
+        """Begin anew, from zero."""
+        self.total = 0.0
+        self.step_count = 0
+        self.running = True
+        self._since = self._now()
+        return self
+
+    def pause(self, *args: Any) -> None:
+        """Stop measuring."""
+        if self.running:
+            self.total += self._now() - self._since
+            self.running = False
+
+    def resume(self, *args: Any) -> None:
+        """Go on measuring."""
+        if not self.running:
+            self.running = True
+            self._since = self._now()
+
+    def value(self) -> float:
+        """Seconds measured so far, of all or of a step."""
+        total = self.total
+        if self.running:
+            total += self._now() - self._since
+        return total / max(self.step_count, 1) if self._average else total
+
+    def step(self, *args: Any) -> None:
+        """Count a step."""
+        self.step_count += 1
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """``total`` (with what is being measured), ``step_count`` and ``running``."""
+        total = self.total + (self._now() - self._since if self.running else 0.0)
+        return OrderedDict(total=total, step_count=self.step_count, running=self.running)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` saved.
+
+        Raises:
+            TypeError: If it is not a mapping, or a value is no number.
+            ValueError: If a key is missing, or a number is negative.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"Timer: state_dict must be a mapping, got {type(state_dict).__name__}")
+        for key in ("total", "step_count", "running"):
+            if key not in state_dict:
+                raise ValueError(f"Timer: the key {key!r} is missing, got {list(state_dict)}")
+        total = number(_HERE, "total", state_dict["total"], least=0)
+        self.step_count = integer(_HERE, "step_count", state_dict["step_count"], least=0)
+        self.total, self.running = float(total), bool(state_dict["running"])
+        self._since = self._now()
+        self._is_loaded = True
+
+    def _start(self, engine: Engine) -> None:
+        goes_on = self._is_loaded and engine.is_resumed
+        self._is_loaded = False
+        if goes_on:
+            self._since = self._now()  # the time since it was loaded is not the run's
+        else:
+            self.reset()
+
+
+def _after_all_work(clock: Callable[[], float]) -> float:
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+    return clock()
