@@ -77,7 +77,7 @@ def set_up(real: Engine, virtual: Engine, limits: Limits) -> tuple[Any, bool]:
     position = real._position
     length = None if data is None else length_of(data)
     place, done = (0, 0) if plan.is_new or position.started else _loaded_place(real, data, plan.epoch_length)
-    first = None if length is None or done >= length else length - done
+    first = None if length is None or done > length else length - done
     virtual_data = None if data is None else _VirtualData(length, first)
     if paused and not plan.is_new:
         _pause_alike(real, virtual, virtual_data, length)
