@@ -18,4 +18,4 @@ __version__ = "0.1.0.dev0"
 
 _HOMES = {"Engine": "engine", "Events": "engine", "State": "engine"}
 
-__getattr__, __dir__ = lazily(__name__, _HOMES, {"distributed", "engine", "handlers", "metrics", "utils"})
+__getattr__, __dir__ = lazily(__name__, _HOMES, {"debug", "distributed", "engine", "handlers", "metrics", "utils"})
