@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from ignite_core._lazy import lazily
 
 if TYPE_CHECKING:
-    from ignite_core import distributed, engine, handlers, metrics, utils
+    from ignite_core import debug, distributed, engine, handlers, metrics, utils
     from ignite_core.engine import Engine, Events, State
 
-__all__ = ["Engine", "Events", "State", "__version__", "distributed", "engine", "handlers", "metrics", "utils"]
+__all__ = ["Engine", "Events", "State", "__version__", "debug", "distributed", "engine", "handlers", "metrics", "utils"]
 
 __version__ = "0.1.0.dev0"
 
