@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver
     from ignite_core.handlers.clock import global_step_from_engine
     from ignite_core.handlers.early_stopping import EarlyStopping
+    from ignite_core.handlers.loggers import BaseLogger, Writer
+    from ignite_core.handlers.logging import (
+        FigureHandler,
+        GradsHistHandler,
+        GradsScalarHandler,
+        ImageHandler,
+        LogHandler,
+        OptimizerParamsHandler,
+        OutputHandler,
+        TextHandler,
+        WeightsHistHandler,
+        WeightsScalarHandler,
+    )
+    from ignite_core.handlers.scalars import numbers_of
     from ignite_core.handlers.stop_on_signal import StopOnSignal
     from ignite_core.handlers.terminate_on_nan import TerminateOnNan
     from ignite_core.handlers.time_limit import TimeLimit
@@ -19,20 +33,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncDiskSaver",
+    "BaseLogger",
     "BaseSaveHandler",
     "Checkpoint",
     "CheckpointEvents",
     "DCPSaver",
     "DiskSaver",
     "EarlyStopping",
+    "FigureHandler",
+    "GradsHistHandler",
+    "GradsScalarHandler",
+    "ImageHandler",
+    "LogHandler",
     "ModelCheckpoint",
+    "OptimizerParamsHandler",
+    "OutputHandler",
     "Resumed",
     "StopOnSignal",
     "TerminateOnNan",
+    "TextHandler",
     "TimeLimit",
     "Vote",
+    "WeightsHistHandler",
+    "WeightsScalarHandler",
+    "Writer",
     "find_vote",
     "global_step_from_engine",
+    "numbers_of",
     "resume",
     "vote_of",
 ]
@@ -49,6 +76,19 @@ _HOMES = {
     "DiskSaver": "checkpoint.savers",
     "global_step_from_engine": "clock",
     "EarlyStopping": "early_stopping",
+    "BaseLogger": "loggers",
+    "Writer": "loggers",
+    "FigureHandler": "logging",
+    "GradsHistHandler": "logging",
+    "GradsScalarHandler": "logging",
+    "ImageHandler": "logging",
+    "LogHandler": "logging",
+    "OptimizerParamsHandler": "logging",
+    "OutputHandler": "logging",
+    "TextHandler": "logging",
+    "WeightsHistHandler": "logging",
+    "WeightsScalarHandler": "logging",
+    "numbers_of": "scalars",
     "StopOnSignal": "stop_on_signal",
     "TerminateOnNan": "terminate_on_nan",
     "TimeLimit": "time_limit",

@@ -1,0 +1,85 @@
+"""Loggers whose back-end is a server: what is logged is sent in the background, and nothing is lost if it is away."""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite_contrib.loggers.outbox import Outbox
+from ignite_contrib.loggers.records import Kind, Record
+from ignite_contrib.loggers.unsent import Unsent
+from ignite_core.handlers import BaseLogger
+
+__all__ = ["BackgroundLogger", "image_of"]
+
+Values = Mapping[tuple[str, ...], Any]
+
+
+class BackgroundLogger(BaseLogger):
+    """A logger that sends in the background; a back-end defines :meth:`send`.
+
+    No call waits for the back-end. One that is slow gets many values at once; of one that is away it is said once, and
+    the values stand in a file until it is back. :meth:`close`, the end of a run, and the end of the program wait for it,
+    at most ten seconds; what is left is in the file then, and :meth:`resend` sends it.
+
+    Args:
+        open_client: As of :class:`~ignite_core.handlers.BaseLogger`.
+        unsent: The file for what cannot be sent; by default one in the working folder, named after the back-end.
+    """
+
+    def __init__(self, open_client: Callable[[], Any], *, unsent: str | os.PathLike[str] | None = None) -> None:
+        super().__init__(open_client)
+        name = type(self).__name__
+        path = Path(unsent or f"{name}-unsent-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl").absolute()
+        self._outbox = Outbox(self.send, path, name)
+        self._at_exit: weakref.finalize[Any, Any] | None = None  # it keeps the logger, too
+
+    @abstractmethod
+    def send(self, records: Sequence[Record]) -> None:
+        """Send what was logged, in its order, or raise. Called in a thread; everything in it is on the CPU."""
+
+    def scalars(self, step: int, values: Values) -> None:
+        """Have numbers sent, and text where the back-end takes it."""
+        self._put("scalars", step, dict(values))
+
+    def flush(self) -> None:
+        """Wait until all has arrived or stands in the file, at most ten seconds."""
+        self._outbox.flush()
+
+    def close(self) -> None:
+        """Send the rest, which takes at most ten seconds. What the back-end did not take stands in the file."""
+        if self._at_exit is not None:
+            self._at_exit()
+
+    def resend(self, path: str | os.PathLike[str]) -> None:
+        """Send what an earlier run has left in a file, which is deleted then.
+
+        Raises:
+            Exception: Of the back-end, if it does not take it; the file stays.
+        """
+        for batch in Unsent(Path(path)).batches(500):
+            self.send(batch)
+
+    def _put(self, kind: Kind, step: int, values: Values) -> None:
+        if self._at_exit is None or not self._at_exit.alive:
+            self._at_exit = weakref.finalize(self, Outbox.close, self._outbox)
+        self._outbox.put(Record(kind, step, time.time(), values))
+
+
+def image_of(figure: Any) -> Tensor:
+    """A figure of matplotlib as an image, uint8 of shape ``(3, H, W)``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # whoever has a figure has this
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    width, height = canvas.get_width_height()
+    pixels = torch.frombuffer(bytearray(canvas.buffer_rgba()), dtype=torch.uint8)
+    return pixels.reshape(height, width, 4)[..., :3].permute(2, 0, 1).contiguous()
