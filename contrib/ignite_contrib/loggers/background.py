@@ -27,7 +27,7 @@ class BackgroundLogger(BaseLogger):
     """A logger that sends in the background; a back-end defines :meth:`send`.
 
     No call waits for the back-end. One that is slow gets many values at once; of one that is away it is said once, and
-    the values stand in a file until it is back. :meth:`close`, the end of a run, and the end of the program wait for it,
+    the values stand in a file until it is back. :meth:`close`, the end of a run and that of the program wait for it,
     at most ten seconds; what is left is in the file then, and :meth:`resend` sends it.
 
     Args:
