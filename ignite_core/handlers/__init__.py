@@ -1,4 +1,4 @@
-"""Handlers: what is attached to an engine's events to save, resume and stop a run."""
+"""Handlers: what is attached to an engine's events to save, resume, schedule and stop a run."""
 
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,28 @@ if TYPE_CHECKING:
         WeightsScalarHandler,
     )
     from ignite_core.handlers.scalars import numbers_of
+    from ignite_core.handlers.schedules.base import BaseParamScheduler
+    from ignite_core.handlers.schedules.batch_size import BatchSizeScheduler
+    from ignite_core.handlers.schedules.concat import ConcatScheduler
+    from ignite_core.handlers.schedules.cyclical import (
+        CosineAnnealingScheduler,
+        CyclicalScheduler,
+        LinearCyclicalScheduler,
+    )
+    from ignite_core.handlers.schedules.group import ParamGroupScheduler
+    from ignite_core.handlers.schedules.one_cycle import OneCycle, spread
+    from ignite_core.handlers.schedules.param_scheduler import ParamScheduler, PiecewiseLinear
+    from ignite_core.handlers.schedules.plateau import ReduceLROnPlateauScheduler
+    from ignite_core.handlers.schedules.state_scheduler import (
+        ExpStateScheduler,
+        LambdaStateScheduler,
+        MultiStepStateScheduler,
+        PiecewiseLinearStateScheduler,
+        StateParamScheduler,
+        StepStateScheduler,
+    )
+    from ignite_core.handlers.schedules.torch_scheduler import LRScheduler
+    from ignite_core.handlers.schedules.warm_up import create_lr_scheduler_with_warmup
     from ignite_core.handlers.stop_on_signal import StopOnSignal
     from ignite_core.handlers.terminate_on_nan import TerminateOnNan
     from ignite_core.handlers.time_limit import TimeLimit
@@ -34,21 +56,39 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncDiskSaver",
     "BaseLogger",
+    "BaseParamScheduler",
     "BaseSaveHandler",
+    "BatchSizeScheduler",
     "Checkpoint",
     "CheckpointEvents",
+    "ConcatScheduler",
+    "CosineAnnealingScheduler",
+    "CyclicalScheduler",
     "DCPSaver",
     "DiskSaver",
     "EarlyStopping",
+    "ExpStateScheduler",
     "FigureHandler",
     "GradsHistHandler",
     "GradsScalarHandler",
     "ImageHandler",
+    "LRScheduler",
+    "LambdaStateScheduler",
+    "LinearCyclicalScheduler",
     "LogHandler",
     "ModelCheckpoint",
+    "MultiStepStateScheduler",
+    "OneCycle",
     "OptimizerParamsHandler",
     "OutputHandler",
+    "ParamGroupScheduler",
+    "ParamScheduler",
+    "PiecewiseLinear",
+    "PiecewiseLinearStateScheduler",
+    "ReduceLROnPlateauScheduler",
     "Resumed",
+    "StateParamScheduler",
+    "StepStateScheduler",
     "StopOnSignal",
     "TerminateOnNan",
     "TextHandler",
@@ -57,10 +97,12 @@ __all__ = [
     "WeightsHistHandler",
     "WeightsScalarHandler",
     "Writer",
+    "create_lr_scheduler_with_warmup",
     "find_vote",
     "global_step_from_engine",
     "numbers_of",
     "resume",
+    "spread",
     "vote_of",
 ]
 
@@ -89,6 +131,26 @@ _HOMES = {
     "WeightsHistHandler": "logging",
     "WeightsScalarHandler": "logging",
     "numbers_of": "scalars",
+    "BaseParamScheduler": "schedules.base",
+    "BatchSizeScheduler": "schedules.batch_size",
+    "ConcatScheduler": "schedules.concat",
+    "CosineAnnealingScheduler": "schedules.cyclical",
+    "CyclicalScheduler": "schedules.cyclical",
+    "LinearCyclicalScheduler": "schedules.cyclical",
+    "ParamGroupScheduler": "schedules.group",
+    "OneCycle": "schedules.one_cycle",
+    "spread": "schedules.one_cycle",
+    "ParamScheduler": "schedules.param_scheduler",
+    "PiecewiseLinear": "schedules.param_scheduler",
+    "ReduceLROnPlateauScheduler": "schedules.plateau",
+    "ExpStateScheduler": "schedules.state_scheduler",
+    "LambdaStateScheduler": "schedules.state_scheduler",
+    "MultiStepStateScheduler": "schedules.state_scheduler",
+    "PiecewiseLinearStateScheduler": "schedules.state_scheduler",
+    "StateParamScheduler": "schedules.state_scheduler",
+    "StepStateScheduler": "schedules.state_scheduler",
+    "LRScheduler": "schedules.torch_scheduler",
+    "create_lr_scheduler_with_warmup": "schedules.warm_up",
     "StopOnSignal": "stop_on_signal",
     "TerminateOnNan": "terminate_on_nan",
     "TimeLimit": "time_limit",

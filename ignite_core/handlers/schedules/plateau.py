@@ -1,0 +1,182 @@
+"""The learning rate that is lowered when a metric does not improve."""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+from ignite_core.handlers.schedules.optimizers import HasGroups, stand_in
+from ignite_core.handlers.schedules.param_scheduler import ParamScheduler, groups_of
+
+__all__ = ["ReduceLROnPlateauScheduler"]
+
+
+class ReduceLROnPlateauScheduler(ParamScheduler):
+    """Lowers the learning rate when a metric stops improving, as ``torch.optim.lr_scheduler.ReduceLROnPlateau`` does.
+
+    It is no function of the step: what it writes follows from the metrics that it has seen.
+
+    Args:
+        optimizer: A torch optimizer.
+        metric_name: The metric, of the engine at whose event this is called.
+        trainer: Whose state takes the history.
+        save_history: Append the rates to ``trainer.state.param_history["lr"]``.
+        param_group_index: The only parameter group that is lowered; all of them by default.
+        scheduler_kwargs: Arguments of the scheduler of torch: ``mode``, ``factor``, ``patience``, ``threshold``,
+            ``threshold_mode``, ``cooldown``, ``min_lr`` (a number, or a list with one for each parameter group),
+            ``eps``.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> losses = iter([3.0, 2.0, 2.0, 2.0, 1.0])
+        >>> evaluator = Engine(lambda engine, batch: None)
+        >>> @evaluator.on(Events.COMPLETED)
+        ... def measure(engine):
+        ...     engine.state.metrics["loss"] = next(losses)
+        >>> ReduceLROnPlateauScheduler(optimizer, "loss", mode="min", factor=0.5, patience=1).attach(evaluator)
+        >>> for _ in range(5):
+        ...     _ = evaluator.run([0])
+        ...     print(optimizer.param_groups[0]["lr"], end=",")
+        1.0,1.0,1.0,0.5,0.5,
+    """
+
+    is_predictable = False
+
+    def __init__(
+        self,
+        optimizer: Any,
+        metric_name: str,
+        trainer: Engine | None = None,
+        save_history: bool = False,
+        param_group_index: int | None = None,
+        **scheduler_kwargs: Any,
+    ) -> None:
+        super().__init__(optimizer, "lr", save_history, param_group_index)
+        if not isinstance(metric_name, str):
+            raise TypeError(f"ReduceLROnPlateauScheduler: metric_name must be a string, got {metric_name!r}")
+        if not isinstance(trainer, Engine | None):
+            raise TypeError(f"ReduceLROnPlateauScheduler: trainer must be an Engine, got {trainer!r}")
+        self.metric_name = metric_name
+        self._trainer = None if trainer is None else weakref.ref(trainer)  # its evaluator may hold this
+        kwargs = {key: value for key, value in scheduler_kwargs.items() if key != "verbose"}
+        least = kwargs.pop("min_lr", 0.0)
+        self.scheduler = ReduceLROnPlateau(optimizer, **kwargs)
+        if param_group_index is not None:
+            self.scheduler.optimizer = _Chosen(optimizer, param_group_index)  # type: ignore[assignment]
+        self.scheduler.min_lrs = _each(least, len(self.optimizer_param_groups))
+        self._state_attrs += ["scheduler"]
+
+    @property
+    def trainer(self) -> Engine | None:
+        """Whose state takes the history."""
+        return None if self._trainer is None else self._trainer()
+
+    def attach(self, engine: Engine, event: Any = Events.COMPLETED) -> None:
+        """Look at the metric whenever ``event`` of an engine is fired, mostly an evaluator.
+
+        Raises:
+            TypeError: If ``engine`` is no engine.
+        """
+        super().attach(engine, event)
+
+    def __call__(self, engine: Engine, name: str | None = None) -> None:  # type: ignore[override]
+        """Look at the metric of an engine, and lower the rate if it is time."""
+        if self.metric_name not in engine.state.metrics:
+            raise ValueError(
+                f"ReduceLROnPlateauScheduler: the engine has no metric {self.metric_name!r}, its metrics are "
+                f"{sorted(engine.state.metrics)}; attach that metric to the engine whose event this listens to"
+            )
+        self.scheduler.step(engine.state.metrics[self.metric_name])
+        self.event_index += 1
+        trainer = self.trainer
+        if self._save_history and trainer is not None:
+            self._record(trainer, name)
+
+    def get_param(self) -> Any:
+        """The rate now, or a list with that of each parameter group."""
+        rates = [group["lr"] for group in self.optimizer_param_groups]
+        return rates[0] if len(rates) == 1 else rates
+
+    def value_at(self, event_index: int) -> NoReturn:
+        """Raise a RuntimeError: it depends on metrics to come."""
+        raise RuntimeError(
+            "ReduceLROnPlateauScheduler: what comes depends on the metric, and cannot be told beforehand"
+        )
+
+    @classmethod
+    def simulate_values(  # type: ignore[override]
+        cls, num_events: int, metric_values: Sequence[float], init_lr: float, **scheduler_kwargs: Any
+    ) -> list[list[Any]]:
+        """What a scheduler of these arguments would make of a rate, given the metrics.
+
+        Args:
+            num_events: How many rows; as many as there are metrics.
+            metric_values: The metrics.
+            init_lr: The rate at the start.
+            scheduler_kwargs: The other arguments of the class.
+
+        Returns:
+            ``[[0, rate], [1, rate], ...]``
+
+        Example:
+            >>> ReduceLROnPlateauScheduler.simulate_values(4, [1.0, 1.0, 1.0, 0.5], 0.8, patience=1, factor=0.5)
+            [[0, 0.8], [1, 0.8], [2, 0.4], [3, 0.4]]
+        """
+        if len(metric_values) != num_events:
+            raise ValueError(
+                f"{cls.__name__}.simulate_values: there must be a metric for each of {num_events} events, got "
+                f"{len(metric_values)}"
+            )
+        ignored = ("optimizer", "metric_name", "trainer", "save_history")
+        kwargs = {key: value for key, value in scheduler_kwargs.items() if key not in ignored}
+        optimizer = stand_in("lr", groups_of(kwargs))
+        for group in optimizer.param_groups:
+            group["lr"] = init_lr
+        scheduler, engine, rows = cls(optimizer, "metric", **kwargs), Engine(lambda engine, batch: None), []
+        for number, value in enumerate(metric_values):
+            engine.state.metrics["metric"] = value
+            scheduler(engine)
+            rows.append([number, scheduler.optimizer_param_groups[0]["lr"]])
+        return rows
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """``event_index``, and what the scheduler of torch keeps."""
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        saved = state_dict.get("scheduler") if isinstance(state_dict, Mapping) else None
+        if isinstance(saved, Mapping):  # pytorch-ignite has a method of its own among it
+            state_dict = {**state_dict, "scheduler": {key: saved[key] for key in saved if key != "_reduce_lr"}}
+        super().load_state_dict(state_dict)
+
+
+class _Chosen:
+    """An optimizer, as a scheduler sees it that works on one of its parameter groups."""
+
+    def __init__(self, optimizer: HasGroups, index: int) -> None:
+        self._optimizer, self._index = optimizer, index
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [self._optimizer.param_groups[self._index]]
+
+
+def _each(least: Any, groups: int) -> list[float]:
+    """The least rate of each parameter group."""
+    each = list(least) if isinstance(least, Sequence) else [least] * groups
+    if len(each) != groups:
+        raise ValueError(
+            f"ReduceLROnPlateauScheduler: min_lr must be a number, or one for each of {groups} parameter groups, got "
+            f"{least!r}"
+        )
+    return each

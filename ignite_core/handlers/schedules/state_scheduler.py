@@ -1,0 +1,239 @@
+"""A curve written into an attribute of the state of an engine."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+from ignite_core.engine.state import State
+from ignite_core.handlers.schedules.base import BaseParamScheduler, check_attach, record, rows_of
+from ignite_core.handlers.schedules.curves import exponential, multi_step, piecewise_linear, step
+from ignite_core.handlers.schedules.joins import Curve
+
+__all__ = [
+    "ExpStateScheduler",
+    "LambdaStateScheduler",
+    "MultiStepStateScheduler",
+    "PiecewiseLinearStateScheduler",
+    "StateParamScheduler",
+    "StepStateScheduler",
+]
+
+
+class StateParamScheduler(BaseParamScheduler):
+    """Writes a curve into an attribute of ``engine.state``, one step further at each call; the first one writes step 1.
+
+    So on ``EPOCH_COMPLETED`` the step is the epoch. Give a curve, or override :meth:`get_param`, which is called with
+    ``event_index`` set.
+
+    Args:
+        param_name: The attribute.
+        save_history: Append what is written to ``engine.state.param_history[param_name]``.
+        create_new: The attribute must not be there yet; otherwise it is overwritten, and told of if it is not there.
+        curve: ``curve(step) -> value``.
+
+    Raises:
+        TypeError: If there is no callable curve and no ``get_param``.
+
+    Example:
+        >>> from ignite_core.engine import Engine, Events
+        >>> from ignite_core.handlers.schedules.curves import linear
+        >>> trainer = Engine(lambda engine, batch: None)
+        >>> scheduler = StateParamScheduler("dropout", create_new=True, curve=linear(0.0, 0.5, steps=5))
+        >>> scheduler.attach(trainer, Events.EPOCH_COMPLETED)
+        >>> trainer.run([0], max_epochs=3).dropout
+        0.3
+    """
+
+    _first_index = 1
+
+    def __init__(
+        self, param_name: str, save_history: bool = False, create_new: bool = False, *, curve: Curve | None = None
+    ) -> None:
+        super().__init__(param_name, save_history, curve=curve)
+        self.create_new = create_new
+
+    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> None:
+        """Write the next value whenever ``event`` of an engine is fired. The attribute is None until then.
+
+        Raises:
+            TypeError: If ``engine`` is no engine.
+            ValueError: If the attribute is one that the engine needs itself, or it is there and ``create_new`` was set.
+        """
+        check_attach(self, engine)
+        where, name = type(self).__name__, self.param_name
+        if hasattr(State, name):
+            raise ValueError(f"{where}.attach: param_name={name!r} is an attribute that the engine needs; take another")
+        if not hasattr(engine.state, name):
+            if not self.create_new:
+                warnings.warn(
+                    f"{where}.attach: the state has no attribute {name!r} yet, it is created; create_new=True says "
+                    "that this is meant",
+                    stacklevel=2,
+                )
+            setattr(engine.state, name, None)
+        elif self.create_new:
+            raise ValueError(
+                f"{where}.attach: the state has an attribute {name!r} already; take another name, or create_new=False "
+                "to overwrite it"
+            )
+        engine.add_event_handler(event, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the next value into the state of an engine."""
+        index = self.event_index = self.event_index + 1
+        at = self._at
+        value = self.get_param() if at is None else at(index)
+        setattr(engine.state, self.param_name, value)
+        if self._save_history:
+            record(engine, self.param_name, value)
+
+    @classmethod
+    def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
+        """What a scheduler of these arguments would write: ``[[0, value], [1, value], ...]``.
+
+        Args:
+            num_events: How many rows, at least 0.
+            scheduler_kwargs: Arguments of the scheduler.
+
+        Example:
+            >>> ExpStateScheduler.simulate_values(3, param_name="alpha", initial_value=1.0, gamma=0.5)
+            [[0, 0.5], [1, 0.25], [2, 0.125]]
+        """
+        return rows_of(cls(**{**scheduler_kwargs, "save_history": False}), num_events)
+
+
+class LambdaStateScheduler(StateParamScheduler):
+    """Writes what a function makes of the step.
+
+    Args:
+        lambda_obj: ``lambda_obj(step) -> value``, the first step is 1. It should follow from the step alone: it is not
+            saved.
+        param_name: As of :class:`StateParamScheduler`.
+        save_history: As of :class:`StateParamScheduler`.
+        create_new: As of :class:`StateParamScheduler`.
+
+    Raises:
+        TypeError: If ``lambda_obj`` is not callable.
+
+    Example:
+        >>> LambdaStateScheduler(lambda step: 10 * step, "alpha").next_values(3)
+        [10, 20, 30]
+    """
+
+    def __init__(
+        self, lambda_obj: Callable[[int], Any], param_name: str, save_history: bool = False, create_new: bool = False
+    ) -> None:
+        super().__init__(param_name, save_history, create_new, curve=lambda_obj)
+        self.lambda_obj = lambda_obj
+
+
+class PiecewiseLinearStateScheduler(StateParamScheduler):
+    """Writes straight lines between milestones: :class:`~.curves.piecewise_linear`.
+
+    Args:
+        milestones_values: Pairs of a step and the value there, the steps in increasing order.
+        param_name: As of :class:`StateParamScheduler`.
+        save_history: As of :class:`StateParamScheduler`.
+        create_new: As of :class:`StateParamScheduler`.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If the steps do not increase, or there are none.
+
+    Example:
+        >>> PiecewiseLinearStateScheduler([(2, 1.0), (4, 0.5)], "alpha").next_values(5)
+        [1.0, 1.0, 0.75, 0.5, 0.5]
+    """
+
+    def __init__(
+        self,
+        milestones_values: Sequence[tuple[int, float]],
+        param_name: str,
+        save_history: bool = False,
+        create_new: bool = False,
+    ) -> None:
+        super().__init__(param_name, save_history, create_new, curve=piecewise_linear(milestones_values))
+
+
+class ExpStateScheduler(StateParamScheduler):
+    """Multiplies at every step: :class:`~.curves.exponential`.
+
+    Args:
+        initial_value: At step 0, which is never written.
+        gamma: The factor, above 0.
+        param_name: As of :class:`StateParamScheduler`.
+        save_history: As of :class:`StateParamScheduler`.
+        create_new: As of :class:`StateParamScheduler`.
+
+    Example:
+        >>> ExpStateScheduler(1.0, 0.5, "alpha").next_values(3)
+        [0.5, 0.25, 0.125]
+    """
+
+    def __init__(
+        self, initial_value: float, gamma: float, param_name: str, save_history: bool = False, create_new: bool = False
+    ) -> None:
+        super().__init__(param_name, save_history, create_new, curve=exponential(initial_value, gamma))
+        self.initial_value, self.gamma = initial_value, gamma
+
+
+class StepStateScheduler(StateParamScheduler):
+    """Multiplies once in so many steps: :class:`~.curves.step`.
+
+    Args:
+        initial_value: At step 0.
+        gamma: The factor, above 0.
+        step_size: Steps between two changes, at least 1.
+        param_name: As of :class:`StateParamScheduler`.
+        save_history: As of :class:`StateParamScheduler`.
+        create_new: As of :class:`StateParamScheduler`.
+
+    Example:
+        >>> StepStateScheduler(1.0, 0.5, 2, "alpha").next_values(4)
+        [1.0, 0.5, 0.5, 0.25]
+    """
+
+    def __init__(
+        self,
+        initial_value: float,
+        gamma: float,
+        step_size: int,
+        param_name: str,
+        save_history: bool = False,
+        create_new: bool = False,
+    ) -> None:
+        super().__init__(param_name, save_history, create_new, curve=step(initial_value, gamma, step_size))
+        self.initial_value, self.gamma, self.step_size = initial_value, gamma, step_size
+
+
+class MultiStepStateScheduler(StateParamScheduler):
+    """Multiplies at each milestone: :class:`~.curves.multi_step`.
+
+    Args:
+        initial_value: At step 0.
+        gamma: The factor, above 0.
+        milestones: Steps, in increasing order.
+        param_name: As of :class:`StateParamScheduler`.
+        save_history: As of :class:`StateParamScheduler`.
+        create_new: As of :class:`StateParamScheduler`.
+
+    Example:
+        >>> MultiStepStateScheduler(1.0, 0.5, [2, 3], "alpha").next_values(4)
+        [1.0, 0.5, 0.25, 0.25]
+    """
+
+    def __init__(
+        self,
+        initial_value: float,
+        gamma: float,
+        milestones: Sequence[int],
+        param_name: str,
+        save_history: bool = False,
+        create_new: bool = False,
+    ) -> None:
+        super().__init__(param_name, save_history, create_new, curve=multi_step(initial_value, gamma, milestones))
+        self.initial_value, self.gamma, self.milestones = initial_value, gamma, milestones
