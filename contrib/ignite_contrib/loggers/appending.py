@@ -9,7 +9,7 @@ __all__ = ["append"]
 
 
 def append(path: Path, data: bytes) -> None:
-    """Write at the end of a file, which is made if it is not there: all of ``data`` or nothing.
+    r"""Write at the end of a file, which is made if it is not there: all of ``data`` or nothing.
 
     What this has returned from is with the system: it outlives the process, however that ends.
 
@@ -19,8 +19,8 @@ def append(path: Path, data: bytes) -> None:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     append(Path(folder, "lines"), b"one\\n")
-        ...     append(Path(folder, "lines"), b"two\\n")
+        ...     append(Path(folder, "lines"), b"one\n")
+        ...     append(Path(folder, "lines"), b"two\n")
         ...     print(Path(folder, "lines").read_text().split())
         ['one', 'two']
     """

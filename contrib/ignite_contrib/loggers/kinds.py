@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ignite_contrib.loggers.background import BackgroundLogger, image_of
 
-__all__ = ["TakesFigures", "TakesHistograms", "TakesImages", "TakesTexts", "as_bytes", "finite"]
+__all__ = ["TakesFigures", "TakesHistograms", "TakesImages", "TakesTexts", "as_bytes", "finite", "histogram_of"]
 
 Values = Mapping[tuple[str, ...], Any]
 
@@ -79,6 +79,20 @@ def finite(tensor: Tensor) -> Tensor:
     values = values.reshape(-1)
     values = values if values.dtype == torch.float64 else values.float()
     return values[values.isfinite()]
+
+
+def histogram_of(tensor: Tensor, bins: int = 64) -> tuple[list[float], list[float]] | None:
+    """How many values lie between which edges; None if there is no finite one.
+
+    Example:
+        >>> histogram_of(torch.tensor([0.0, 0.0, 1.0, 4.0]), bins=2)
+        ([3.0, 1.0], [0.0, 2.0, 4.0])
+    """
+    values = finite(tensor)
+    if not values.numel():
+        return None
+    counts, edges = torch.histogram(values, bins)
+    return counts.tolist(), edges.tolist()
 
 
 def _checked(who: str, key: tuple[str, ...], image: Any) -> Tensor:

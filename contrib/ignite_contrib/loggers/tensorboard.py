@@ -125,9 +125,10 @@ def _add_histogram(writer: Any, name: str, values: Tensor, step: int, time: floa
 def _summary_writer() -> Callable[..., Any]:
     """The class that writes: that of tensorboardX, or of torch, which needs tensorboard."""
     if find_spec("tensorboardX") is None and find_spec("tensorboard") is not None:
-        made: Callable[..., Any] = import_module("torch.utils.tensorboard").SummaryWriter
-        return made
-    made = require("tensorboardX", extra="tensorboard", feature="TensorboardLogger").SummaryWriter
+        module = import_module("torch.utils.tensorboard")
+    else:
+        module = require("tensorboardX", extra="tensorboard", feature="TensorboardLogger")
+    made: Callable[..., Any] = module.SummaryWriter
     return made
 
 
@@ -144,5 +145,5 @@ def event_file(writer: Any) -> EventFile | None:
     if not path.exists():
         return None
     own.close()
-    file_writer.event_writer = EventFile(path)
-    return file_writer.event_writer
+    file_writer.event_writer = ours = EventFile(path)
+    return ours
