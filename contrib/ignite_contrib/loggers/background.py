@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
-import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ class BackgroundLogger(BaseLogger):
         name = type(self).__name__
         path = Path(unsent or f"{name}-unsent-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl").absolute()
         self._outbox = Outbox(self.send, path, name)
-        self._at_exit: weakref.finalize[Any, Any] | None = None  # it keeps the logger, too
+        self._is_open = False
 
     @abstractmethod
     def send(self, records: Sequence[Record]) -> None:
@@ -56,8 +56,10 @@ class BackgroundLogger(BaseLogger):
 
     def close(self) -> None:
         """Send the rest, which takes at most ten seconds. What the back-end did not take stands in the file."""
-        if self._at_exit is not None:
-            self._at_exit()
+        if self._is_open:
+            self._is_open = False
+            atexit.unregister(self._outbox.close)
+            self._outbox.close()
 
     def resend(self, path: str | os.PathLike[str]) -> None:
         """Send what an earlier run has left in a file, which is deleted then.
@@ -69,8 +71,9 @@ class BackgroundLogger(BaseLogger):
             self.send(batch)
 
     def _put(self, kind: Kind, step: int, values: Values) -> None:
-        if self._at_exit is None or not self._at_exit.alive:
-            self._at_exit = weakref.finalize(self, Outbox.close, self._outbox)
+        if not self._is_open:
+            self._is_open = True
+            atexit.register(self._outbox.close)  # after the client, whose own end comes later then
         self._outbox.put(Record(kind, step, time.time(), values))
 
 

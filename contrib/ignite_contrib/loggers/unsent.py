@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ignite_contrib.loggers.appending import append
 from ignite_contrib.loggers.records import Record, as_line, of_line
 
 __all__ = ["Unsent"]
@@ -48,14 +48,7 @@ class Unsent:
         data = "".join(as_line(record) + "\n" for record in records).encode()
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab", buffering=0) as file:
-                before = file.tell()
-                try:
-                    while data:
-                        data = data[file.write(data) :]
-                except OSError:
-                    os.truncate(self.path, before)  # half of a line would spoil the next one
-                    raise
+            append(self.path, data)
 
     def batches(self, size: int) -> Iterator[list[Record]]:
         """Records from the beginning; a batch is done with when the next one is asked for."""
