@@ -164,7 +164,7 @@ class Defaults:
             model, pattern = {"model": objects["model"]}, "best_{name}.{ext}"
             self.best = Checkpoint(model, self.folder, "best", score, filename_pattern=pattern, require_empty=False)
             self.best.attach(evaluator, Events.COMPLETED)
-        resumed = resume(trainer, everything, self.folder, prefix="checkpoint", checkpoint=self.best or ())
+        resumed = resume(trainer, everything, self.folder, checkpoint=self.best or ())
         if resumed.path is not None:
             trainer.add_event_handler(Events.STARTED(priority=_FIRST), self._stay_over, resumed)
         return resumed

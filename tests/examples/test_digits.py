@@ -19,7 +19,7 @@ SCRIPT = str(Path(__file__).parents[2] / "examples" / "digits.py")
 ALONE = [sys.executable, SCRIPT]
 TWO_RANKS = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT]
 
-EPOCHS = 8
+EPOCHS = 4
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def test_it_learns_the_digits_and_leaves_what_it_promises(whole: dict[str, Left]
     assert accuracy[best] >= 0.98
     assert f"best validation accuracy {accuracy[best]:.4f} in epoch {best}" in left.printed
     (checkpoint,) = [file for file in left.files if re.fullmatch(r"checkpoint_\d+\.pt", file)]
-    assert left.files == sorted(
-        ["best_model.pt", "best_model.pt.json", checkpoint, f"{checkpoint}.json", "curves.png", "metrics.csv"]
-        + ["tensorboard"]
-    )
+    assert set(left.files) == {
+        *("best_model.pt", "best_model.pt.json", checkpoint, f"{checkpoint}.json"),
+        *("curves.png", "metrics.csv", "tensorboard"),
+    }
     assert (left.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert all(torch.isfinite(tensor).all() for tensor in left.load("best_model.pt").values())
 
@@ -123,12 +123,11 @@ def weights(left: Left, pattern: str) -> Any:
     return {key: loaded[key] for key in ("model", "optimizer")} if "model" in loaded else loaded
 
 
-def test_it_repeats_itself_and_what_is_over_stays_over(tmp_path: Path) -> None:
-    first, other = run(ALONE, tmp_path / "first", "--smoke"), run(ALONE, tmp_path / "other", "--smoke")
-    again = run(ALONE, tmp_path / "first", "--smoke")
+def test_a_short_run_is_over_when_it_is_over(tmp_path: Path) -> None:
+    first, again = (run(ALONE, tmp_path / "digits", "--smoke") for _ in range(2))
 
-    assert first.metrics == other.metrics == again.metrics
     assert list(first.metrics["validation/accuracy"]) == [1, 2]
+    assert again.metrics == first.metrics
     assert again.printed.splitlines()[-1] == first.printed.splitlines()[-1]
 
 

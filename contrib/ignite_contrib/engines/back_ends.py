@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from torch.optim import Optimizer
@@ -18,7 +17,6 @@ from ignite_core.handlers import BaseLogger, global_step_from_engine
 
 __all__ = [
     "BACK_ENDS",
-    "BackEnd",
     "setup_any_logging",
     "setup_clearml_logging",
     "setup_mlflow_logging",
@@ -33,31 +31,15 @@ Optimizers = Optimizer | Mapping[Any, Optimizer] | None
 Evaluators = Engine | Mapping[str, Engine] | None
 
 
-@dataclass(frozen=True)
-class BackEnd:
-    """Where values of a run can go.
-
-    Attributes:
-        logger: The class in :mod:`ignite_contrib.loggers`.
-        title: Its name in sentences.
-        steps_only_rise: It drops what comes with a smaller step than it had: evaluations are logged at the iteration of
-            the trainer, as everything else is.
-    """
-
-    logger: str
-    title: str
-    steps_only_rise: bool = False
-
-
-#: By the name in ``setup_…_logging``.
+#: The class in :mod:`ignite_contrib.loggers`, by the name in ``setup_…_logging``.
 BACK_ENDS: Final = {
-    "clearml": BackEnd("ClearMLLogger", "ClearML"),
-    "mlflow": BackEnd("MLflowLogger", "MLflow"),
-    "neptune": BackEnd("NeptuneLogger", "Neptune"),
-    "plx": BackEnd("PolyaxonLogger", "Polyaxon"),
-    "tb": BackEnd("TensorboardLogger", "TensorBoard"),
-    "visdom": BackEnd("VisdomLogger", "Visdom"),
-    "wandb": BackEnd("WandBLogger", "W&B", steps_only_rise=True),
+    "clearml": "ClearMLLogger",
+    "mlflow": "MLflowLogger",
+    "neptune": "NeptuneLogger",
+    "plx": "PolyaxonLogger",
+    "tb": "TensorboardLogger",
+    "visdom": "VisdomLogger",
+    "wandb": "WandBLogger",
 }
 
 
@@ -117,7 +99,7 @@ def setup_any_logging(
             Events.COMPLETED,
             tag=name,
             metric_names=evaluator_metric_names,
-            global_step_transform=_step_of_evaluation(trainer, logger),
+            global_step_transform=_step_of_evaluation(trainer),
         )
     return logger
 
@@ -145,10 +127,8 @@ def _named(where: str, what: str, given: Any, kind: type, name: str | None) -> M
     return named
 
 
-def _step_of_evaluation(trainer: Engine, logger: BaseLogger) -> Callable[[Engine, Any], int]:
-    names = {kind.__name__ for kind in type(logger).__mro__}
-    if any(one.steps_only_rise for one in BACK_ENDS.values() if one.logger in names):
-        return global_step_from_engine(trainer, Events.ITERATION_COMPLETED)
+def _step_of_evaluation(trainer: Engine) -> Callable[[Engine, Any], int]:
+    """The epoch of the trainer, also after its run; its iteration where it runs the evaluator between two epochs."""
     of_trainer = global_step_from_engine(trainer)
 
     def step(evaluator: Engine, event: Any) -> int:
@@ -159,7 +139,7 @@ def _step_of_evaluation(trainer: Engine, logger: BaseLogger) -> Callable[[Engine
 
 def _setup(name: str) -> Callable[..., Any]:
     """The function that logs to one of ``BACK_ENDS``."""
-    back_end = BACK_ENDS[name]
+    class_name = BACK_ENDS[name]
 
     def setup(
         trainer: Engine,
@@ -172,7 +152,7 @@ def _setup(name: str) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         _by_name(f"setup_{name}_logging", trainer, optimizers, evaluators)  # before a connection is opened
-        logger = getattr(importlib.import_module("ignite_contrib.loggers"), back_end.logger)(**kwargs)
+        logger = getattr(importlib.import_module("ignite_contrib.loggers"), class_name)(**kwargs)
         return setup_any_logging(
             logger,
             None,
@@ -185,11 +165,11 @@ def _setup(name: str) -> Callable[..., Any]:
         )
 
     setup.__name__ = setup.__qualname__ = f"setup_{name}_logging"
-    setup.__doc__ = f"""Log metrics and learning rates of a training to {back_end.title}.
+    setup.__doc__ = f"""Log metrics and learning rates with a :class:`~ignite_contrib.loggers.{class_name}`.
 
     Args:
         trainer: As of :func:`setup_any_logging`, as are all others.
-        kwargs: Arguments of :class:`~ignite_contrib.loggers.{back_end.logger}`.
+        kwargs: Its arguments.
 
     Returns:
         The logger; close it at the end.
