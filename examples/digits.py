@@ -5,7 +5,8 @@ the metrics of each epoch as CSV, their curves, and what TensorBoard shows (``te
 learning rate warms up, then falls along a cosine. Ctrl-C ends it after the step; the same command goes on from there,
 bit for bit. It runs on many processes as it is: ``torchrun --nproc-per-node 2 examples/digits.py``.
 
-Measured with the default options on two CPU cores: FIGURE
+Measured with the default options on two CPU cores: 99.16 % of the 359 validation images are right after epoch 7, and
+none is gained in the next five; 12 epochs in 14 s.
 """
 
 import argparse

@@ -155,7 +155,7 @@ def _attach_schedule(where: str, trainer: Engine, scheduler: Any) -> None:
 def _attach_sampler(where: str, trainer: Engine, sampler: Any) -> None:
     if not callable(getattr(sampler, "set_epoch", None)):
         raise TypeError(f"{where}: train_sampler must have set_epoch, got {sampler!r}")
-    trainer.add_event_handler(Events.EPOCH_STARTED, lambda: sampler.set_epoch(trainer.state.epoch - 1))
+    trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: sampler.set_epoch(engine.state.epoch - 1))
 
 
 def _attach_bars(trainer: Engine, every: int | None) -> None:

@@ -108,19 +108,7 @@ def create_supervised_tbptt_trainer(
     if amp_mode is not None:
         make, options = supervised_training_step_amp, {**options, "scaler": scaler}
     step = make(model, optimizer, loss_fn, device, non_blocking, prepare_batch, **options)
-
-    def train(engine: Engine, batch: Any) -> Tensor:
-        losses = []
-        with hidden:
-            for chunk in _chunks(batch, tbtt_step, dim):
-                engine.state.time_iteration += 1
-                engine.fire_event(Tbptt_Events.TIME_ITERATION_STARTED)
-                engine.state.output = step(engine, chunk)
-                losses.append(engine.state.output)
-                engine.fire_event(Tbptt_Events.TIME_ITERATION_COMPLETED)
-        return torch.stack(losses).mean()
-
-    trainer = Engine(train)
+    trainer = Engine(_ChunkedStep(step, hidden, tbtt_step, dim))
     trainer.register_events(*StepEvents)
     trainer.register_events(*Tbptt_Events, event_to_attr=dict.fromkeys(Tbptt_Events, "time_iteration"))
     trainer.state_dict_user_keys.append("time_iteration")
@@ -131,6 +119,33 @@ def create_supervised_tbptt_trainer(
 def _count_anew(trainer: Engine) -> None:
     if trainer.state.iteration == 0:
         trainer.state.time_iteration = 0
+
+
+class _ChunkedStep:
+    """Trains on a batch chunk by chunk; ``step`` is that of a chunk."""
+
+    def __init__(self, step: Any, hidden: _Hidden, size: int, dim: int) -> None:
+        self._step = step
+        self._hidden = hidden
+        self._size = size
+        self._dim = dim
+
+    def __call__(self, engine: Engine, batch: Any) -> Tensor:
+        losses = []
+        with self._hidden:
+            for chunk in _chunks(batch, self._size, self._dim):
+                engine.state.time_iteration += 1
+                engine.fire_event(Tbptt_Events.TIME_ITERATION_STARTED)
+                engine.state.output = self._step(engine, chunk)
+                losses.append(engine.state.output)
+                engine.fire_event(Tbptt_Events.TIME_ITERATION_COMPLETED)
+        return torch.stack(losses).mean()
+
+    @property
+    def to_save(self) -> dict[str, Any]:
+        """Model, optimizer and scaler, by name."""
+        known: dict[str, Any] = self._step.to_save
+        return known
 
 
 class _Hidden:

@@ -178,3 +178,10 @@ def test_targets_of_another_length_are_an_error() -> None:
 
     with pytest.raises(ValueError, match=r"equally long along dim=0, got shapes \(8, 5, 2\) and \(6, 5, 1\)"):
         trainer.run([(torch.zeros(8, 5, 2), torch.zeros(6, 5, 1))])
+
+
+def test_it_tells_what_a_checkpoint_should_hold() -> None:
+    trainer, model = build()
+
+    assert set(trainer.process_function.to_save) == {"model", "optimizer"}  # type: ignore[attr-defined]
+    assert trainer.process_function.to_save["model"] is model  # type: ignore[attr-defined]
