@@ -123,12 +123,11 @@ def weights(left: Left, pattern: str) -> Any:
     return {key: loaded[key] for key in ("model", "optimizer")} if "model" in loaded else loaded
 
 
-def test_a_short_run_is_over_when_it_is_over(tmp_path: Path) -> None:
-    first, again = (run(ALONE, tmp_path / "digits", "--smoke") for _ in range(2))
+def test_a_short_run_sees_that_it_works(tmp_path: Path) -> None:
+    left = run(ALONE, tmp_path / "digits", "--smoke")
 
-    assert list(first.metrics["validation/accuracy"]) == [1, 2]
-    assert again.metrics == first.metrics
-    assert again.printed.splitlines()[-1] == first.printed.splitlines()[-1]
+    assert list(left.metrics["validation/accuracy"]) == [1, 2]
+    assert left.files.count("checkpoint_6.pt") == 1
 
 
 def test_it_stops_when_it_gets_no_better(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ignite_contrib.engines import Tbptt_Events, create_supervised_tbptt_trainer
 from ignite_core.engine import Engine, Events, StepEvents
+from ignite_core.testing import run_distributed
 
 
 class Recurrent(nn.Module):
@@ -185,3 +186,30 @@ def test_it_tells_what_a_checkpoint_should_hold() -> None:
 
     assert set(trainer.process_function.to_save) == {"model", "optimizer"}  # type: ignore[attr-defined]
     assert trainer.process_function.to_save["model"] is model  # type: ignore[attr-defined]
+
+
+def train_a_share(share: int) -> list[Any]:
+    """Weights of a model that sees each batch with the other rank."""
+    from ignite_core import distributed as idist
+
+    torch.manual_seed(0)
+    model = idist.auto_model(Recurrent())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    rank = idist.get_rank()
+    parts = [(x[:, share * rank : share * (rank + 1)], y[:, share * rank : share * (rank + 1)]) for x, y in even()]
+    create_supervised_tbptt_trainer(model, optimizer, nn.functional.mse_loss, 3).run(parts)
+    return [parameter.tolist() for parameter in model.parameters()]
+
+
+def even() -> list[tuple[Tensor, Tensor]]:
+    return [(x[:, :4], y[:, :4]) for x, y in batches()]
+
+
+def test_two_ranks_learn_together_what_one_process_learns_from_both_shares() -> None:
+    first, second = run_distributed(train_a_share, 2)
+    trainer, model = build()
+    trainer.run(even())
+
+    assert first == second
+    for weight, expected in zip(first, model.parameters(), strict=True):
+        torch.testing.assert_close(torch.tensor(weight), expected.detach(), rtol=1e-5, atol=1e-6)
