@@ -20,6 +20,9 @@ _logger = logging.getLogger(__name__)
 #: Records that are sent at once.
 _BATCH = 500
 
+#: Seconds that a record waits for more of them, so that few calls carry many: each takes time from the training, too.
+_GATHER_S = 0.5
+
 #: Seconds until the back-end is tried again: this long at first, twice as long each time, at most so long.
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
@@ -64,6 +67,7 @@ class Outbox:
         self._waiting: deque[Record] = deque()
         self._sending: list[Record] = []
         self._tries_again = False  # whether there are new records or not
+        self._flushes = 0  # that wait now
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._reason: str | None = None  # why the back-end takes nothing
@@ -79,12 +83,20 @@ class Outbox:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"{self._name} outbox", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            if len(self._waiting) == 1 or len(self._waiting) >= _BATCH:  # else nobody waits for this one
+                self._changed.notify_all()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Wait until all was sent, or stands in the file, at most so many seconds; whether it does."""
         with self._changed:
-            return self._changed.wait_for(lambda: not (self._waiting or self._sending or self._tries_again), timeout_s)
+            self._flushes += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(
+                    lambda: not (self._waiting or self._sending or self._tries_again), timeout_s
+                )
+            finally:
+                self._flushes -= 1
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Try once more to send what is left, for so many seconds; the rest goes to the file. Then all begins anew."""
@@ -131,6 +143,9 @@ class Outbox:
     def _take(self, me: threading.Thread) -> list[Record] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._tries_again or self._thread is not me)
+            self._changed.wait_for(
+                lambda: self._flushes or len(self._waiting) >= _BATCH or self._thread is not me, _GATHER_S
+            )
             if self._thread is not me:
                 return None
             self._sending = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]

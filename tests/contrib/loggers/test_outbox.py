@@ -244,3 +244,39 @@ def test_a_record_is_the_same_when_it_was_in_a_file(value: object) -> None:
 def test_what_is_no_record_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="a line must be a record"):
         of_line(line)
+
+
+def test_records_wait_for_more_of_them_but_not_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 600)
+    server = Server()
+    outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
+    for step in (1, 2, 3):
+        outbox.put(record(step))
+    assert outbox.flush(), "a flush does not wait for more"
+    assert (server.steps, server.calls) == ([1, 2, 3], 1)
+    outbox.close()
+
+    monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 0.01)
+    server.is_asked.clear()
+    outbox.put(record(4))
+    assert server.is_asked.wait(30), "it goes without a flush"
+    outbox.close()
+
+
+def test_a_full_batch_does_not_wait_for_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 600)
+    server = Server()
+    outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
+    for step in range(500):
+        outbox.put(record(step))
+
+    assert server.is_asked.wait(30)
+    outbox.close()
+
+
+@pytest.mark.parametrize("run", ["", "run 7"])
+def test_a_line_tells_to_which_run_it_belongs(run: str) -> None:
+    line = as_line(Record("scalars", 1, 0.0, {("loss",): 0.5}, run))
+
+    assert ("run" in line) == bool(run)
+    assert of_line(line).run == run
