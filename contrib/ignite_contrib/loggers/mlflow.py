@@ -77,7 +77,7 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         active = self.client.active_run() or self._start()
         if active is not None:
             self._write_to(active)
-        atexit.register(self._end_run)  # before MLflow does so, which tries for minutes
+        atexit.register(self._end_at_exit)  # before MLflow does so, which tries for minutes
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log numbers by name, in the background."""
@@ -107,7 +107,7 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         A run that was active before ends too. What the server did not take stands in the file, the end of the run too.
         """
         super().close()
-        self._end_run()
+        self._end_run(is_failed=sys.exc_info()[0] is not None)
 
     def send(self, records: Sequence[Record]) -> None:
         with impatient(_SEND_S):
@@ -141,12 +141,15 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
             self._started_late = True
         return self.run
 
-    def _end_run(self) -> None:
-        atexit.unregister(self._end_run)
+    def _end_at_exit(self) -> None:
+        has_raised = getattr(sys, "last_value", None) is not None  # of a session with a prompt that says nothing
+        self._end_run(is_failed=has_raised and not hasattr(sys, "ps1"))
+
+    def _end_run(self, is_failed: bool) -> None:
+        atexit.unregister(self._end_at_exit)
         if self._has_ended or not self.run:
             return
         self._has_ended = True
-        is_failed = sys.exc_info()[0] is not None or getattr(sys, "last_value", None) is not None
         status = "FAILED" if is_failed else "FINISHED"
         active = self.client.active_run()
         try:

@@ -97,8 +97,10 @@ class Outbox:
             self._flushes += 1
             self._is_stuck = False  # so that it is tried at once
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._is_stuck or self._is_done(), timeout_s)
-            self._flushes -= 1
+            try:
+                self._changed.wait_for(lambda: self._is_stuck or self._is_done(), timeout_s)
+            finally:
+                self._flushes -= 1
             return self._is_done()
 
     def close(self, timeout_s: float = 10.0) -> None:

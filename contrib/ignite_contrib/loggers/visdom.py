@@ -58,9 +58,6 @@ class VisdomLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
             ``VISDOM_PASSWORD``), ``proxies``, …; ``use_incoming_socket``, which waits for the
             server, is off by default.
 
-    Attributes:
-        vis: The client, ``visdom.Visdom``.
-
     Raises:
         ModuleNotFoundError: If visdom is not installed.
         RuntimeError: If there is no server, with ``raise_exceptions``.

@@ -39,9 +39,8 @@ def static_folder(folder: Path) -> Path:
     static = folder / "static"
     shutil.copytree(Path(visdom.__file__).parent / "static", static)
     packages = sorted({package for package, _, _ in SCRIPTS})
-    packed = subprocess.run(
-        ["npm", "pack", "--silent", *packages], cwd=folder, capture_output=True, text=True, timeout=300
-    )
+    command = ["npm", "pack", "--silent", "--cache", str(folder / "npm"), *packages]
+    packed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     if packed.returncode:
         raise RuntimeError(f"npm pack: {packed.stderr}")
     for package, source, target in SCRIPTS:

@@ -314,6 +314,31 @@ def test_a_run_that_starts_without_the_server_is_logged_when_it_comes(
     assert status(mlflow_url, logger.run) == "FINISHED"
 
 
+def test_a_server_that_never_answers_is_waited_for_no_longer_than_the_limit(
+    mlflow_proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    logger = MLflowLogger(mlflow_proxy.url, unsent=tmp_path / "unsent.jsonl")
+    assert logger.wait_s == 9, "and one second to end the run"
+    monkeypatch.setattr(MLflowLogger, "wait_s", 0.1)
+    mlflow_proxy.may_answer.clear()
+    logger.scalars(1, {("loss",): 0.5})
+    logger.close()
+
+    lines = [json.loads(line) for line in (tmp_path / "unsent.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["scalars", "status"]
+    assert mlflow.active_run() is None
+
+
+def test_a_process_that_fails_has_a_run_that_has_failed(mlflow_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python notes the exception that nobody has caught before it calls what is to be done at its end."""
+    logger = MLflowLogger(mlflow_url)
+    monkeypatch.setattr(sys, "last_value", ValueError(), raising=False)
+    logger._end_at_exit()
+    monkeypatch.delattr(sys, "last_value")
+
+    assert status(mlflow_url, logger.run) == "FAILED"
+
+
 def test_a_mistake_in_the_address_is_raised_at_once() -> None:
     with pytest.raises(Exception, match="carrier-pigeon"):
         MLflowLogger("carrier-pigeon://here")

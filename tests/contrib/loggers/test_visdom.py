@@ -250,6 +250,19 @@ def test_a_server_that_is_killed_gets_everything_when_it_is_back(
     server.stop()
 
 
+def test_a_server_that_never_answers_is_waited_for_no_longer_than_the_limit(
+    visdom_proxy: Proxy, env: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    logger = VisdomLogger(port=visdom_proxy.port, env=env, unsent=tmp_path / "unsent.jsonl")
+    assert logger.wait_s == 10
+    monkeypatch.setattr(VisdomLogger, "wait_s", 0.1)
+    visdom_proxy.may_answer.clear()
+    logger.scalars(1, {("loss",): 0.5})
+    logger.close()
+
+    assert len((tmp_path / "unsent.jsonl").read_text().splitlines()) == 1
+
+
 def test_an_error_of_the_server_is_no_success(visdom: Server, env: str, tmp_path: Path) -> None:
     """The client of Visdom itself takes any answer for a good one."""
     logger = VisdomLogger(f"http://127.0.0.1:{visdom.port}/nowhere", port=1, env=env, unsent=tmp_path / "unsent.jsonl")
