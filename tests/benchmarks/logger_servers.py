@@ -9,6 +9,7 @@ import argparse
 import importlib
 import io
 import logging
+import os
 import statistics
 import sys
 import tempfile
@@ -112,6 +113,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     torch.set_num_threads(1)
     print("| | | a step alone, µs | logging adds, µs: best (median) | of the step | until all has arrived, s |")
     print("|---|---|---|---|---|---|")

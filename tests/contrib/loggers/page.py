@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tarfile
@@ -57,7 +58,9 @@ def browse(url: str, folder: Path, *arguments: str) -> str:
     command = [chromium() or "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     command += ["--disable-background-networking", "--disable-dev-shm-usage", "--window-size=1200,900"]
     command += [f"--user-data-dir={profile}", "--virtual-time-budget=8000", *arguments, url]
+    home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_CACHE_HOME": str(folder)}
+    environment = {**os.environ, **home}  # where it leaves files of its own
     try:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120).stdout
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120).stdout
     finally:
         shutil.rmtree(profile, ignore_errors=True)
