@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from ignite_contrib.loggers.unsent import Unsent
 from ignite_core.handlers import BaseLogger
 
 __all__ = ["BackgroundLogger", "image_of"]
+
+_logger = logging.getLogger(__name__)
 
 Values = Mapping[tuple[str, ...], Any]
 
@@ -33,11 +36,18 @@ class BackgroundLogger(BaseLogger):
     Args:
         open_client: As of :class:`~ignite_core.handlers.BaseLogger`.
         unsent: The file for what cannot be sent; by default one in the working folder, named after the back-end.
+
+    Attributes:
+        run: What the back-end calls this run, as far as it is known; it is noted with all that is logged.
+        wait_s: Of the class: seconds that a flush, and the end, wait at most.
     """
+
+    run: str = ""
+    wait_s: ClassVar[float] = 10.0
 
     def __init__(self, open_client: Callable[[], Any], *, unsent: str | os.PathLike[str] | None = None) -> None:
         super().__init__(open_client)
-        name = type(self).__name__
+        name = self._name = type(self).__name__
         path = Path(unsent or f"{name}-unsent-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl").absolute()
         self._outbox = Outbox(self.send, path, name)
         self._is_open = False
@@ -52,14 +62,14 @@ class BackgroundLogger(BaseLogger):
 
     def flush(self) -> None:
         """Wait until all has arrived or stands in the file, at most ten seconds."""
-        self._outbox.flush()
+        self._outbox.flush(self.wait_s)
 
     def close(self) -> None:
         """Send the rest, which takes at most ten seconds. What the back-end did not take stands in the file."""
         if self._is_open:
             self._is_open = False
             atexit.unregister(self._outbox.close)
-            self._outbox.close()
+            self._outbox.close(self.wait_s)
 
     def resend(self, path: str | os.PathLike[str]) -> None:
         """Send what an earlier run has left in a file, which is deleted then.
@@ -73,8 +83,18 @@ class BackgroundLogger(BaseLogger):
     def _put(self, kind: Kind, step: int, values: Values) -> None:
         if not self._is_open:
             self._is_open = True
-            atexit.register(self._outbox.close)  # after the client, whose own end comes later then
-        self._outbox.put(Record(kind, step, time.time(), values))
+            atexit.register(self._outbox.close, self.wait_s)  # after the client, whose own end comes later then
+        self._outbox.put(Record(kind, step, time.time(), values, self.run))
+
+    def _keep(self, kind: Kind, step: int, values: Values, reason: Exception) -> None:
+        """Have :meth:`resend` send what the back-end has refused."""
+        path = self._outbox.unsent.path
+        try:
+            self._outbox.unsent.add([Record(kind, step, time.time(), values, self.run)])
+        except OSError as error:
+            _logger.error("%s: %s is lost: %s; %s takes nothing: %s", self._name, kind, reason, path, error)
+        else:
+            _logger.warning("%s: %s has not arrived (%s); it stands in %s", self._name, kind, reason, path)
 
 
 def image_of(figure: Any) -> Tensor:

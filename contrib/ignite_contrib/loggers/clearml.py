@@ -146,7 +146,8 @@ class ClearMLSaver(DiskSaver):
     """Saves checkpoints in a folder, and as models of a ClearML task: give it to a Checkpoint as ``save_handler``.
 
     ClearML uploads them in the background, if the task has an ``output_uri``. What the Checkpoint removes makes room
-    for the next upload, so there are never more models than checkpoints that are kept.
+    for the next upload, so there are never more models than checkpoints that are kept, and one more. Of a task that is
+    offline the folder is all there is.
 
     Args:
         logger: Whose task it is; by default the current one.
@@ -186,6 +187,8 @@ class ClearMLSaver(DiskSaver):
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
         with self._unseen():
             super().__call__(checkpoint, filename, metadata)
+        if self._task.is_offline():
+            return  # its client has no models then
         about = dict(metadata or {})
         basename = about.get("basename") or Path(filename).stem
         slot = self._take_slot(basename, filename)

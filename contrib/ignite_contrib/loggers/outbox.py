@@ -20,6 +20,9 @@ _logger = logging.getLogger(__name__)
 #: Records that are sent at once.
 _BATCH = 500
 
+#: Seconds that a record waits for more of them, so that few calls carry many: each takes time from the training, too.
+_GATHER_S = 0.5
+
 #: Seconds until the back-end is tried again: this long at first, twice as long each time, at most so long.
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
@@ -64,6 +67,8 @@ class Outbox:
         self._waiting: deque[Record] = deque()
         self._sending: list[Record] = []
         self._tries_again = False  # whether there are new records or not
+        self._is_stuck = False  # neither the back-end nor the disk takes anything
+        self._flushes = 0  # that wait now
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._reason: str | None = None  # why the back-end takes nothing
@@ -75,24 +80,36 @@ class Outbox:
         with self._changed:
             self._waiting.append(record)
             if len(self._waiting) > self._capacity:
-                self._keep([self._waiting.popleft() for _ in range(self._capacity // 2)])
+                self._make_room()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"{self._name} outbox", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            if len(self._waiting) == 1 or len(self._waiting) >= _BATCH:  # else nobody waits for this one
+                self._changed.notify_all()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
-        """Wait until all was sent, or stands in the file, at most so many seconds; whether it does."""
+        """Wait until all was sent, or stands in the file, or nothing can be done, at most so many seconds.
+
+        Returns:
+            Whether all was sent or stands in the file.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: not (self._waiting or self._sending or self._tries_again), timeout_s)
+            self._flushes += 1
+            self._is_stuck = False  # so that it is tried at once
+            self._changed.notify_all()
+            try:
+                self._changed.wait_for(lambda: self._is_stuck or self._is_done(), timeout_s)
+            finally:
+                self._flushes -= 1
+            return self._is_done()
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Try once more to send what is left, for so many seconds; the rest goes to the file. Then all begins anew."""
         if os.getpid() != self._pid:
             return  # a forked process has no thread, and what is to be sent is not its business
         with self._changed:
-            if self._thread is not None and self.unsent:
-                self._tries_again, self._again_at = True, 0.0
+            if self._thread is not None:
+                self._tries_again, self._again_at = bool(self.unsent), 0.0
                 self._changed.notify_all()
         self.flush(timeout_s)
         with self._changed:
@@ -123,14 +140,27 @@ class Outbox:
             with self._changed:
                 if self._thread is not me:
                     return  # it was closed meanwhile, which has seen to them
-                if not is_sent and not self._keep(records):
-                    self._changed.wait(_PAUSE_S)  # neither the back-end nor the disk takes anything
+                is_kept = is_sent or self._keep(records)
                 self._sending, self._tries_again = [], False
+                self._is_stuck = not is_kept
                 self._changed.notify_all()
+                if self._is_stuck:  # new records are no reason to try again sooner
+                    self._changed.wait_for(lambda: not self._is_stuck or self._thread is not me, _PAUSE_S)
+
+    def _is_done(self) -> bool:
+        return not (self._waiting or self._sending or self._tries_again)
+
+    def _make_room(self) -> None:
+        """Write the older half to the file, or wait until there are twice as many. The lock is held."""
+        if not self._keep([self._waiting.popleft() for _ in range(len(self._waiting) // 2)]):
+            self._capacity *= 2
 
     def _take(self, me: threading.Thread) -> list[Record] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._tries_again or self._thread is not me)
+            self._changed.wait_for(
+                lambda: self._flushes or len(self._waiting) >= _BATCH or self._thread is not me, _GATHER_S
+            )
             if self._thread is not me:
                 return None
             self._sending = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]

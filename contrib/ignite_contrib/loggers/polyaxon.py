@@ -74,4 +74,5 @@ class PolyaxonLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         for name, tensor in values.items():
             if (histogram := histogram_of(tensor)) is not None:
                 counts, edges = histogram
-                self.client.log_np_histogram(name, values=edges, counts=counts, **at)
+                # what numpy calls counts and edges, Polyaxon calls values and counts
+                self.client.log_np_histogram(name, values=counts, counts=edges, **at)

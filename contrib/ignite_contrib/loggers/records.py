@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -15,7 +15,7 @@ from ignite_core.handlers import numbers_of
 
 __all__ = ["Kind", "Record", "as_line", "of_line"]
 
-Kind: TypeAlias = Literal["scalars", "texts", "images", "histograms"]
+Kind: TypeAlias = Literal["scalars", "texts", "images", "histograms", "params", "status"]
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,25 @@ class Record:
     """Values that were logged together.
 
     Attributes:
-        kind: What they are; images and histograms are tensors.
+        kind: What they are; images and histograms are tensors, ``"status"`` is how a run has ended.
         step: At which they were logged.
         time: When, in seconds since 1970.
         values: By name.
+        run: To what of the back-end they belong; empty for the run of the logger that sends them.
     """
 
     kind: Kind
     step: int
     time: float
     values: Mapping[tuple[str, ...], Any]
+    run: str = ""
 
     def read(self) -> Record:
         """The same with everything on the CPU; scalars as numbers. It waits for the device."""
         if self.kind == "scalars":
-            return Record(self.kind, self.step, self.time, numbers_of(self.values))
+            return replace(self, values=numbers_of(self.values))
         values = {key: value.cpu() if isinstance(value, Tensor) else value for key, value in self.values.items()}
-        return Record(self.kind, self.step, self.time, values)
+        return replace(self, values=values)
 
 
 def as_line(record: Record) -> str:
@@ -50,7 +52,8 @@ def as_line(record: Record) -> str:
         {"kind": "scalars", "step": 3, "time": 0.5, "values": [[["training", "loss"], 0.25]]}
     """
     values = [[list(key), _encoded(value)] for key, value in record.values.items()]
-    return json.dumps({"kind": record.kind, "step": record.step, "time": record.time, "values": values})
+    content = {"kind": record.kind, "step": record.step, "time": record.time, "values": values}
+    return json.dumps({**content, "run": record.run} if record.run else content)
 
 
 def of_line(line: str) -> Record:
@@ -62,7 +65,7 @@ def of_line(line: str) -> Record:
     try:
         content = json.loads(line)
         values = {tuple(key): _decoded(value) for key, value in content["values"]}
-        return Record(content["kind"], content["step"], content["time"], values)
+        return Record(content["kind"], content["step"], content["time"], values, content.get("run", ""))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"a line must be a record of what was logged, got {line[:100]!r}") from error
 

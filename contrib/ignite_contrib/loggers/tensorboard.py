@@ -83,7 +83,13 @@ class TensorboardLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         if len(args) < 6:  # else it is among them; without it two runs in one second write to one file
             kwargs.setdefault("filename_suffix", f".{os.getpid()}.{next(_file_number)}")
         summary_writer = _summary_writer()
-        super().__init__(lambda: summary_writer(*args, **kwargs), unsent=unsent)
+
+        def open_writer() -> Any:
+            writer = summary_writer(*args, **kwargs)
+            event_file(writer)
+            return writer
+
+        super().__init__(open_writer, unsent=unsent)
 
     @property
     def writer(self) -> Any:

@@ -188,6 +188,55 @@ def test_a_full_disk_loses_nothing_as_long_as_there_is_memory(tmp_path: Path, mo
     assert server.steps == [0, 1, 2]
 
 
+def test_where_neither_server_nor_disk_takes_anything_nobody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not the end of a run, and not who logs: the thread tries again when a pause is over, not at each record."""
+    server, tries = Server(), []
+
+    def full(self: Unsent, records: Sequence[Record]) -> None:
+        tries.append(len(records))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Unsent, "add", full)
+    monkeypatch.setattr("ignite_contrib.loggers.outbox._PAUSE_S", 1000.0)
+    server.is_away = True
+    outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
+    outbox.put(record(0))
+    assert not outbox.flush(timeout_s=1000.0), "it is over as soon as nothing can be done"
+    tried = len(tries)
+    for step in range(1, 100):
+        outbox.put(record(step))
+    assert len(tries) == tried
+    assert not outbox.flush(timeout_s=1000.0)
+    assert len(tries) == tried + 1
+    outbox.close()
+    assert "100 records are lost" in caplog.text
+
+
+def test_more_records_than_the_capacity_are_kept_if_there_is_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, clock, tries = Server(), Clock(), []
+
+    def full(self: Unsent, records: Sequence[Record]) -> None:
+        tries.append(len(records))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Unsent, "add", full)
+    server.may_answer.clear()
+    outbox = Outbox(server, tmp_path / "unsent.jsonl", "server", capacity=10, clock=clock)
+    outbox.put(record(0))
+    assert server.is_asked.wait(30)
+    for step in range(1, 1000):
+        outbox.put(record(step))
+    assert len(tries) <= 8, "each time there are twice as many"
+    server.may_answer.set()
+    outbox.close()
+
+    assert server.steps == list(range(1000))
+
+
 def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unsent = Unsent(tmp_path / "unsent.jsonl")
     unsent.add([record(1)])
@@ -244,3 +293,39 @@ def test_a_record_is_the_same_when_it_was_in_a_file(value: object) -> None:
 def test_what_is_no_record_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="a line must be a record"):
         of_line(line)
+
+
+def test_records_wait_for_more_of_them_but_not_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 600)
+    server = Server()
+    outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
+    for step in (1, 2, 3):
+        outbox.put(record(step))
+    assert outbox.flush(), "a flush does not wait for more"
+    assert (server.steps, server.calls) == ([1, 2, 3], 1)
+    outbox.close()
+
+    monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 0.01)
+    server.is_asked.clear()
+    outbox.put(record(4))
+    assert server.is_asked.wait(30), "it goes without a flush"
+    outbox.close()
+
+
+def test_a_full_batch_does_not_wait_for_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 600)
+    server = Server()
+    outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
+    for step in range(500):
+        outbox.put(record(step))
+
+    assert server.is_asked.wait(30)
+    outbox.close()
+
+
+@pytest.mark.parametrize("run", ["", "run 7"])
+def test_a_line_tells_to_which_run_it_belongs(run: str) -> None:
+    line = as_line(Record("scalars", 1, 0.0, {("loss",): 0.5}, run))
+
+    assert ("run" in line) == bool(run)
+    assert of_line(line).run == run
