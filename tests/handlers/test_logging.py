@@ -112,7 +112,9 @@ def test_what_is_no_number_is_warned_of_once_and_the_rest_is_logged(value: Any, 
     handler = OutputHandler("tag", output_transform=lambda output: output)
     book.attach(engine, handler, Events.ITERATION_COMPLETED)
 
-    with pytest.warns(UserWarning, match=r"OutputHandler: 'tag/bad' must be a number or a tensor of one, got") as warned:
+    with pytest.warns(
+        UserWarning, match=r"OutputHandler: 'tag/bad' must be a number or a tensor of one, got"
+    ) as warned:
         engine.run([1, 2])
     assert len(warned) == 1
     assert shown in str(warned[0].message)
@@ -135,7 +137,12 @@ def test_metrics_are_logged_by_name() -> None:
         "tag/recall/0": 0.25,
         "tag/recall/1": 0.75,
     }
-    assert list(logged(OutputHandler("tag", "all"), **state)) == ["tag/loss", "tag/recall/0", "tag/recall/1", "tag/rest"]
+    assert list(logged(OutputHandler("tag", "all"), **state)) == [
+        "tag/loss",
+        "tag/recall/0",
+        "tag/recall/1",
+        "tag/rest",
+    ]
 
 
 def test_a_missing_metric_is_warned_of_once() -> None:

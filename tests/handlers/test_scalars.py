@@ -41,7 +41,13 @@ def test_tensors_of_a_device_are_fetched_together(monkeypatch: pytest.MonkeyPatc
     fetched = []
     tolist = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: fetched.append(tensor.shape) or tolist(tensor))
-    values = {("a",): torch.tensor(0.5), ("b",): 3, ("c",): torch.tensor([[0.25]]), ("d",): torch.tensor(7), ("e",): "x"}
+    values = {
+        ("a",): torch.tensor(0.5),
+        ("b",): 3,
+        ("c",): torch.tensor([[0.25]]),
+        ("d",): torch.tensor(7),
+        ("e",): "x",
+    }
 
     assert numbers_of(values) == {("a",): 0.5, ("b",): 3, ("c",): 0.25, ("d",): 7, ("e",): "x"}
     assert fetched == [(2,), (1,)], "the floats at once, and the integers"
