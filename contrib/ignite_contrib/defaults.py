@@ -144,7 +144,7 @@ class Defaults:
             resumed = self._attach_checkpoints(trainer, evaluator, {**_known(trainer), **(to_save or {})}, own)
         if self._wants["csv"]:
             self._attach_files(trainer, evaluator, is_new=resumed.path is None)
-        if self._wants["bar"] and idist.get_rank() == 0:
+        if self._wants["bar"]:
             self._attach_bar(trainer)
         return resumed
 

@@ -31,5 +31,5 @@ def test_a_short_run_trains_both_and_shows_samples(tmp_path: Path) -> None:
     assert all(list(values) == [1, 2] for values in metrics.values())
     assert re.search(rf"{metrics['validation/mmd'][2]:.4f} after epoch 2", printed)
     (image,) = shown.Images("samples")
-    assert (image.step, image.width, image.height) == (2, 256, 256)
+    assert (image.step, image.width, image.height) == (2, 320, 320)
     assert (tmp_path / "gan" / "samples.png").read_bytes().startswith(b"\x89PNG")

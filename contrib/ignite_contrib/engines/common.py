@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-import ignite_core.distributed as idist
 from ignite_contrib.engines.back_ends import (
     setup_any_logging,
     setup_clearml_logging,
@@ -121,7 +120,7 @@ def setup_common_training_handlers(
         GpuInfo().attach(trainer, "gpu", Events.ITERATION_COMPLETED(every=every))
     for index, name in enumerate(output_names or ()):
         RunningAverage(output_transform=picker(where, index, name)).attach(trainer, name)
-    if with_pbars and idist.get_rank() == 0:
+    if with_pbars:
         _attach_bars(trainer, every if with_pbar_on_iters else None)
 
 
