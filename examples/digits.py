@@ -10,6 +10,7 @@ none is gained in the next five; 12 epochs in 14 s.
 """
 
 import argparse
+import threading
 from pathlib import Path
 
 import torch
@@ -75,7 +76,8 @@ def main(local_rank, options):
 
     defaults = Defaults(options.out, metric="accuracy", mode="max", patience=options.patience)
     print_once(defaults.attach(trainer, evaluator, to_save={"schedule": schedule}))
-    StopOnSignal(save=defaults.checkpoint).attach(trainer, evaluator)
+    if threading.current_thread() is threading.main_thread():  # nobody else can catch signals, as in Ray Train
+        StopOnSignal(save=defaults.checkpoint).attach(trainer, evaluator)
     log_to_tensorboard(options.out, trainer, evaluator, optimizer)
 
     trainer.run(train_loader, max_epochs=options.epochs, epoch_length=epoch_length, seed=options.seed)

@@ -224,6 +224,16 @@ def test_a_trainer_of_ones_own_says_what_is_to_be_saved(tmp_path: Path) -> None:
     assert {"net", "trainer"} < set(torch.load(tmp_path / "checkpoint_1.pt", weights_only=True))
 
 
+def test_without_it_the_engine_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Engine(lambda engine, batch: 0.5).run([0, 0], max_epochs=2)
+
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_arguments_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="curves are drawn from the CSV file"):
         Defaults(tmp_path, csv=False)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import runpy
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +131,18 @@ def test_a_short_run_sees_that_it_works(tmp_path: Path) -> None:
 
     assert list(left.metrics["validation/accuracy"]) == [1, 2]
     assert left.files.count("checkpoint_6.pt") == 1
+
+
+def test_it_runs_in_a_thread_where_nobody_can_catch_signals(tmp_path: Path) -> None:
+    """As Ray Train has it."""
+    options = argparse.Namespace(epochs=1, patience=5, lr=2e-3, seed=0, smoke=True, out=tmp_path / "digits")
+    threads = torch.get_num_threads()
+    worker = threading.Thread(target=runpy.run_path(SCRIPT)["main"], args=(None, options))
+    worker.start()
+    worker.join()
+    torch.set_num_threads(threads)
+
+    assert list(read_curves(tmp_path / "digits" / "metrics.csv")["validation/accuracy"]) == [1]
 
 
 def test_it_stops_when_it_gets_no_better(tmp_path: Path) -> None:

@@ -79,6 +79,10 @@ def test_every_back_end_of_the_table_has_its_function(
     ]
 
 
+def test_the_table_names_loggers_that_there_are() -> None:
+    assert set(BACK_ENDS.values()) <= set(ignite_contrib.loggers.__all__)
+
+
 def test_several_optimizers_and_evaluators_are_told_apart_by_name_and_metrics_are_chosen(
     trained: tuple[Engine, Engine],
 ) -> None:
