@@ -18,6 +18,7 @@ from ignite_contrib.defaults import Defaults
 from ignite_contrib.loggers import ProgressBar
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
+from ignite_core.exceptions import CheckpointError
 from ignite_core.metrics import Loss
 from ignite_core.testing import run_distributed
 
@@ -143,6 +144,14 @@ def test_a_training_that_has_stopped_early_stays_so_until_there_is_more_patience
 
     assert "no improvement in 2 evaluations: ask for more patience" in caplog.text
     assert Training(tmp_path, patience=3, metric="score", mode="max", scores=[0.5, 0.4]).run(6).state.epoch == 4
+
+
+def test_a_later_start_that_saves_more_is_an_error_that_names_it(tmp_path: Path) -> None:
+    Training(tmp_path, patience=None).run(1)
+
+    with pytest.raises(CheckpointError, match=r"must hold \[.*'early_stopping'\]"):
+        Training(tmp_path, patience=5)
+    assert Training(tmp_path, patience=None).run(2).state.iteration == 12
 
 
 @pytest.mark.parametrize(("mode", "epoch"), [("max", 2), ("min", 3)])
