@@ -35,6 +35,7 @@ bench: .venv/bench.stamp ## what everything costs, beside its peers
 	$(BIN)/python tests/benchmarks/resume.py
 	$(BIN)/python tests/benchmarks/stopping.py
 	$(BIN)/python tests/benchmarks/schedules.py
+	$(BIN)/python tests/benchmarks/logger_servers.py
 
 clean: ## remove whatever the commands above made
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build
@@ -52,10 +53,17 @@ clean: ## remove whatever the commands above made
 	$(INSTALL) -e ".[examples]"
 	touch $@
 
-.venv/dev.stamp: .venv/torch.stamp pyproject.toml
+# Older versions of pip read the first variable, newer ones the second. It comes alone, too: what is installed need not
+# be as old as what it is built with.
+.venv/visdom.stamp: .venv/torch.stamp build-constraints.txt
+	PIP_CONSTRAINT=build-constraints.txt PIP_BUILD_CONSTRAINT=build-constraints.txt \
+		$(BIN)/python -m pip install --no-deps "$$(grep ^visdom== constraints.txt)"
+	touch $@
+
+.venv/dev.stamp: .venv/torch.stamp .venv/visdom.stamp pyproject.toml
 	$(INSTALL) -e ".[dev,docs,examples]"
 	touch $@
 
-.venv/bench.stamp: .venv/torch.stamp pyproject.toml
+.venv/bench.stamp: .venv/torch.stamp .venv/visdom.stamp pyproject.toml
 	$(INSTALL) -e ".[bench]"
 	touch $@

@@ -162,6 +162,11 @@ class Engine(Emitter):
     # ------------------------------------------------------------------------------------------------- save and load
 
     @property
+    def process_function(self) -> Callable[[Any, Any], Any]:
+        """The step."""
+        return self._process_function
+
+    @property
     def state_dict_user_keys(self) -> list[str]:
         return self._state_dict_user_keys
 

@@ -37,6 +37,10 @@ class MetricValues(MutableMapping[str, Any]):
             value = self._values[name] = value.item()
         return value
 
+    def unread(self, name: str) -> Any:
+        """A value as it was stored: one that lies on a device stays there, and nobody waits for it."""
+        return self._values[name]
+
     def __setitem__(self, name: str, value: Any) -> None:
         self._values[name] = value
 

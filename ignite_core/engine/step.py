@@ -153,6 +153,12 @@ class TrainingStep:
         self._leave_window(step, is_last)
         return self._output_transform(step.x, step.y, step.y_pred, step.loss)
 
+    @property
+    def to_save(self) -> dict[str, Any]:
+        """What a checkpoint of this training should hold beside the trainer: model, optimizer and scaler, by name."""
+        found = {"model": self._forward.model, "optimizer": self._update.optimizer, "scaler": self._update.scaler}
+        return {name: one for name, one in found.items() if one is not None}
+
     def flush(self, engine: Engine) -> None:
         """Take the optimizer step of a window that ended early, as if its true size had been known.
 

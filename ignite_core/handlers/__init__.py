@@ -1,4 +1,4 @@
-"""Handlers: what is attached to an engine's events to save, resume, schedule, stop and watch a run."""
+"""Handlers: what is attached to an engine's events to save, resume, schedule, log, stop and watch a run."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,21 @@ if TYPE_CHECKING:
     from ignite_core.handlers.gradient_clipping import GradientClipping
     from ignite_core.handlers.gradient_stats import GradientStats
     from ignite_core.handlers.handlers_time_profiler import HandlersTimeProfiler
+    from ignite_core.handlers.loggers import BaseLogger, Writer
+    from ignite_core.handlers.logging import (
+        FigureHandler,
+        GradsHistHandler,
+        GradsScalarHandler,
+        ImageHandler,
+        LogHandler,
+        OptimizerParamsHandler,
+        OutputHandler,
+        TextHandler,
+        WeightsHistHandler,
+        WeightsScalarHandler,
+    )
     from ignite_core.handlers.lr_finder import FastaiLRFinder
+    from ignite_core.handlers.scalars import numbers_of
     from ignite_core.handlers.schedules.base import BaseParamScheduler
     from ignite_core.handlers.schedules.batch_size import BatchSizeScheduler
     from ignite_core.handlers.schedules.concat import ConcatScheduler
@@ -56,6 +70,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SWA",
     "AsyncDiskSaver",
+    "BaseLogger",
     "BaseParamScheduler",
     "BaseSaveHandler",
     "BasicTimeProfiler",
@@ -73,18 +88,25 @@ __all__ = [
     "EpochOutputStore",
     "ExpStateScheduler",
     "FastaiLRFinder",
+    "FigureHandler",
     "FlightRecorder",
     "Freeze",
     "GarbageCollection",
     "GradientClipping",
     "GradientStats",
+    "GradsHistHandler",
+    "GradsScalarHandler",
     "HandlersTimeProfiler",
+    "ImageHandler",
     "LRScheduler",
     "LambdaStateScheduler",
     "LinearCyclicalScheduler",
+    "LogHandler",
     "ModelCheckpoint",
     "MultiStepStateScheduler",
     "OneCycle",
+    "OptimizerParamsHandler",
+    "OutputHandler",
     "ParamGroupScheduler",
     "ParamScheduler",
     "PiecewiseLinear",
@@ -95,14 +117,19 @@ __all__ = [
     "StepStateScheduler",
     "StopOnSignal",
     "TerminateOnNan",
+    "TextHandler",
     "TimeLimit",
     "Timer",
     "TorchProfile",
     "Unfreeze",
     "Vote",
+    "WeightsHistHandler",
+    "WeightsScalarHandler",
+    "Writer",
     "create_lr_scheduler_with_warmup",
     "find_vote",
     "global_step_from_engine",
+    "numbers_of",
     "resume",
     "spread",
     "vote_of",
@@ -122,6 +149,19 @@ _HOMES = {
     "global_step_from_engine": "clock",
     "DetectAnomaly": "detect_anomaly",
     "EarlyStopping": "early_stopping",
+    "BaseLogger": "loggers",
+    "Writer": "loggers",
+    "FigureHandler": "logging",
+    "GradsHistHandler": "logging",
+    "GradsScalarHandler": "logging",
+    "ImageHandler": "logging",
+    "LogHandler": "logging",
+    "OptimizerParamsHandler": "logging",
+    "OutputHandler": "logging",
+    "TextHandler": "logging",
+    "WeightsHistHandler": "logging",
+    "WeightsScalarHandler": "logging",
+    "numbers_of": "scalars",
     "BaseParamScheduler": "schedules.base",
     "BatchSizeScheduler": "schedules.batch_size",
     "ConcatScheduler": "schedules.concat",

@@ -8,7 +8,7 @@ from typing import Any, Final
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 
-__all__ = ["clock_of", "global_step_from_engine"]
+__all__ = ["clock_of", "global_step_from_engine", "step_of"]
 
 #: Where the work of an evaluator stands for a moment of the run that it evaluates.
 _OF_WHOLE_EPOCHS: Final = frozenset({Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED})
@@ -38,6 +38,35 @@ def clock_of(engine: Engine, event: Any = None) -> Engine:
     if engine.parent is not None and engine.state.max_epochs == 1 and event in _OF_WHOLE_EPOCHS:
         return engine.parent
     return engine
+
+
+def step_of(engine: Engine, event: Any) -> int:
+    """The step at which what happens at an event is logged.
+
+    That is the count of the event: epochs at an event of an epoch or a run, iterations at one of an iteration, and at
+    one that no attribute of the state counts. For an evaluator it is that of the engine that runs it: its epoch, or its
+    iteration where the evaluator is run in the middle of an epoch.
+
+    Args:
+        engine: Whose event it is.
+        event: With or without filter.
+
+    Example:
+        >>> trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+        >>> @evaluator.on(Events.COMPLETED)
+        ... def show(engine):
+        ...     print(step_of(engine, Events.COMPLETED))
+        >>> events = Events.ITERATION_COMPLETED(once=3) | Events.EPOCH_COMPLETED
+        >>> handle = trainer.add_event_handler(events, lambda: evaluator.run([1, 2]))
+        >>> state = trainer.run([1, 2, 3, 4])
+        3
+        1
+    """
+    clock = clock_of(engine, event)
+    at = event if clock is engine else clock.last_event_name
+    attribute = clock.state.event_to_attr.get(at, "iteration")
+    step: int = getattr(clock.state, attribute)
+    return step
 
 
 def global_step_from_engine(

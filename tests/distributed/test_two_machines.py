@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
+from ignite_contrib.curves import read_curves
 from tests.distributed.launching import node, run_commands
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs the gloo backend, this torch has none")
@@ -80,10 +80,6 @@ def test_ranks_on_two_machines_know_their_places_and_talk(on_both: Callable[...,
     ]
 
 
-def history(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_digits_on_two_machines_are_learnt_as_by_one_process(on_both: Callable[..., list[str]], tmp_path: Path) -> None:
     """The batches are the same, each spread over the four ranks; the sums of floats differ in their order."""
     options = (str(DIGITS), "--epochs", "2", "--out")
@@ -91,9 +87,9 @@ def test_digits_on_two_machines_are_learnt_as_by_one_process(on_both: Callable[.
     on_both(*options, str(tmp_path / "both"))
     run_commands([sys.executable, *options, str(tmp_path / "alone")])
 
-    both, alone = (history(tmp_path / name) for name in ("both", "alone"))
-    assert [line["epoch"] for line in both] == [line["epoch"] for line in alone] == [1, 2]
-    assert [line["accuracy"] for line in both] == [line["accuracy"] for line in alone]
-    for name in ("loss", "train_loss"):
-        assert [line[name] for line in both] == pytest.approx([line[name] for line in alone], rel=1e-4)
+    both, alone = (read_curves(tmp_path / name / "metrics.csv") for name in ("both", "alone"))
+    assert both["validation/accuracy"] == alone["validation/accuracy"]
+    for name in ("validation/loss", "training/loss"):
+        assert list(alone[name]) == [1, 2]
+        assert both[name] == pytest.approx(alone[name], rel=1e-4)
     assert (tmp_path / "both" / "best_model.pt").exists()

@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import warnings
 import weakref
 from typing import Any
 
@@ -255,3 +256,19 @@ def test_wrong_arguments_are_told_at_once(arguments: dict[str, Any], error: type
         create_supervised_trainer(
             **{"model": model, "optimizer": make_optimizer(model), "loss_fn": mse_loss, **arguments}
         )
+
+
+@pytest.mark.parametrize("scaler", [False, True])
+def test_a_trainer_tells_what_a_checkpoint_should_hold_beside_it(scaler: bool) -> None:
+    """So that who saves need not be handed the model once more."""
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some builds warn of a scaler where there is nothing to scale
+        trainer = create_supervised_trainer(
+            model, optimizer, mse_loss, amp_mode="amp" if scaler else None, scaler=scaler
+        )
+    step: Any = trainer.process_function
+
+    expected = {"model": model, "optimizer": optimizer} | ({"scaler": trainer.state.scaler} if scaler else {})
+    assert step.to_save == expected

@@ -131,7 +131,8 @@ def resume(
     objects = _with_trainer(trainer, to_load, one, payload)
     _load_everywhere(objects, payload, path, one.kind, strict)
     for handler in _handlers(trainer, checkpoint):
-        _adopt(handler, found.folder, [other for other in found.known if other.name not in skipped], step)
+        whole = [other for other in (*found.known, *found.others) if other.name not in skipped]
+        _adopt(handler, found.folder, whole, step)
     return Resumed(path, step, trainer.state.epoch, trainer.state.iteration, tuple(objects), tuple(skipped.items()))
 
 
@@ -143,6 +144,7 @@ class _Found:
     known: list[Manifest]
     damaged: dict[str, Damage]
     single: Manifest | None = None  # the path of this one was given
+    others: tuple[Manifest, ...] = ()  # without the prefix: not to be loaded, but handlers may take them over
 
 
 def _look(place: Path, prefix: str | None) -> _Found:
@@ -166,7 +168,8 @@ def _look_here(place: Path, prefix: str | None) -> _Found:
     if not place.exists():
         return _Found(place, [], {})
     seen = scan(place, prefix)
-    found = _Found(place, seen.manifests, seen.damaged)
+    others = [one for one in scan(place).manifests if not one.name.startswith(prefix)] if prefix else ()
+    found = _Found(place, seen.manifests, seen.damaged, others=tuple(others))
     if found.damaged and not found.known:
         reasons = "; ".join(damage.reason for damage in found.damaged.values())
         raise CheckpointError(f"none of the checkpoints is whole: {reasons}")

@@ -310,6 +310,24 @@ def test_a_prefix_chooses_among_those_of_several_handlers(tmp_path: Path) -> Non
 # ----------------------------------------------------------------------------------------------------- R22, foreign
 
 
+def test_a_handler_of_another_prefix_takes_over_its_files_too(tmp_path: Path) -> None:
+    """Else the best of an earlier start would be forgotten, and replaced by a worse one."""
+    run = Run(tmp_path, filename_prefix="regular")
+    scored = Checkpoint({"model": run.model}, DiskSaver(tmp_path), "best", lambda engine: 0.9, "score")
+    scored(run.trainer)
+    run.train(1)
+
+    again = Run(tmp_path, filename_prefix="regular")
+    saver = DiskSaver(tmp_path, require_empty=False)
+    best = Checkpoint({"model": again.model}, saver, "best", lambda engine: 0.8, "score")
+    resume(again.trainer, again.objects, tmp_path, prefix="regular", checkpoint=best)
+    best(again.trainer)
+
+    assert best.best_checkpoint is not None
+    assert best.best_checkpoint.name == "best_model_score=0.9000.pt"
+    assert [name for name in pt_files(tmp_path) if name.startswith("best")] == ["best_model_score=0.9000.pt"]
+
+
 def test_saved_loaded_and_saved_again_without_a_step_the_contents_are_equal(tmp_path: Path) -> None:
     """R22."""
     run = Run(tmp_path / "one")

@@ -1,0 +1,78 @@
+"""Draw what a CSV file of a run holds."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from ignite_contrib._require import require
+
+__all__ = ["draw_curves", "read_curves"]
+
+Curves = dict[str, dict[int, float]]
+
+
+def read_curves(path: str | os.PathLike[str]) -> Curves:
+    r"""The numbers that a :class:`~ignite_contrib.loggers.CSVLogger` has written, by name and step.
+
+    Where a step was logged twice, as by a run that was cut and resumed, the later line counts. Text is left out.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w+") as file:
+        ...     _ = file.write("step,name,value\n1,training/loss,0.5\n2,training/loss,0.25\n2,training/loss,0.125\n")
+        ...     file.flush()
+        ...     read_curves(file.name)
+        {'training/loss': {1: 0.5, 2: 0.125}}
+    """
+    curves: Curves = defaultdict(dict)
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            try:
+                curves[line["name"]][int(line["step"])] = float(line["value"])
+            except ValueError:
+                continue  # text
+    return dict(curves)
+
+
+def draw_curves(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Draw the numbers of a :class:`~ignite_contrib.loggers.CSVLogger` over their steps.
+
+    What ends alike, as ``training/loss`` and ``validation/loss``, shares axes.
+
+    Args:
+        source: The CSV file.
+        target: The picture, in the format of its suffix. It is replaced as a whole.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+    """
+    figures = require("matplotlib.figure", extra="plot", feature="draw_curves")
+    curves = read_curves(source)
+    panels = sorted({_panel(name) for name in curves})
+    if not panels:
+        return
+    rows, columns = -(-len(panels) // 3), min(len(panels), 3)
+    figure = figures.Figure(figsize=(4.5 * columns, 3.5 * rows), layout="constrained")
+    for number, panel in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, number)
+        for name in _of_panel(panel, curves):
+            steps = sorted(curves[name])
+            axes.plot(steps, [curves[name][step] for step in steps], label=name, marker="." if len(steps) < 30 else "")
+        axes.set(xlabel="epoch", title=panel)
+        axes.legend()
+    place = Path(target)
+    beside = place.with_name(f"new-{place.name}")
+    figure.savefig(beside)
+    os.replace(beside, place)
+
+
+def _panel(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _of_panel(panel: str, names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if _panel(name) == panel)

@@ -1,0 +1,217 @@
+"""What most trainings want, in one call."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import ignite_core.distributed as idist
+from ignite_contrib._require import require
+from ignite_contrib.curves import draw_curves
+from ignite_contrib.engines.outputs import named_outputs, picker
+from ignite_core.engine import Engine, Events
+from ignite_core.handlers import Checkpoint, EarlyStopping, Resumed, resume
+from ignite_core.metrics import Average
+
+__all__ = ["Defaults"]
+
+_logger = logging.getLogger(__name__)
+
+#: Curves are drawn again after an epoch when so many seconds have passed, and at the end of the run.
+_SECONDS_BETWEEN_DRAWINGS = 60.0
+
+_FIRST, _LAST = 1_000_000, -1_000
+
+
+class Defaults:
+    """A progress bar, a CSV file, checkpoints, early stopping and a picture of the curves; all of it lies in a folder.
+
+    =================== ===========================================================================================
+    ``checkpoint_*.pt`` The newest states of everything, saved after each epoch. Who starts the same script again
+                        goes on from there; a run that is over stays over.
+    ``best_model.pt``   The weights with the best score: ``model.load_state_dict(torch.load(path))``.
+    ``metrics.csv``     After each epoch, ``training/…`` and ``validation/…``: ``step, name, value``.
+    ``curves.png``      The same, drawn.
+    =================== ===========================================================================================
+
+    Args:
+        folder: Of this run alone.
+        metric: The metric of the evaluator that is the score.
+        mode: ``"min"``: smaller scores are better; ``"max"``: larger ones.
+        patience: So many evaluations in a row without improvement end the training; None: nothing does.
+        outputs: Names for the numbers that the step returns, a mapping with these keys, as many values in a sequence,
+            or a single one. They are shown beside the bar, and their means over the epoch and all ranks are metrics of
+            the trainer. Without names nothing of the output is used.
+        bar: Draw a progress bar.
+        checkpoint: Save, and go on from what was saved.
+        csv: Write the CSV file.
+        curves: Draw it.
+
+    Attributes:
+        checkpoint: Once attached: the handler that keeps the newest states, as for
+            :class:`~ignite_core.handlers.StopOnSignal`; None without.
+        best: The handler that keeps the best weights; None without.
+        early_stopping: The handler that ends the training; None without.
+
+    Raises:
+        ModuleNotFoundError: If tqdm or matplotlib is wanted and not installed.
+        ValueError: If curves are wanted without the CSV file that they are drawn from.
+
+    Example:
+        >>> import tempfile
+        >>> from torch import nn, ones, optim
+        >>> from ignite_core.engine import create_supervised_evaluator, create_supervised_trainer
+        >>> from ignite_core.metrics import Loss
+        >>> def train(folder, max_epochs):
+        ...     model = nn.Linear(1, 1)
+        ...     optimizer = optim.SGD(model.parameters(), lr=0.1)
+        ...     trainer = create_supervised_trainer(model, optimizer, nn.functional.mse_loss)
+        ...     evaluator = create_supervised_evaluator(model, {"loss": Loss(nn.functional.mse_loss)})
+        ...     data = [(ones(4, 1), ones(4, 1))]
+        ...     handle = trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(data))
+        ...     resumed = Defaults(folder, bar=False, curves=False).attach(trainer, evaluator)
+        ...     return resumed.epoch, trainer.run(data, max_epochs=max_epochs).epoch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(train(folder, 2), train(folder, 5), sorted(path.name for path in Path(folder).iterdir())[::2])
+        (0, 2) (2, 5) ['best_model.pt', 'checkpoint_5.pt', 'metrics.csv']
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        metric: str = "loss",
+        mode: Literal["min", "max"] = "min",
+        patience: int | None = 10,
+        outputs: Sequence[str] = ("loss",),
+        bar: bool = True,
+        checkpoint: bool = True,
+        csv: bool = True,
+        curves: bool = True,
+    ) -> None:
+        if curves and not csv:
+            raise ValueError("Defaults: curves are drawn from the CSV file, got csv=False; pass curves=False too")
+        if isinstance(outputs, str):
+            raise TypeError(f"Defaults: outputs must be a list of names, got {outputs!r}")
+        if curves:
+            require("matplotlib", extra="plot", feature="Defaults(curves=True)")
+        self.folder = Path(folder).expanduser()
+        self.metric = metric
+        self.mode = mode
+        self.outputs = tuple(outputs)
+        self.checkpoint: Checkpoint | None = None
+        self.best: Checkpoint | None = None
+        self.early_stopping = None if patience is None else EarlyStopping(patience, metric, mode=mode)
+        self._wants = {"bar": bar, "checkpoint": checkpoint, "csv": csv, "curves": curves}
+        self._next_drawing = 0.0
+
+    def attach(
+        self, trainer: Engine, evaluator: Engine | None = None, to_save: Mapping[str, Any] | None = None
+    ) -> Resumed:
+        """Attach everything, and load the newest checkpoint if there is one; on all ranks, just before the run.
+
+        Args:
+            trainer: The engine that trains.
+            evaluator: The engine with the scores, which a handler of the trainer runs. Without it there is neither a
+                best model nor early stopping.
+            to_save: What checkpoints hold besides the trainer, by name, such as a schedule. Of a trainer that
+                :func:`~ignite_core.engine.create_supervised_trainer` has made, model and optimizer need not be named.
+
+        Returns:
+            What was loaded; ``print`` it.
+
+        Raises:
+            ValueError: If there is nothing to save.
+            CheckpointError: If there are checkpoints, but none that can be used.
+        """
+        if not isinstance(trainer, Engine) or not isinstance(evaluator, Engine | None):
+            raise TypeError(f"Defaults.attach: takes engines, got {trainer!r} and {evaluator!r}")
+        averages = {name: Average(picker("Defaults", place, name)) for place, name in enumerate(self.outputs)}
+        for name, average in averages.items():
+            average.attach(trainer, name)
+        if evaluator is None:
+            self.early_stopping = None
+        if self.early_stopping is not None:
+            self.early_stopping.attach(trainer, evaluator)
+
+        resumed = Resumed()
+        if self._wants["checkpoint"]:
+            own = {"averages": averages, "early_stopping": self.early_stopping}
+            resumed = self._attach_checkpoints(trainer, evaluator, {**_known(trainer), **(to_save or {})}, own)
+        if self._wants["csv"]:
+            self._attach_files(trainer, evaluator, is_new=resumed.path is None)
+        if self._wants["bar"]:
+            self._attach_bar(trainer)
+        return resumed
+
+    def _attach_checkpoints(
+        self, trainer: Engine, evaluator: Engine | None, objects: Mapping[str, Any], own: Mapping[str, Any]
+    ) -> Resumed:
+        if not objects:
+            raise ValueError(
+                "Defaults.attach: what is to be saved cannot be told from this trainer; pass "
+                "to_save={'model': model, 'optimizer': optimizer}, or Defaults(..., checkpoint=False)"
+            )
+        everything = {**objects, **{name: one for name, one in own.items() if one}, "trainer": trainer}
+        self.checkpoint = Checkpoint(everything, self.folder, require_empty=False)
+        self.checkpoint.attach(trainer, Events.EPOCH_COMPLETED)
+        if evaluator is not None and "model" in objects:
+            score = Checkpoint.get_default_score_fn(self.metric, 1.0 if self.mode == "max" else -1.0)
+            model, pattern = {"model": objects["model"]}, "best_{name}.{ext}"
+            self.best = Checkpoint(model, self.folder, "best", score, filename_pattern=pattern, require_empty=False)
+            self.best.attach(evaluator, Events.COMPLETED)
+        resumed = resume(trainer, everything, self.folder, checkpoint=self.best or ())
+        if resumed.path is not None:
+            trainer.add_event_handler(Events.STARTED(priority=_FIRST), self._stay_over, resumed)
+        return resumed
+
+    def _stay_over(self, trainer: Engine, resumed: Resumed) -> None:
+        """A run that was over when it was loaded is not begun anew."""
+        stopping, state = self.early_stopping, trainer.state
+        if resumed.iteration and state.iteration == 0:
+            reason = f"all {resumed.epoch} epochs are done: ask for more, or choose another folder"
+        elif stopping is not None and state.iteration == resumed.iteration and stopping.counter >= stopping.patience:
+            reason = (
+                f"no improvement in {stopping.counter} evaluations: ask for more patience, or choose another folder"
+            )
+        else:
+            return
+        _logger.warning("Defaults: the run in %s is over, %s", self.folder, reason)
+        state.epoch, state.iteration = resumed.epoch, resumed.iteration
+        trainer.terminate(skip_completed=True)
+
+    def _attach_files(self, trainer: Engine, evaluator: Engine | None, is_new: bool) -> None:
+        from ignite_contrib.loggers import CSVLogger  # with everything that it needs, if it is wanted
+
+        path = self.folder / "metrics.csv"
+        if is_new and idist.get_rank() == 0:
+            path.unlink(missing_ok=True)
+        logger = CSVLogger(path)
+        logger.attach_output_handler(trainer, Events.EPOCH_COMPLETED, tag="training", metric_names="all")
+        if evaluator is not None:
+            logger.attach_output_handler(evaluator, Events.COMPLETED, tag="validation", metric_names="all")
+        if self._wants["curves"] and idist.get_rank() == 0:
+            events = Events.EPOCH_COMPLETED(priority=_LAST) | Events.COMPLETED(priority=_LAST)
+            trainer.add_event_handler(events, self._draw)
+
+    def _draw(self, trainer: Engine) -> None:
+        now = time.monotonic()
+        if trainer.last_event_name == Events.COMPLETED or now >= self._next_drawing:
+            draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
+            self._next_drawing = now + _SECONDS_BETWEEN_DRAWINGS
+
+    def _attach_bar(self, trainer: Engine) -> None:
+        from ignite_contrib.loggers import ProgressBar
+
+        shown = named_outputs("Defaults", self.outputs) if self.outputs else None
+        ProgressBar(persist=True).attach(trainer, output_transform=shown)
+
+
+def _known(trainer: Engine) -> Mapping[str, Any]:
+    """What a step of the library tells of itself."""
+    known: Mapping[str, Any] = getattr(trainer.process_function, "to_save", {})
+    return known

@@ -1,0 +1,5 @@
+"""Engines and trainers set up with one call."""
+
+from ignite_contrib.engines.tbptt import Tbptt_Events, create_supervised_tbptt_trainer
+
+__all__ = ["Tbptt_Events", "create_supervised_tbptt_trainer"]

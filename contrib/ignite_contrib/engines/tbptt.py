@@ -1,0 +1,190 @@
+"""Truncated backpropagation through time: a recurrent model is trained chunk by chunk of a long sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.amp import GradScaler
+from torch.nn import Module
+from torch.optim import Optimizer
+
+from ignite_core.engine import (
+    Engine,
+    EventEnum,
+    Events,
+    StepEvents,
+    supervised_training_step,
+    supervised_training_step_amp,
+)
+from ignite_core.utils import convert_tensor
+
+__all__ = ["Tbptt_Events", "create_supervised_tbptt_trainer"]
+
+
+class Tbptt_Events(EventEnum):  # noqa: N801 - it is called so in pytorch-ignite
+    """What a trainer of :func:`create_supervised_tbptt_trainer` fires for each chunk.
+
+    Both are counted by ``state.time_iteration``, the number of chunks begun in the run; the first is 1.
+    """
+
+    TIME_ITERATION_STARTED = "time_iteration_started"
+    TIME_ITERATION_COMPLETED = "time_iteration_completed"
+
+
+def _prepare_batch(batch: Any, device: str | torch.device | None = None, non_blocking: bool = False) -> tuple[Any, Any]:
+    x, y = batch
+    return convert_tensor(x, device, non_blocking), convert_tensor(y, device, non_blocking)
+
+
+def create_supervised_tbptt_trainer(
+    model: Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[[Any, Any], Tensor],
+    tbtt_step: int,
+    dim: int = 0,
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., tuple[Any, Any]] = _prepare_batch,
+    *,
+    amp_mode: str | None = None,
+    scaler: GradScaler | None = None,
+    clip_grad_norm: float | None = None,
+) -> Engine:
+    """Make an engine that trains a recurrent model on sequences, with an optimizer step for each chunk of them.
+
+    A batch ``(x, y)`` of long sequences is split along time. The first chunk is ``y_pred, hidden = model(x)``, each
+    further one ``model(x, hidden)``, where ``hidden`` is what the one before returned, detached: gradients reach back
+    to the start of the chunk. Each batch starts without hidden state.
+
+    Args:
+        model: On its device already. Its hidden state is a tensor, or tensors in tuples, lists and mappings.
+        optimizer: Takes a step for each chunk.
+        loss_fn: Called with ``y_pred, y`` of a chunk; returns a scalar tensor.
+        tbtt_step: Time steps in a chunk, at least 1; the last one of a batch may be shorter.
+        dim: The dimension of ``x`` and ``y`` that is time.
+        device: Where chunks are moved to; None leaves them where they are.
+        non_blocking: Do not wait for copies from pinned memory.
+        prepare_batch: Called for each chunk as ``prepare_batch((x, y), device=device, non_blocking=non_blocking)``.
+        amp_mode: ``"amp"`` runs model and loss under :class:`torch.autocast`.
+        scaler: Multiplies the loss, with ``amp_mode="amp"``.
+        clip_grad_norm: Largest norm of all gradients of a chunk together.
+
+    Returns:
+        A trainer. Its output is the mean of the losses of the chunks, a tensor on the device; at
+        ``TIME_ITERATION_COMPLETED`` it is the loss of the chunk. :class:`~ignite_core.engine.StepEvents` are fired for
+        each chunk too.
+
+    Raises:
+        TypeError: If ``tbtt_step`` or ``dim`` is no integer.
+        ValueError: If ``tbtt_step`` is below 1, or ``x`` and ``y`` of a batch are not equally long in time.
+
+    Example:
+        >>> rnn = torch.nn.RNN(1, 2)
+        >>> optimizer = torch.optim.SGD(rnn.parameters(), lr=0.1)
+        >>> trainer = create_supervised_tbptt_trainer(rnn, optimizer, torch.nn.functional.mse_loss, tbtt_step=4)
+        >>> @trainer.on(Tbptt_Events.TIME_ITERATION_COMPLETED)
+        ... def show(engine):
+        ...     print("chunk", engine.state.time_iteration, "of batch", engine.state.iteration)
+        >>> state = trainer.run([(torch.ones(10, 3, 1), torch.zeros(10, 3, 2))])
+        chunk 1 of batch 1
+        chunk 2 of batch 1
+        chunk 3 of batch 1
+    """
+    for name, value in (("tbtt_step", tbtt_step), ("dim", dim)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"create_supervised_tbptt_trainer: {name} must be an integer, got {value!r}")
+    if tbtt_step < 1:
+        raise ValueError(f"create_supervised_tbptt_trainer: tbtt_step must be at least 1, got {tbtt_step}")
+    if scaler is not None and amp_mode is None:
+        raise ValueError("create_supervised_tbptt_trainer: scaler needs amp_mode='amp', got amp_mode=None")
+    if amp_mode not in ("amp", None):
+        raise ValueError(f"create_supervised_tbptt_trainer: amp_mode must be 'amp' or None, got {amp_mode!r}")
+    hidden = _Hidden()
+    make: Any = supervised_training_step
+    options: dict[str, Any] = {"model_fn": hidden.call, "clip_grad_norm": clip_grad_norm}
+    if amp_mode is not None:
+        make, options = supervised_training_step_amp, {**options, "scaler": scaler}
+    step = make(model, optimizer, loss_fn, device, non_blocking, prepare_batch, **options)
+    trainer = Engine(_ChunkedStep(step, hidden, tbtt_step, dim))
+    trainer.register_events(*StepEvents)
+    trainer.register_events(*Tbptt_Events, event_to_attr=dict.fromkeys(Tbptt_Events, "time_iteration"))
+    trainer.state_dict_user_keys.append("time_iteration")
+    trainer.add_event_handler(Events.STARTED, _count_anew)
+    return trainer
+
+
+def _count_anew(trainer: Engine) -> None:
+    if trainer.state.iteration == 0:
+        trainer.state.time_iteration = 0
+
+
+class _ChunkedStep:
+    """Trains on a batch chunk by chunk; ``step`` is that of a chunk."""
+
+    def __init__(self, step: Any, hidden: _Hidden, size: int, dim: int) -> None:
+        self._step = step
+        self._hidden = hidden
+        self._size = size
+        self._dim = dim
+
+    def __call__(self, engine: Engine, batch: Any) -> Tensor:
+        losses = []
+        with self._hidden:
+            for chunk in _chunks(batch, self._size, self._dim):
+                engine.state.time_iteration += 1
+                engine.fire_event(Tbptt_Events.TIME_ITERATION_STARTED)
+                engine.state.output = self._step(engine, chunk)
+                losses.append(engine.state.output)
+                engine.fire_event(Tbptt_Events.TIME_ITERATION_COMPLETED)
+        return torch.stack(losses).mean()
+
+    @property
+    def to_save(self) -> dict[str, Any]:
+        """Model, optimizer and scaler, by name."""
+        known: dict[str, Any] = self._step.to_save
+        return known
+
+
+class _Hidden:
+    """Carries the hidden state from chunk to chunk; nothing outside a ``with`` block."""
+
+    def __init__(self) -> None:
+        self._value: Any = None
+
+    def __enter__(self) -> None:
+        self._value = None
+
+    def __exit__(self, *_: object) -> None:
+        self._value = None
+
+    def call(self, model: Module, x: Any) -> Any:
+        """Apply a model to a chunk."""
+        y_pred, hidden = model(x) if self._value is None else model(x, self._value)
+        self._value = _detached(hidden)
+        return y_pred
+
+
+def _chunks(batch: Any, size: int, dim: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch in pieces of time."""
+    x, y = batch
+    if x.shape[dim] != y.shape[dim]:
+        raise ValueError(
+            f"create_supervised_tbptt_trainer: x and y must be equally long along dim={dim}, got shapes "
+            f"{tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    return zip(x.split(size, dim), y.split(size, dim), strict=True)
+
+
+def _detached(hidden: Any) -> Any:
+    """The same structure without gradients."""
+    if isinstance(hidden, Tensor):
+        return hidden.detach()
+    if isinstance(hidden, Mapping):
+        return {name: _detached(part) for name, part in hidden.items()}
+    if isinstance(hidden, Sequence) and not isinstance(hidden, str | bytes):
+        parts = [_detached(part) for part in hidden]
+        return type(hidden)(*parts) if hasattr(hidden, "_fields") else type(hidden)(parts)  # type: ignore[call-arg]
+    return hidden

@@ -1,0 +1,171 @@
+"""Logs to files that need no package to be written or read: CSV, and JSON lines.
+
+They are written at once, not in the background: a line takes some microseconds, and what was logged outlives a process
+that is killed in the next moment. Values on a device are waited for.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import os
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite_contrib.loggers.appending import append
+from ignite_core.handlers import BaseLogger, numbers_of
+
+__all__ = ["CSVLogger", "JSONLinesLogger"]
+
+_logger = logging.getLogger(__name__)
+
+Values = Mapping[tuple[str, ...], Any]
+
+
+class _FileLogger(BaseLogger):
+    """Writes lines at the end of a file; those that the disk refuses are kept, and written before the next."""
+
+    takes_text = True
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self.path = Path(path).expanduser().absolute()
+        self._unwritten: list[bytes] = []
+        self._is_refused = False
+        if self.writes:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            append(self.path, self._opening())
+
+    def scalars(self, step: int, values: Values) -> None:
+        """Write numbers and text by name."""
+        self._unwritten.append(self._lines(step, numbers_of(values)).encode())
+        self.flush()
+
+    def texts(self, step: int, values: Values) -> None:
+        """Write text by name."""
+        self.scalars(step, values)
+
+    def flush(self) -> None:
+        """Try again to write what was refused, if anything was."""
+        if not self._unwritten:
+            return
+        try:
+            append(self.path, b"".join(self._unwritten))
+        except OSError as error:
+            self._refuse(error)
+        else:
+            self._unwritten.clear()
+            self._is_refused = False
+
+    def close(self) -> None:
+        """Try a last time to write what was refused; the file is not held open."""
+        self.flush()
+        if self._unwritten:
+            name, lost = type(self).__name__, len(self._unwritten)
+            _logger.error("%s: what was logged in the last %d calls is not in %s", name, lost, self.path)
+
+    def _refuse(self, error: OSError) -> None:
+        if not self._is_refused:
+            self._is_refused = True
+            _logger.warning(
+                "%s: %s cannot be written (%s); the run goes on, and what is logged waits in memory until it can",
+                type(self).__name__,
+                self.path,
+                error,
+            )
+
+    def _opening(self) -> bytes:
+        """What the file needs before the first line."""
+        with self.path.open("ab+") as file:
+            if not file.tell():
+                return self._header().encode()
+            file.seek(-1, os.SEEK_END)
+            return b"" if file.read() == b"\n" else b"\n"  # somebody was stopped in the middle of a line
+
+    def _header(self) -> str:
+        return ""
+
+    @abstractmethod
+    def _lines(self, step: int, values: Values) -> str:
+        """Whole lines, of numbers and text."""
+
+
+class CSVLogger(_FileLogger):
+    """Logs to a CSV file with the columns ``step``, ``name`` and ``value``, a line for each value.
+
+    New names need no new columns, so a run may log what it likes, and a resumed one goes on in the same file. A line is
+    in the file when the call that logs it returns. If the disk is full, lines wait in memory until it is not.
+
+    Args:
+        path: The file; folders are made.
+
+    Raises:
+        OSError: If it cannot be written from the start.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with CSVLogger(f"{folder}/run.csv") as logger:
+        ...         logger.scalars(1, {("training", "loss"): 0.5, ("training", "lr"): float("nan")})
+        ...     print(logger.path.read_text())
+        step,name,value
+        1,training/loss,0.5
+        1,training/lr,nan
+        <BLANKLINE>
+    """
+
+    def _header(self) -> str:
+        return "step,name,value\n"
+
+    def _lines(self, step: int, values: Values) -> str:
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows((step, "/".join(key), value) for key, value in values.items())
+        return lines.getvalue()
+
+
+class JSONLinesLogger(_FileLogger):
+    """Logs to a file of JSON lines: an object for each call, with ``step``, ``time`` and the values by name.
+
+    Everything else is as with :class:`CSVLogger`. JSON has no NaN: that, and infinity, are the strings ``"NaN"``,
+    ``"Infinity"`` and ``"-Infinity"``, of which ``float`` makes numbers again. A value that is called ``step`` or
+    ``time`` itself gets a ``_`` behind its name.
+
+    Args:
+        path: The file; folders are made.
+        clock: Gives the time, in seconds since 1970.
+
+    Raises:
+        OSError: If it cannot be written from the start.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with JSONLinesLogger(f"{folder}/run.jsonl", clock=lambda: 1.5) as logger:
+        ...         logger.scalars(1, {("training", "loss"): 0.5, ("training", "lr"): float("nan")})
+        ...     print(logger.path.read_text())
+        {"step": 1, "time": 1.5, "training/loss": 0.5, "training/lr": "NaN"}
+        <BLANKLINE>
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        super().__init__(path)
+
+    def _lines(self, step: int, values: Values) -> str:
+        line: dict[str, Any] = {"step": step, "time": self._clock()}
+        for key, value in values.items():
+            name = "/".join(key)
+            line[f"{name}_" if name in ("step", "time") else name] = _as_json(value)
+        return json.dumps(line, allow_nan=False) + "\n"
+
+
+def _as_json(value: Any) -> Any:
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

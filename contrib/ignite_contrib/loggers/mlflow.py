@@ -1,0 +1,227 @@
+"""MLflow: metrics, parameters, images, figures and texts of a run."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ignite_contrib._require import require
+from ignite_contrib.loggers.kinds import TakesFigures, TakesImages, TakesTexts, as_bytes
+from ignite_contrib.loggers.mlflow_limits import MOST_METRICS, MOST_PARAMS, Names, chunks, cut, impatient
+from ignite_contrib.loggers.records import Record
+from ignite_core.handlers import OptimizerParamsHandler, OutputHandler, global_step_from_engine
+
+__all__ = ["MLflowLogger", "OptimizerParamsHandler", "OutputHandler", "global_step_from_engine"]
+
+_logger = logging.getLogger(__name__)
+
+#: Seconds that one call of MLflow waits for an answer: while somebody waits for it, in the thread, and at the end.
+_START_S, _SEND_S, _END_S = 5, 30, 1
+
+
+class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
+    """Logs to `MLflow <https://mlflow.org>`_: metrics in the background, many in one call.
+
+    It writes to the active run of MLflow, or starts one. If the server is away then, the run is started when the server
+    is there. Names are joined by spaces: ``"training loss"``; what MLflow refuses in a name is
+    replaced, with a warning.
+
+    Everything of the module :mod:`mlflow` is found through the logger, as ``logger.log_artifact("model.pt")`` and
+    ``logger.set_tag("kind", "test")``. Those are calls of MLflow itself: they wait for the server, and may raise.
+    What this class defines does neither.
+
+    Args:
+        tracking_uri: Where to log, ``"http://…"`` or ``"sqlite:///…"``; by default what MLflow has been told.
+        unsent: As of :class:`~ignite_contrib.loggers.background.BackgroundLogger`.
+
+    Attributes:
+        active_run: The run of MLflow; None as long as the server has not been there.
+        run: Its id; empty as long.
+
+    Raises:
+        ModuleNotFoundError: If mlflow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from ignite_core.engine import Engine, Events
+        >>> trainer = Engine(lambda engine, batch: {"loss": 1 / batch})
+        >>> with tempfile.TemporaryDirectory() as folder, MLflowLogger(f"sqlite:///{folder}/mlflow.db") as logger:
+        ...     logger.log_params({"batch size": 1})
+        ...     handle = logger.attach_output_handler(
+        ...         trainer, Events.ITERATION_COMPLETED, tag="training", output_transform=lambda output: output
+        ...     )
+        ...     state = trainer.run([1, 2, 4])
+        ...     data = logger.get_run(logger.run).data
+        >>> data.metrics, data.params
+        ({'training loss': 0.25}, {'batch size': '1'})
+    """
+
+    wait_s = 10.0 - _END_S
+
+    def __init__(self, tracking_uri: str | None = None, *, unsent: str | os.PathLike[str] | None = None) -> None:
+        self.active_run: Any = None
+        self._started_late = False
+        self._has_ended = False
+        super().__init__(lambda: require("mlflow", extra="mlflow", feature="MLflowLogger"), unsent=unsent)
+        self._names = Names()
+        self._names_of_files = Names(r"[a-zA-Z0-9_\-./ ]")
+        if not self.writes:
+            return
+        if tracking_uri is not None:
+            self.client.set_tracking_uri(tracking_uri)
+        self._tracking = self.client.MlflowClient(self.client.get_tracking_uri())
+        active = self.client.active_run() or self._start()
+        if active is not None:
+            self._write_to(active)
+        atexit.register(self._end_at_exit)  # before MLflow does so, which tries for minutes
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log numbers by name, in the background."""
+        if self.writes:
+            self.scalars(step or 0, {(name,): float(value) for name, value in metrics.items()})
+
+    def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
+        """Log one number, in the background."""
+        self.log_metrics({key: value}, step)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log parameters by name, in the background.
+
+        Of a value that is too long for MLflow, its beginning is logged; one for a name that has another value already
+        is not. Both are warned of.
+        """
+        if self.writes:
+            self._put("params", 0, {(name,): str(value) for name, value in params.items()})
+
+    def log_param(self, key: str, value: Any) -> None:
+        """Log one parameter, in the background."""
+        self.log_params({key: value})
+
+    def close(self) -> None:
+        """Send the rest, and end the run, as failed if an exception is on its way; in all, at most ten seconds.
+
+        A run that was active before ends too. What the server did not take stands in the file, the end of the run too.
+        """
+        super().close()
+        self._end_run(is_failed=sys.exc_info()[0] is not None)
+
+    def send(self, records: Sequence[Record]) -> None:
+        with impatient(_SEND_S):
+            for run in dict.fromkeys(record.run for record in records):
+                self._send_to(run or self._id(), [record for record in records if record.run == run])
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        if self._started_late and self.client.active_run() is None:  # what mlflow does in this thread is for it, too
+            self.client.start_run(run_id=self.run)
+        return found
+
+    def _start(self) -> Any:
+        """A new run, or None if the server is away."""
+        try:
+            with impatient(_START_S):
+                return self.client.start_run()
+        except self.client.MlflowException as error:
+            if error.get_http_status_code() < 500:
+                raise  # it is there, and refuses
+            _logger.info("MLflowLogger: the run is started later: %s", error)  # to send will tell of it, if it has to
+            return None
+
+    def _write_to(self, run: Any) -> None:
+        self.active_run, self.run = run, run.info.run_id
+
+    def _id(self) -> str:
+        """Of the run, which is started if it could not be before."""
+        if not self.run:
+            self._write_to(self.client.start_run())
+            self._started_late = True
+        return self.run
+
+    def _end_at_exit(self) -> None:
+        has_raised = getattr(sys, "last_value", None) is not None  # of a session with a prompt that says nothing
+        self._end_run(is_failed=has_raised and not hasattr(sys, "ps1"))
+
+    def _end_run(self, is_failed: bool) -> None:
+        atexit.unregister(self._end_at_exit)
+        if self._has_ended or not self.run:
+            return
+        self._has_ended = True
+        status = "FAILED" if is_failed else "FINISHED"
+        active = self.client.active_run()
+        try:
+            with impatient(_END_S):
+                if active is not None and active.info.run_id == self.run:
+                    self.client.end_run(status)  # which has mlflow forget it, too
+                else:
+                    self._tracking.set_terminated(self.run, status)
+        except self.client.MlflowException as error:
+            self._keep("status", 0, {("status",): status}, error)
+
+    def _send_to(self, run: str, records: Sequence[Record]) -> None:
+        by_kind: dict[str, list[Record]] = {}
+        for record in records:
+            by_kind.setdefault(record.kind, []).append(record)
+        self._send_params(run, by_kind.get("params", []))
+        self._send_metrics(run, by_kind.get("scalars", []))
+        for record in by_kind.get("images", []):
+            for key, image in record.values.items():
+                pixels, name = as_bytes(image).numpy(), self._names_of_files(key)
+                time_ms = _milliseconds(record)
+                self._tracking.log_image(run, pixels, key=name, step=record.step, timestamp=time_ms, synchronous=True)
+        for record in by_kind.get("texts", []):
+            for key, text in record.values.items():
+                self._tracking.log_text(run, str(text), f"texts/{self._names_of_files(key)}/{record.step}.txt")
+        for record in by_kind.get("status", []):
+            (status,) = record.values.values()
+            self._tracking.set_terminated(run, status, _milliseconds(record))
+
+    def _send_metrics(self, run: str, records: Iterable[Record]) -> None:
+        metric: Callable[..., Any] = self.client.entities.Metric
+        metrics = [
+            metric(self._names(key), _number(value), _milliseconds(record), record.step)
+            for record in sorted(records, key=lambda record: record.time)
+            for key, value in record.values.items()
+        ]
+        for some in chunks(metrics, MOST_METRICS):
+            self._tracking.log_batch(run, metrics=some, synchronous=True)
+
+    def _send_params(self, run: str, records: Iterable[Record]) -> None:
+        wanted: dict[str, str] = {}
+        for record in records:
+            for key, value in record.values.items():
+                name = self._names(key)
+                _keep_first(wanted, name, cut(name, value))
+        if not wanted:
+            return
+        known = dict(self._tracking.get_run(run).data.params)
+        for name, value in wanted.items():
+            _keep_first(known, name, value)
+        params = [self.client.entities.Param(name, known[name]) for name in wanted]
+        for some in chunks(params, MOST_PARAMS):
+            self._tracking.log_batch(run, params=some, synchronous=True)
+
+
+def _milliseconds(record: Record) -> int:
+    return int(record.time * 1000)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer that is too large
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _keep_first(params: dict[str, str], name: str, value: str) -> None:
+    """MLflow lets nobody change a parameter."""
+    if params.setdefault(name, value) != value:
+        _logger.warning(
+            "MLflowLogger: the parameter %r of this run is %.100r already; %.100r is not logged",
+            name,
+            params[name],
+            value,
+        )

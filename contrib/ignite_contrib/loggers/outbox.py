@@ -1,0 +1,206 @@
+"""What is logged to a back-end that is slow, or away: a thread sends it, and what cannot be sent stands in a file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers.unsent import Unsent
+
+__all__ = ["Outbox"]
+
+_logger = logging.getLogger(__name__)
+
+#: Records that are sent at once.
+_BATCH = 500
+
+#: Seconds that a record waits for more of them, so that few calls carry many: each takes time from the training, too.
+_GATHER_S = 0.5
+
+#: Seconds until the back-end is tried again: this long at first, twice as long each time, at most so long.
+_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+
+
+class Outbox:
+    """Sends records in their order, in a thread. To put one in takes no time, whatever the back-end does.
+
+    Where sending fails, that is said once, and the records go to a file, until the back-end takes them again: then
+    those in the file are sent first. What :meth:`close` finds unsent goes there too. A record may arrive twice, if a
+    connection broke after it had come; none is left out.
+
+    Args:
+        send: Sends records, or raises. Only the thread calls it.
+        path: Of the file; it is gone again when all that was in it is sent.
+        name: Of the back-end, for messages.
+        capacity: So many records wait in memory; those that have waited longest go to the file when there are more.
+        clock: Gives the time in seconds.
+
+    Example:
+        >>> sent = []
+        >>> outbox = Outbox(sent.extend, Path("unsent.jsonl"), "a list")
+        >>> outbox.put(Record("scalars", 1, 0.0, {("loss",): 0.5}))
+        >>> outbox.close()
+        >>> [record.step for record in sent]
+        [1]
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[Record]], object],
+        path: Path,
+        name: str,
+        *,
+        capacity: int = 100_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.unsent = Unsent(path)
+        self._send = send
+        self._name = name
+        self._capacity = capacity
+        self._clock = clock
+        self._waiting: deque[Record] = deque()
+        self._sending: list[Record] = []
+        self._tries_again = False  # whether there are new records or not
+        self._is_stuck = False  # neither the back-end nor the disk takes anything
+        self._flushes = 0  # that wait now
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._reason: str | None = None  # why the back-end takes nothing
+        self._pause_s, self._again_at = _PAUSE_S, 0.0
+        self._pid = os.getpid()
+
+    def put(self, record: Record) -> None:
+        """Have a record sent after those before it."""
+        with self._changed:
+            self._waiting.append(record)
+            if len(self._waiting) > self._capacity:
+                self._make_room()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"{self._name} outbox", daemon=True)
+                self._thread.start()
+            if len(self._waiting) == 1 or len(self._waiting) >= _BATCH:  # else nobody waits for this one
+                self._changed.notify_all()
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until all was sent, or stands in the file, or nothing can be done, at most so many seconds.
+
+        Returns:
+            Whether all was sent or stands in the file.
+        """
+        with self._changed:
+            self._flushes += 1
+            self._is_stuck = False  # so that it is tried at once
+            self._changed.notify_all()
+            try:
+                self._changed.wait_for(lambda: self._is_stuck or self._is_done(), timeout_s)
+            finally:
+                self._flushes -= 1
+            return self._is_done()
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Try once more to send what is left, for so many seconds; the rest goes to the file. Then all begins anew."""
+        if os.getpid() != self._pid:
+            return  # a forked process has no thread, and what is to be sent is not its business
+        with self._changed:
+            if self._thread is not None:
+                self._tries_again, self._again_at = bool(self.unsent), 0.0
+                self._changed.notify_all()
+        self.flush(timeout_s)
+        with self._changed:
+            rest = [*self._sending, *self._waiting]
+            self._sending, self._waiting, self._tries_again = [], deque(), False
+            self._thread = None  # which it notices, sooner or later
+            self._changed.notify_all()
+            if rest:
+                self._reason = self._reason or f"it took longer than {timeout_s:g} s"
+                self._keep(rest)
+        lost, self._waiting = len(self._waiting), deque()
+        if lost:
+            _logger.error("%s: %d records are lost: %s takes nothing more", self._name, lost, self.unsent.path)
+        if self.unsent:
+            _logger.warning(
+                "%s: not all that was logged has arrived (%s); the rest stands in %s, and resend(path) of such a "
+                "logger sends it",
+                self._name,
+                self._reason,
+                self.unsent.path,
+            )
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        while (taken := self._take(me)) is not None:
+            records = [record.read() for record in taken]
+            is_sent = self._try(records)
+            with self._changed:
+                if self._thread is not me:
+                    return  # it was closed meanwhile, which has seen to them
+                is_kept = is_sent or self._keep(records)
+                self._sending, self._tries_again = [], False
+                self._is_stuck = not is_kept
+                self._changed.notify_all()
+                if self._is_stuck:  # new records are no reason to try again sooner
+                    self._changed.wait_for(lambda: not self._is_stuck or self._thread is not me, _PAUSE_S)
+
+    def _is_done(self) -> bool:
+        return not (self._waiting or self._sending or self._tries_again)
+
+    def _make_room(self) -> None:
+        """Write the older half to the file, or wait until there are twice as many. The lock is held."""
+        if not self._keep([self._waiting.popleft() for _ in range(len(self._waiting) // 2)]):
+            self._capacity *= 2
+
+    def _take(self, me: threading.Thread) -> list[Record] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._tries_again or self._thread is not me)
+            self._changed.wait_for(
+                lambda: self._flushes or len(self._waiting) >= _BATCH or self._thread is not me, _GATHER_S
+            )
+            if self._thread is not me:
+                return None
+            self._sending = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            return self._sending
+
+    def _try(self, records: Sequence[Record]) -> bool:
+        """Send what is in the file and then records, unless the back-end is given a rest; whether they were sent."""
+        if self._reason is not None and self._clock() < self._again_at:
+            return False
+        try:
+            if self.unsent:
+                for batch in self.unsent.batches(_BATCH):
+                    self._send(batch)
+            if records:
+                self._send(records)
+        except Exception as error:
+            self._rest(error)
+            return False
+        self._reason, self._pause_s = None, _PAUSE_S
+        return True
+
+    def _rest(self, error: Exception) -> None:
+        if self._reason is None:
+            _logger.warning(
+                "%s: takes nothing at present (%s: %s); the run goes on, and what is logged stands in %s until it can "
+                "be sent",
+                self._name,
+                type(error).__name__,
+                error,
+                self.unsent.path,
+            )
+        self._reason = f"{type(error).__name__}: {error}"
+        self._again_at = self._clock() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    def _keep(self, records: Sequence[Record]) -> bool:
+        """Write records to the file; if even that fails, they wait in memory. The lock is held."""
+        try:
+            self.unsent.add([record.read() for record in records])
+        except OSError:
+            self._waiting.extendleft(reversed(records))
+            return False
+        return True
