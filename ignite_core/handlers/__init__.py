@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ignite_core.handlers.checkpoint.dcp import DCPSaver
     from ignite_core.handlers.checkpoint.resume import Resumed, resume
     from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver
-    from ignite_core.handlers.clock import global_step_from_engine
+    from ignite_core.handlers.clock import clock_of, global_step_from_engine
     from ignite_core.handlers.early_stopping import EarlyStopping
     from ignite_core.handlers.stop_on_signal import StopOnSignal
     from ignite_core.handlers.terminate_on_nan import TerminateOnNan
@@ -31,6 +31,7 @@ __all__ = [
     "TerminateOnNan",
     "TimeLimit",
     "Vote",
+    "clock_of",
     "find_vote",
     "global_step_from_engine",
     "resume",
@@ -47,6 +48,7 @@ _HOMES = {
     "resume": "checkpoint.resume",
     "BaseSaveHandler": "checkpoint.savers",
     "DiskSaver": "checkpoint.savers",
+    "clock_of": "clock",
     "global_step_from_engine": "clock",
     "EarlyStopping": "early_stopping",
     "StopOnSignal": "stop_on_signal",
