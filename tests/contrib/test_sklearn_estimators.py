@@ -493,7 +493,11 @@ def test_a_regressor_is_evaluated_by_its_loss_and_its_absolute_error() -> None:
             TypeError,
             "handlers: 'stop' must be a class or an object with a method attach",
         ),
-        ({"handlers": {}, "handlers__stop__patience": 1}, ValueError, "is for a handler 'stop', but handlers has []"),
+        (
+            {"handlers": {}, "handlers__stop__patience": 1},
+            ValueError,
+            "handlers: stop__patience is for a handler 'stop', but there are []",
+        ),
         (
             {"handlers": {"nan": TerminateOnNan()}, "handlers__nan__patience": 1},
             ValueError,
@@ -547,6 +551,23 @@ def test_targets_of_another_shape_are_refused() -> None:
 def test_nothing_is_predicted_before_it_is_fitted(method: str, two_moons: tuple[Any, Any]) -> None:
     with pytest.raises(NotFittedError, match="This EngineClassifier instance is not fitted yet"):
         getattr(classifier(), method)(two_moons[0])
+
+
+@pytest.mark.gpu
+def test_the_module_and_the_batches_are_where_device_says(two_moons: tuple[Any, Any]) -> None:
+    """Predictions come back as arrays, and the generator of the device is left as it was."""
+    X, y = two_moons
+    device = torch.accelerator.current_accelerator()
+    assert device is not None
+    before = torch.get_device_module(device).get_rng_state()
+    estimator = classifier(device=device, module__dropout=0.5, validation_fraction=0.2, max_epochs=20)
+    first = weights(estimator.fit(X, torch.tensor(y, device=device)))
+
+    assert all(parameter.device.type == device.type for parameter in first)
+    assert torch.equal(torch.get_device_module(device).get_rng_state(), before)
+    assert same(weights(estimator.fit(torch.tensor(X, device=device), y)), first)
+    assert estimator.predict_proba(X).shape == (60, 2)
+    assert pickle.loads(pickle.dumps(estimator)).score(X, y) == estimator.score(X, torch.tensor(y, device=device))
 
 
 def test_without_scikit_learn_the_extra_is_named() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import random
 from collections.abc import Iterator, Mapping
@@ -13,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ignite_contrib.sklearn.handlers import attach, make_handlers, takes_evaluator
 from ignite_contrib.sklearn.library import BaseEstimator, check_is_fitted, check_random_state, train_test_split
 from ignite_contrib.sklearn.parameters import PartParameters
-from ignite_contrib.sklearn.samples import Batches, Inputs, as_inputs, as_weights, count_of, features_of, taken
+from ignite_contrib.sklearn.samples import Batches, Inputs, as_inputs, as_weights, count_of, features_of
 from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite_core.metrics import Average, Loss, Metric
 from ignite_core.utils import convert_tensor
@@ -132,59 +132,47 @@ class EngineEstimator(PartParameters, BaseEstimator):  # type: ignore[misc]  # s
         return (self.criterion or self._default_criterion)(**{**self._arguments_of("criterion"), **arguments})
 
     def _train(self, x: Inputs, y: Tensor, weights: Tensor | None, max_epochs: int, held_out: float, seed: int) -> None:
-        learnt, seen = self._split(len(y), y, held_out, seed)
+        learnt, evaluated = self._split(y, held_out, seed)
+        target = y if weights is None else (y, weights)
+        trainer = self._trainer(is_weighted=weights is not None)
+        evaluator = self._evaluator({**self._metrics(), "loss": Loss(self._make_criterion())})
+        handlers = make_handlers(self.handlers or {}, self._arguments_of("handlers"))
+        is_evaluated = held_out > 0 or any(takes_evaluator(handler) for handler in handlers)
+
+        @trainer.on(Events.EPOCH_COMPLETED)
+        def note(engine: Engine) -> None:
+            metrics = evaluator.run(Batches((x, y), evaluated, self.batch_size)).metrics if is_evaluated else {}
+            told = {"epoch": len(self.history_) + 1, "train_loss": engine.state.metrics["train_loss"], **metrics}
+            self.history_.append(told)
+
+        for handler in handlers:
+            attach(handler, trainer, evaluator)
+        trainer.run(Batches((x, target), learnt, self.batch_size, seed), max_epochs=max_epochs, seed=seed)
+
+    def _trainer(self, is_weighted: bool) -> Engine:
         trainer = create_supervised_trainer(
             self.module_,
             self.optimizer_,
-            self._make_criterion() if weights is None else _Weighted(self._make_criterion(reduction="none")),
+            _Weighted(self._make_criterion(reduction="none")) if is_weighted else self._make_criterion(),
             device=self.device,
             model_transform=self._shaped,
             model_fn=_call,
         )
         Average().attach(trainer, "train_loss")
-        handlers = self._make_handlers()
-        evaluator = self._evaluator({**self._metrics(), "loss": Loss(self._make_criterion())})
-        is_evaluated = held_out > 0 or any(_takes_evaluator(handler) for handler in handlers)
-        evaluation_data = Batches(taken((x, y), seen), len(seen), self.batch_size)
+        return trainer
 
-        @trainer.on(Events.EPOCH_COMPLETED)
-        def note() -> None:
-            metrics = evaluator.run(evaluation_data).metrics if is_evaluated else {}
-            told = {"epoch": len(self.history_) + 1, "train_loss": trainer.state.metrics["train_loss"], **metrics}
-            self.history_.append(told)
-
-        for handler in handlers:
-            handler.attach(trainer, *([evaluator] if _takes_evaluator(handler) else []))
-        target = y if weights is None else (y, weights)
-        data = Batches(taken((x, target), learnt), len(learnt), self.batch_size, seed)
-        trainer.run(data, max_epochs=max_epochs, seed=seed)
-
-    def _split(self, count: int, y: Tensor, held_out: float, seed: int) -> tuple[Tensor, Tensor]:
+    def _split(self, y: Tensor, held_out: float, seed: int) -> tuple[Tensor, Tensor]:
         """Which samples to train with, and which to evaluate: those held out, or the same where none are."""
-        everything = np.arange(count)
+        everything = torch.arange(len(y))
         if held_out == 0:
-            return torch.tensor(everything), torch.tensor(everything)
-        parts = train_test_split(everything, test_size=held_out, random_state=seed, stratify=self._strata(y))
-        learnt, seen = (torch.tensor(part) for part in parts)
-        return learnt, seen
+            return everything, everything
+        parts = train_test_split(everything.numpy(), test_size=held_out, random_state=seed, stratify=self._strata(y))
+        learnt, evaluated = (torch.tensor(part) for part in parts)
+        return learnt, evaluated
 
     def _strata(self, y: Tensor) -> Any:
         """What is to be spread evenly when samples are held out."""
         return None
-
-    def _make_handlers(self) -> list[Any]:
-        """New ones for each training: made of classes, or copied."""
-        handlers = dict(self.handlers or {})
-        arguments: dict[str, dict[str, Any]] = {name: {} for name in handlers}
-        for path, value in self._arguments_of("handlers").items():
-            name, _, argument = path.partition("__")
-            if name not in handlers:
-                raise ValueError(
-                    f"{type(self).__name__}: handlers__{path} is for a handler {name!r}, but handlers has "
-                    f"{sorted(handlers)}"
-                )
-            arguments[name][argument] = value
-        return [_made(name, handler, arguments[name]) for name, handler in handlers.items()]
 
     # --------------------------------------------------------------------------------------------------- predict
 
@@ -202,7 +190,7 @@ class EngineEstimator(PartParameters, BaseEstimator):  # type: ignore[misc]  # s
         evaluator.add_event_handler(
             Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output.cpu())
         )
-        evaluator.run(Batches(x, count_of(x), self.batch_size))
+        evaluator.run(Batches(x, torch.arange(count_of(x)), self.batch_size))
         return torch.cat(outputs)
 
 
@@ -224,26 +212,6 @@ def _call(module: Any, x: Inputs) -> Any:
 
 def _inputs_alone(x: Inputs, device: Any, non_blocking: bool) -> tuple[Any, None]:
     return convert_tensor(x, device, non_blocking), None
-
-
-def _takes_evaluator(handler: Any) -> bool:
-    return "evaluator" in inspect.signature(handler.attach).parameters
-
-
-def _made(name: str, handler: Any, arguments: Mapping[str, Any]) -> Any:
-    """A handler of this training alone."""
-    if not hasattr(handler, "attach"):
-        raise TypeError(
-            f"handlers: {name!r} must be a class or an object with a method attach(engine), got {handler!r}"
-        )
-    if isinstance(handler, type):
-        return handler(**arguments)
-    made = copy.deepcopy(handler)
-    for attribute, value in arguments.items():
-        if not hasattr(made, attribute):
-            raise ValueError(f"handlers: {name!r}, a {type(made).__name__}, has no attribute {attribute!r} to be set")
-        setattr(made, attribute, value)
-    return made
 
 
 def _check(where: str, estimator: Any) -> None:

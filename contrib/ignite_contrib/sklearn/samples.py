@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ignite_contrib.sklearn.library import validate_data
 
-__all__ = ["Batches", "Inputs", "as_array", "as_inputs", "as_weights", "count_of", "features_of", "taken"]
+__all__ = ["Batches", "Inputs", "as_array", "as_inputs", "as_weights", "count_of", "features_of"]
 
 Inputs = Tensor | dict[str, Tensor]
 
@@ -79,42 +79,41 @@ def features_of(x: Inputs) -> int | None:
     return x.shape[1] if isinstance(x, Tensor) and x.ndim > 1 else None
 
 
-def taken(samples: Any, chosen: Tensor) -> Any:
+def _taken(samples: Any, chosen: Tensor) -> Any:
     """Some of the samples, in tensors, tuples and mappings of them."""
     if isinstance(samples, Tensor):
         return samples[chosen]
     if isinstance(samples, dict):
-        return {name: taken(one, chosen) for name, one in samples.items()}
-    return tuple(taken(one, chosen) for one in samples)
+        return {name: _taken(one, chosen) for name, one in samples.items()}
+    return tuple(_taken(one, chosen) for one in samples)
 
 
 class Batches:
-    """Samples in batches.
+    """Some of the samples, in batches.
 
     Args:
-        samples: A tensor, or a structure of tensors, of ``count`` samples each.
-        count: How many.
+        samples: A tensor, or a structure of tensors.
+        chosen: Which of them, by number.
         size: Of a batch; the last one may be smaller.
         seed: Shuffle them in each pass, in orders that follow from it; None keeps the order.
 
     Example:
-        >>> [batch.tolist() for batch in Batches(torch.arange(5), 5, size=2)]
-        [[0, 1], [2, 3], [4]]
+        >>> [batch.tolist() for batch in Batches(torch.arange(10, 20), torch.tensor([0, 3, 5]), size=2)]
+        [[10, 13], [15]]
     """
 
-    def __init__(self, samples: Any, count: int, size: int, seed: int | None = None) -> None:
+    def __init__(self, samples: Any, chosen: Tensor, size: int, seed: int | None = None) -> None:
         self._samples = samples
-        self._count = count
+        self._chosen = chosen
         self._size = size
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
-        return math.ceil(self._count / self._size)
+        return math.ceil(len(self._chosen) / self._size)
 
     def __iter__(self) -> Iterator[Any]:
-        if self._generator is None:
-            order = torch.arange(self._count)
-        else:
-            order = torch.randperm(self._count, generator=self._generator)
-        for chosen in torch.split(order, self._size):
-            yield taken(self._samples, chosen)
+        chosen = self._chosen
+        if self._generator is not None:
+            chosen = chosen[torch.randperm(len(chosen), generator=self._generator)]
+        for numbers in torch.split(chosen, self._size):
+            yield _taken(self._samples, numbers)
