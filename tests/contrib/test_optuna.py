@@ -210,7 +210,13 @@ def prune_on_ranks(folder: str, at: int, on_iterations: bool) -> dict[str, Any]:
     event = Events.ITERATION_COMPLETED if on_iterations else Events.EPOCH_COMPLETED
     trainer.add_event_handler(event, lambda: evaluator.run([float(10 * rank + trainer.state.epoch)]))
     file = (Path(folder) / str(rank)).open("w")
-    trainer.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, error: file.close())
+    exchanged = []
+
+    @trainer.on(Events.EXCEPTION_RAISED)
+    def close_together(engine: Engine, error: BaseException) -> None:
+        exchanged.append(idist.all_reduce(1))
+        file.close()
+
     try:
         trainer.run(range(2), max_epochs=5)
         raised = None
@@ -221,7 +227,7 @@ def prune_on_ranks(folder: str, at: int, on_iterations: bool) -> dict[str, Any]:
         "iteration": trainer.state.iteration,
         "asked": [] if trial is None else trial.asked,
         "closed": file.closed,
-        "next": idist.all_reduce(1),
+        "exchanged": [*exchanged, idist.all_reduce(1)],
     }
 
 
@@ -229,6 +235,7 @@ def prune_on_ranks(folder: str, at: int, on_iterations: bool) -> dict[str, Any]:
 def test_all_ranks_leave_by_trial_pruned_after_the_same_event_and_only_the_first_talks_to_optuna(
     on_iterations: bool, tmp_path: Path
 ) -> None:
+    """Together: they can talk to each other in handlers of the error, and after it."""
     first, second = run_distributed(prune_on_ranks, str(tmp_path), 3, on_iterations)
 
     iteration = 3 if on_iterations else 6
@@ -237,7 +244,7 @@ def test_all_ranks_leave_by_trial_pruned_after_the_same_event_and_only_the_first
         "iteration": iteration,
         "asked": None,
         "closed": True,
-        "next": 2,
+        "exchanged": [2, 2],
     }
     assert second == {**first, "asked": []}
     epochs = [1, 1, 2] if on_iterations else [1, 2, 3]
