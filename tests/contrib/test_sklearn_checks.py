@@ -18,7 +18,7 @@ class Net(nn.Sequential):
         super().__init__(nn.Linear(n_features, units), nn.ReLU(), nn.Linear(units, n_outputs))
 
 
-ESTIMATORS = [kind(Net, max_epochs=20, optimizer__lr=0.05) for kind in (EngineClassifier, EngineRegressor)]
+ESTIMATORS = [kind(Net, max_epochs=10, optimizer__lr=0.1) for kind in (EngineClassifier, EngineRegressor)]
 
 _IN_SINGLE_PRECISION = {
     "check_sample_weight_equivalence_on_dense_data": (

@@ -577,6 +577,7 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     for name in [name for name in sys.modules if name.startswith("ignite_contrib.sklearn")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "numpy", None)  # then it may be missing too
     package = importlib.import_module("ignite_contrib.sklearn")
     message = "ignite_contrib.sklearn needs the package 'sklearn': pip install 'ignite-core[sklearn]'"
     for name in package.__all__:

@@ -94,7 +94,7 @@ def on_ranks(uneven: list[int]) -> list[float]:
     return values
 
 
-@pytest.mark.parametrize("parts", [[0, 41], [10, 1, 30]], ids=str)
+@pytest.mark.parametrize("parts", [[10, 0, 31]], ids=str)
 def test_on_any_number_of_ranks_it_is_that_of_all_samples(parts: list[int]) -> None:
     for values in run_distributed(on_ranks, parts, ranks=len(parts)):
         assert values == pytest.approx([expected(row) for row in ROWS], rel=1e-6)

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ignite_contrib.sklearn.handlers import attach, make_handlers, takes_evaluator
-from ignite_contrib.sklearn.library import BaseEstimator, check_is_fitted, check_random_state, train_test_split
+from ignite_contrib.sklearn.library import BaseEstimator, check_is_fitted, check_random_state, np, train_test_split
 from ignite_contrib.sklearn.parameters import PartParameters
 from ignite_contrib.sklearn.samples import Batches, Inputs, as_inputs, as_weights, count_of, features_of
 from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from ignite_contrib.sklearn.library import (
     assert_all_finite,
     check_classification_targets,
     column_or_1d,
+    np,
 )
 from ignite_contrib.sklearn.samples import as_array
 from ignite_core.metrics import Accuracy, Metric
@@ -68,7 +68,7 @@ class EngineClassifier(ClassifierMixin, EngineEstimator):  # type: ignore[misc] 
         ...     def __init__(self, n_features, n_outputs, units=16):
         ...         super().__init__(nn.Linear(n_features, units), nn.ReLU(), nn.Linear(units, n_outputs))
         >>> X, y = load_iris(return_X_y=True)
-        >>> net = EngineClassifier(Net, module__units=32, optimizer__lr=0.01, max_epochs=60, random_state=0)
+        >>> net = EngineClassifier(Net, module__units=32, optimizer__lr=0.05, max_epochs=25, random_state=0)
         >>> net.fit(X, y).score(X, y) > 0.95
         True
         >>> net.predict_proba(X[:2]).shape

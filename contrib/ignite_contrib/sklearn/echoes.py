@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ignite_contrib.sklearn.library import BaseEstimator, ClassifierMixin, RegressorMixin
+from ignite_contrib.sklearn.library import BaseEstimator, ClassifierMixin, RegressorMixin, np
 
 __all__ = ["EchoClassifier", "EchoRegressor"]
 

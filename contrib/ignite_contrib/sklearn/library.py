@@ -1,9 +1,10 @@
-"""What is needed of scikit-learn, or how to get it."""
+"""What is needed of scikit-learn, and numpy, which comes with it; or how to get them."""
 
 from ignite_contrib._require import require
 
 require("sklearn", extra="sklearn", feature="ignite_contrib.sklearn")
 
+import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
@@ -22,6 +23,7 @@ __all__ = [
     "check_random_state",
     "column_or_1d",
     "get_scorer",
+    "np",
     "train_test_split",
     "validate_data",
 ]

@@ -57,7 +57,7 @@ class EngineRegressor(RegressorMixin, EngineEstimator):  # type: ignore[misc]  #
         ...     module__out_features=1,
         ...     optimizer__lr=0.1,
         ...     batch_size=16,
-        ...     max_epochs=50,
+        ...     max_epochs=40,
         ...     random_state=0,
         ... )
         >>> line.fit(x, 3 * x.squeeze() + 1).predict([[0.0], [1.0]]).round(2)

@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ignite_contrib.sklearn.library import validate_data
+from ignite_contrib.sklearn.library import np, validate_data
 
 __all__ = ["Batches", "Inputs", "as_array", "as_inputs", "as_weights", "count_of", "features_of"]
 
