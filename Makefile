@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -c constraints.txt
 
-.PHONY: help demo test check faults bench clean
+.PHONY: help demo test check faults nightly bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -25,6 +25,9 @@ check: .venv/dev.stamp ## format, lint, types, documentation
 
 faults: .venv/dev.stamp ## inject every fault in full, which takes hours: docs/reliability.md
 	IGNITE_CORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/handlers tests/distributed tests/engine
+
+nightly: .venv/nightly.stamp ## run the tests with what is too large to install for every change: Ray
+	IGNITE_CORE_NIGHTLY=1 $(BIN)/python -m pytest -m nightly tests
 
 bench: .venv/bench.stamp ## what everything costs, beside its peers
 	$(BIN)/python tests/benchmarks/engine.py
@@ -62,6 +65,10 @@ clean: ## remove whatever the commands above made
 
 .venv/dev.stamp: .venv/torch.stamp .venv/visdom.stamp pyproject.toml
 	$(INSTALL) -e ".[dev,docs,examples]"
+	touch $@
+
+.venv/nightly.stamp: .venv/torch.stamp .venv/visdom.stamp pyproject.toml
+	$(INSTALL) -e ".[dev,examples,nightly]"
 	touch $@
 
 .venv/bench.stamp: .venv/torch.stamp .venv/visdom.stamp pyproject.toml

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -6,9 +8,13 @@ collect_ignore_glob = ["benchmarks/*", "typing/api.py", "typing/must_fail*"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip visibly what needs an accelerator where there is none."""
-    if torch.accelerator.is_available():
-        return
+    """Skip visibly what needs an accelerator where there is none, and what ``make nightly`` alone runs."""
+    skipped = {}
+    if not torch.accelerator.is_available():
+        skipped["gpu"] = "needs an accelerator, this machine has none"
+    if os.environ.get("IGNITE_CORE_NIGHTLY") != "1":
+        skipped["nightly"] = "run by `make nightly`, or with IGNITE_CORE_NIGHTLY=1"
     for item in items:
-        if item.get_closest_marker("gpu"):
-            item.add_marker(pytest.mark.skip(reason="needs an accelerator, this machine has none"))
+        for marker, reason in skipped.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))

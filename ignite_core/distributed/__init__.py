@@ -2,6 +2,7 @@
 
 from ignite_core.distributed import utils
 from ignite_core.distributed.auto import auto_dataloader, auto_model, auto_optim
+from ignite_core.distributed.failures import agreed
 from ignite_core.distributed.launcher import Parallel
 from ignite_core.distributed.samplers import DistributedProxySampler, ShardSampler
 from ignite_core.distributed.utils import (
@@ -46,6 +47,7 @@ __all__ = [
     "Parallel",
     "ShardSampler",
     "agree",
+    "agreed",
     "all_gather",
     "all_gather_object",
     "all_gather_tensors_with_shapes",

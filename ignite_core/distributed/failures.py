@@ -56,6 +56,9 @@ _lock = threading.Lock()  # of the listeners: none is called any more when it ha
 def agreed(error: E) -> E:
     """Mark an error that all ranks raise together, because they told each other; so nobody needs to be told again.
 
+    An error that one rank raises alone is told to the others, which raise ``RankFailed``. One that all of them raise at
+    the same place, as after ``if idist.any(...)``, reaches each of them as what it is if it is marked on each.
+
     Args:
         error: About to be raised.
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ignite_core.handlers.checkpoint.dcp import DCPSaver
     from ignite_core.handlers.checkpoint.resume import Resumed, resume
     from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver
-    from ignite_core.handlers.clock import global_step_from_engine
+    from ignite_core.handlers.clock import clock_of, global_step_from_engine
     from ignite_core.handlers.detect_anomaly import DetectAnomaly
     from ignite_core.handlers.early_stopping import EarlyStopping
     from ignite_core.handlers.ema_handler import EMAHandler
@@ -126,6 +126,7 @@ __all__ = [
     "WeightsHistHandler",
     "WeightsScalarHandler",
     "Writer",
+    "clock_of",
     "create_lr_scheduler_with_warmup",
     "find_vote",
     "global_step_from_engine",
@@ -146,6 +147,7 @@ _HOMES = {
     "resume": "checkpoint.resume",
     "BaseSaveHandler": "checkpoint.savers",
     "DiskSaver": "checkpoint.savers",
+    "clock_of": "clock",
     "global_step_from_engine": "clock",
     "DetectAnomaly": "detect_anomaly",
     "EarlyStopping": "early_stopping",
