@@ -241,10 +241,10 @@ def test_an_evaluation_within_a_run_is_no_end() -> None:
 
 
 def test_an_error_of_the_engine_is_not_hidden_by_the_end_of_the_block() -> None:
-    engine = echo()
+    engine, book = echo(), Book()
     engine.add_event_handler(Events.STARTED, lambda: 1 / 0)
-    with pytest.raises(ZeroDivisionError), Book() as book:
-        book.attach_output_handler(engine, Events.COMPLETED, tag="tag", output_transform=everything)
+    book.attach_output_handler(engine, Events.COMPLETED, tag="tag", output_transform=everything)
+    with pytest.raises(ZeroDivisionError), book:
         engine.run([5])
 
     assert book.rows[-1] == "closed"

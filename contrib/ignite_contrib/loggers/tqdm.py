@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+import ignite_core.distributed as idist
 from ignite_contrib._require import require
 from ignite_core.engine import CallableEventWithFilter, Engine, Events
 
@@ -24,7 +25,8 @@ class ProgressBar:
     r"""Draws the progress of an engine, with metrics and outputs beside the bar.
 
     It is refreshed by time: between two refreshes an iteration costs a look at the clock. What stands beside the bar is
-    read when it is drawn, and once more at the end.
+    read when it is drawn, and once more at the end. On several ranks attach it on all of them: rank 0 draws. In a
+    notebook it is a widget.
 
     Args:
         persist: Leave a finished bar on the screen.
@@ -103,6 +105,8 @@ class ProgressBar:
         if isinstance(metric_names, str) and metric_names != "all":
             raise ValueError(f"ProgressBar.attach: metric_names must be a list of names or 'all', got {metric_names!r}")
         _check_events(event_name, closing_event_name)
+        if idist.get_rank() != 0:
+            return
         shown = _Shown(metric_names, output_transform, state_attributes)
         bar = _Bar(self._open, _counter(event_name, closing_event_name), shown, self._refresh_s, self._clock)
         if closing_event_name == Events.EPOCH_COMPLETED:  # which a cut epoch may leave out

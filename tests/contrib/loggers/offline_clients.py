@@ -6,7 +6,9 @@ It needs that client and nothing of pytest; test_offline_clients.py starts it, i
 from __future__ import annotations
 
 import json
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +117,15 @@ def polyaxon(folder: Path) -> None:
     from ignite_contrib.loggers import PolyaxonLogger
 
     logger = PolyaxonLogger(
-        **{"owner": "me", "project": "project", "is_offline": True, "is_new": True, "artifacts_path": str(folder)},
-        **{"track_code": False, "track_env": False, "track_logs": False, "collect_resources": False},
+        owner="me",
+        project="project",
+        is_offline=True,
+        is_new=True,
+        artifacts_path=str(folder),
+        track_code=False,
+        track_env=False,
+        track_logs=False,
+        collect_resources=False,
     )
     train(logger, histograms=True)
 
@@ -128,6 +137,71 @@ def polyaxon(folder: Path) -> None:
     assert {"metric", "image", "text", "histogram"} <= kinds.keys(), kinds
 
 
+def wandb(folder: Path) -> None:
+    import wandb as client
+
+    from ignite_contrib.loggers import WandBLogger, WandBSaver
+
+    logger = WandBLogger(
+        project="project", mode="offline", dir=str(folder), settings=client.Settings(console="off", silent=True)
+    )
+    logger.config.update({"lr": 0.125})
+    logger.scalars(1, {("nan",): float("nan"), ("infinity",): float("inf"), ("word",): "good"})
+    artifacts, log_artifact = {}, client.run.log_artifact
+    client.run.log_artifact = lambda artifact, aliases: (
+        artifacts.update({aliases[-1]: (artifact.name, artifact.metadata["step"], list(artifact.manifest.entries))})
+        or log_artifact(artifact, aliases=aliases)
+    )
+    train(logger, WandBSaver(logger), histograms=True)
+    client.teardown()  # the process that writes the file has ended then
+
+    (path,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+    rows = [row for row in map(history, wandb_records(path)) if row]
+    steps = [row["_step"] for row in rows]
+    assert steps == sorted(set(steps)), "no row hides another"
+    numbers: dict[str, dict[int, float]] = {}
+    for row in rows:
+        for name in EXPECTED.keys() & row.keys():
+            numbers.setdefault(name, {})[row["global_step"]] = row[name]
+    assert numbers == EXPECTED, numbers
+    assert [str(rows[0][name]) for name in ("nan", "infinity", "word")] == ["nan", "inf", "good"]
+    found = {name: row for row in rows for name in row}
+    assert len(found["weights/weight.values"]["weights/weight.values"]) == 64
+    assert list((folder / "wandb").glob(f"offline-run-*/files/{found['image.path']['image.path']}"))
+    assert found["note"]["note"] == "well done"
+    defined = [record.metric for record in wandb_records(path) if record.WhichOneof("record_type") == "metric"]
+    assert [(one.glob_name, one.step_metric) for one in defined] == [("*", "global_step")]
+    name = next(iter(artifacts.values()))[0]
+    assert name.startswith("model-")
+    assert artifacts == {f"model_{step}.pt": (name, step, [f"model_{step}.pt"]) for step in (1, 2, 3, 4)}, artifacts
+
+
+def wandb_records(path: Path) -> Iterator[Any]:
+    """What stands in the file of a run: seven bytes, then blocks of 32 KiB, of records in one part or several."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, parts = path.read_bytes(), 7, b""
+    while at < len(data):
+        left = 2**15 - at % 2**15
+        if left < 7:
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
+
+
+def history(record: Any) -> dict[str, Any]:
+    """The values of a row, by name."""
+    items = record.history.item if record.WhichOneof("record_type") == "history" else []
+    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
 if __name__ == "__main__":
-    {"clearml": clearml, "neptune": neptune, "polyaxon": polyaxon}[sys.argv[1]](Path.cwd())
+    {"clearml": clearml, "neptune": neptune, "polyaxon": polyaxon, "wandb": wandb}[sys.argv[1]](Path.cwd())
     print("read back")

@@ -60,7 +60,9 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_numbers_and_steps_are_read_back(library: str, tmp_path: Path) -> None:
     trainer, evaluator = Engine(lambda engine, batch: {"loss": 1 / batch}), Engine(lambda engine, batch: None)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0]))
-    evaluator.add_event_handler(Events.STARTED, lambda: evaluator.state.metrics.update({"recall": torch.tensor([0.5, 1])}))
+    evaluator.add_event_handler(
+        Events.STARTED, lambda: evaluator.state.metrics.update({"recall": torch.tensor([0.5, 1])})
+    )
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.125)
     with TensorboardLogger(log_dir=str(tmp_path)) as logger:
         assert type(logger.writer).__module__.startswith(library)
@@ -98,7 +100,9 @@ def test_weights_arrive_as_histograms(library: str, tmp_path: Path, dtype: torch
     with TensorboardLogger(log_dir=str(tmp_path)) as logger:
         logger.attach(trainer, WeightsHistHandler(model, tag="model"), Events.EPOCH_COMPLETED)
         logger.attach(trainer, GradsHistHandler(model), Events.EPOCH_COMPLETED)
-        logger.attach(trainer, WeightsScalarHandler(model, reduction=torch.max, whitelist=["w"]), Events.EPOCH_COMPLETED)
+        logger.attach(
+            trainer, WeightsScalarHandler(model, reduction=torch.max, whitelist=["w"]), Events.EPOCH_COMPLETED
+        )
         trainer.run([0], max_epochs=2)
 
     found = read(tmp_path)
@@ -300,7 +304,9 @@ def test_without_both_libraries_it_says_how_to_get_one(monkeypatch: pytest.Monke
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
 
-    with pytest.raises(ModuleNotFoundError, match=r"TensorboardLogger needs .*: pip install 'ignite-core\[tensorboard\]'"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"TensorboardLogger needs .*: pip install 'ignite-core\[tensorboard\]'"
+    ):
         TensorboardLogger()
 
 
