@@ -422,15 +422,6 @@ def test_other_ranks_write_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert logger.active_run is None
 
 
-def test_without_mlflow_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow", None)
-
-    with pytest.raises(
-        ModuleNotFoundError, match=r"MLflowLogger needs the package 'mlflow': .*'ignite-core\[mlflow\]'"
-    ):
-        MLflowLogger()
-
-
 RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 

@@ -17,6 +17,8 @@ MODULES = {
     "neptune_logger": "neptune",
     "polyaxon_logger": "polyaxon",
     "fbresearch_logger": "fbresearch",
+    "mlflow_logger": "mlflow",
+    "visdom_logger": "visdom",
 }
 
 
@@ -41,6 +43,14 @@ def test_every_name_of_a_module_is_there(theirs: str) -> None:
         ("neptune_logger", "NeptuneLogger"),
         ("neptune_logger", "NeptuneSaver"),
         ("fbresearch_logger", "FBResearchLogger"),
+        ("mlflow_logger", "MLflowLogger"),
+        ("mlflow_logger", "OutputHandler"),
+        ("mlflow_logger", "OptimizerParamsHandler"),
+        ("visdom_logger", "VisdomLogger"),
+        ("visdom_logger", "OutputHandler"),
+        ("visdom_logger", "OptimizerParamsHandler"),
+        ("visdom_logger", "WeightsScalarHandler"),
+        ("visdom_logger", "GradsScalarHandler"),
     ],
 )
 def test_arguments_have_the_names_and_the_order_that_they_have_there(theirs: str, name: str) -> None:
