@@ -24,11 +24,14 @@ def append(path: Path, data: bytes) -> None:
         ...     print(Path(folder, "lines").read_text().split())
         ['one', 'two']
     """
-    with path.open("ab", buffering=0) as file:
-        before = file.tell()
-        try:
-            while data:
-                data = data[file.write(data) :]
-        except OSError:
-            os.truncate(path, before)  # half of a line would spoil the next one
-            raise
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    written = 0
+    try:
+        while written < len(data):
+            written += os.write(descriptor, data[written:])
+    except OSError:
+        if written:  # half of a line would spoil the next one
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+        raise
+    finally:
+        os.close(descriptor)

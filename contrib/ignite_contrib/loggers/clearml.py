@@ -62,9 +62,6 @@ class ClearMLLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         kwargs: Of ``Task.init``: ``project_name``, ``task_name``, … A task that is there already is used.
         unsent: The file for what cannot be sent.
 
-    Attributes:
-        clearml_logger: ClearML's own logger.
-
     Raises:
         ModuleNotFoundError: If clearml is not installed.
     """

@@ -116,8 +116,8 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
 
     def __getattr__(self, name: str) -> Any:
         found = super().__getattr__(name)
-        if self._started_late and self.client.active_run() is None:  # what mlflow does in this thread is for it, too
-            self.client.start_run(run_id=self.run)
+        if self._started_late and not self._has_ended and self.client.active_run() is None:
+            self.client.start_run(run_id=self.run)  # what mlflow does in this thread is for this run, too
         return found
 
     def _start(self) -> Any:

@@ -45,9 +45,6 @@ class NeptuneLogger(TakesImages, TakesFigures, TakesTexts):
         unsent: The file for what cannot be sent.
         kwargs: Of ``neptune.init_run``, such as ``mode="offline"``.
 
-    Attributes:
-        experiment: The run.
-
     Raises:
         ModuleNotFoundError: If neptune is not installed.
     """

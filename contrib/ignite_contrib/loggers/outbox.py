@@ -20,8 +20,11 @@ _logger = logging.getLogger(__name__)
 #: Records that are sent at once.
 _BATCH = 500
 
-#: Seconds that a record waits for more of them, so that few calls carry many: each takes time from the training, too.
+#: Seconds that a record waits for more of them, so that few calls carry many.
 _GATHER_S = 0.5
+
+#: What the thread computes, the training cannot meanwhile: after each call it rests so many times as long.
+_RESTS = 50
 
 #: Seconds until the back-end is tried again: this long at first, twice as long each time, at most so long.
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
@@ -69,6 +72,7 @@ class Outbox:
         self._tries_again = False  # whether there are new records or not
         self._is_stuck = False  # neither the back-end nor the disk takes anything
         self._flushes = 0  # that wait now
+        self._gather_s = _GATHER_S
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._reason: str | None = None  # why the back-end takes nothing
@@ -135,9 +139,11 @@ class Outbox:
     def _work(self) -> None:
         me = threading.current_thread()
         while (taken := self._take(me)) is not None:
+            began = time.thread_time()
             records = [record.read() for record in taken]
             is_sent = self._try(records)
             with self._changed:
+                self._gather_s = max(_GATHER_S, _RESTS * (time.thread_time() - began))
                 if self._thread is not me:
                     return  # it was closed meanwhile, which has seen to them
                 is_kept = is_sent or self._keep(records)
@@ -159,7 +165,7 @@ class Outbox:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._tries_again or self._thread is not me)
             self._changed.wait_for(
-                lambda: self._flushes or len(self._waiting) >= _BATCH or self._thread is not me, _GATHER_S
+                lambda: self._flushes or len(self._waiting) >= _BATCH or self._thread is not me, self._gather_s
             )
             if self._thread is not me:
                 return None

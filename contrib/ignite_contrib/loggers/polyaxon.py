@@ -32,9 +32,6 @@ class PolyaxonLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         unsent: The file for what cannot be sent.
         kwargs: Of the same, such as ``is_offline=True, artifacts_path="plx"``.
 
-    Attributes:
-        experiment: The run.
-
     Raises:
         ModuleNotFoundError: If polyaxon is not installed.
     """

@@ -56,9 +56,6 @@ class TensorboardLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         unsent: The file for what cannot be written.
         kwargs: Of the ``SummaryWriter``.
 
-    Attributes:
-        writer: The ``SummaryWriter``.
-
     Raises:
         ModuleNotFoundError: If neither is installed.
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.contrib.loggers.servers import Proxy, Server, mlflow_server, shared, visdom_server
 
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # else it calls its makers, and writes to the user's folder
+
 
 @pytest.fixture(scope="session")
 def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -23,6 +23,8 @@ NEEDED: list[tuple[str, str, str, Callable[[], Any]]] = [
     ("neptune", "neptune", "NeptuneLogger", lambda: loggers.NeptuneLogger()),
     ("neptune", "neptune", "NeptuneSaver", lambda: loggers.NeptuneSaver(object())),
     ("polyaxon", "polyaxon", "PolyaxonLogger", lambda: loggers.PolyaxonLogger()),
+    ("mlflow", "mlflow", "MLflowLogger", lambda: loggers.MLflowLogger()),
+    ("visdom", "visdom", "VisdomLogger", lambda: loggers.VisdomLogger()),
     ("matplotlib", "plot", "confusion_matrix_figure", lambda: figures.confusion_matrix_figure("cm")),
     ("matplotlib", "plot", "roc_figure", lambda: figures.roc_figure("roc")),
 ]
@@ -60,7 +62,8 @@ import ignite_contrib
 for module in pkgutil.walk_packages(ignite_contrib.__path__, "ignite_contrib."):
     if not module.name.startswith(("ignite_contrib.optuna", "ignite_contrib.sklearn")):
         importlib.import_module(module.name)
-packages = {"tensorboardX", "tensorboard", "tqdm", "wandb", "clearml", "neptune", "polyaxon", "matplotlib", "mlflow"}
+packages = {"tensorboardX", "tensorboard", "tqdm", "wandb", "clearml", "neptune", "polyaxon", "mlflow", "visdom"}
+packages.add("matplotlib")
 print(sorted(packages & (sys.modules.keys() - before)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)

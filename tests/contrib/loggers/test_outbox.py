@@ -306,6 +306,7 @@ def test_records_wait_for_more_of_them_but_not_for_long(tmp_path: Path, monkeypa
     outbox.close()
 
     monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 0.01)
+    outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
     server.is_asked.clear()
     outbox.put(record(4))
     assert server.is_asked.wait(30), "it goes without a flush"
@@ -329,3 +330,18 @@ def test_a_line_tells_to_which_run_it_belongs(run: str) -> None:
 
     assert ("run" in line) == bool(run)
     assert of_line(line).run == run
+
+
+def test_the_thread_computes_a_fiftieth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes turns with the training, in Python."""
+    seconds = iter([0.0, 0.2, 1.0, 1.001])
+    monkeypatch.setattr("ignite_contrib.loggers.outbox.time.thread_time", lambda: next(seconds))
+    outbox = Outbox(Server(), tmp_path / "unsent.jsonl", "server")
+    rests = []
+    for step in (1, 2):
+        outbox.put(record(step))
+        assert outbox.flush()
+        rests.append(outbox._gather_s)
+    outbox.close()
+
+    assert rests == [pytest.approx(10.0), 0.5]

@@ -261,6 +261,7 @@ def test_what_the_disk_never_took_stands_in_the_file_for_it(tmp_path: Path, capl
     own, logger.writer.file_writer.event_writer = logger.writer.file_writer.event_writer, full
     logger.scalars(1, {("value",): 0.5})
     logger.close()
+    assert "No space left on device" in caplog.text
     assert "the rest stands in" in caplog.text
     assert unsent.exists()
 

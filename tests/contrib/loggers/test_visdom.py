@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -371,12 +370,3 @@ def test_other_ranks_write_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     logger.close()
 
     assert list(Path.cwd().iterdir()) == []
-
-
-def test_without_visdom_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "visdom", None)
-
-    with pytest.raises(
-        ModuleNotFoundError, match=r"VisdomLogger needs the package 'visdom': .*'ignite-core\[visdom\]'"
-    ):
-        VisdomLogger()
