@@ -34,6 +34,7 @@ bench: .venv/bench.stamp ## what everything costs, beside its peers
 	$(BIN)/python tests/benchmarks/checkpoint_async.py
 	$(BIN)/python tests/benchmarks/resume.py
 	$(BIN)/python tests/benchmarks/stopping.py
+	$(BIN)/python tests/benchmarks/loggers.py
 
 clean: ## remove whatever the commands above made
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build
