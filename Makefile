@@ -38,6 +38,9 @@ bench: .venv/bench.stamp ## what everything costs, beside its peers
 	$(BIN)/python tests/benchmarks/resume.py
 	$(BIN)/python tests/benchmarks/stopping.py
 	$(BIN)/python tests/benchmarks/schedules.py
+	$(BIN)/python tests/benchmarks/recipes.py
+	$(BIN)/python tests/benchmarks/debugging.py
+	$(BIN)/python tests/benchmarks/loggers.py
 	$(BIN)/python tests/benchmarks/logger_servers.py
 
 clean: ## remove whatever the commands above made

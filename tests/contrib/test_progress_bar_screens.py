@@ -121,10 +121,12 @@ except ZeroDivisionError:
     assert lines == ["Iteration: 1/30", "failed", ""]
 
 
-def test_a_notebook_shows_widgets() -> None:
+def test_a_notebook_shows_widgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is run by nbclient: a widget for each bar, whose texts say how far it is, known length or not."""
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipywidgets")
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
     code = f"""
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "contrib")!r}]

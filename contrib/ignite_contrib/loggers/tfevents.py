@@ -17,8 +17,8 @@ __all__ = ["EventFile", "framed"]
 class EventFile:
     """Takes the place of what writes a file in a SummaryWriter, of tensorboardX or of torch.
 
-    These hand each event to a thread, by a short queue. Once the disk was full that thread is dead, and whoever adds
-    the eleventh event after that waits for ever. Here events are written by whoever adds them, whole ones only; those
+    These hand each event to a thread, by a short queue. Once the disk was full that thread is dead, and who adds some
+    ten more events waits for ever. Here events are written by whoever adds them, whole ones only; those
     that the disk refuses are kept, and are written before the next.
 
     Args:

@@ -202,7 +202,7 @@ def test_loggers_of_one_second_have_files_of_their_own(library: str, tmp_path: P
             logger.scalars(step, {("value",): 0.5})
 
     assert len(list(tmp_path.iterdir())) == 3
-    assert scalars(tmp_path) == {"value": [(0, 0.5), (1, 0.5), (2, 0.5)]}
+    assert sorted(scalars(tmp_path)["value"]) == [(0, 0.5), (1, 0.5), (2, 0.5)], "files of one second have no order"
 
 
 def test_no_thread_of_the_library_writes(library: str, tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_what_the_disk_never_took_stands_in_the_file_for_it(tmp_path: Path, capl
 
 
 def test_methods_of_the_writer_wait_for_no_full_disk_either(library: str, tmp_path: Path) -> None:
-    """The library's own writer hangs at the eleventh event after the disk was full."""
+    """The library's own writer hangs some ten events after the disk was full."""
     with TensorboardLogger(log_dir=str(tmp_path)) as logger:
         (path,) = tmp_path.iterdir()
         logger.flush()
