@@ -1,10 +1,15 @@
 import os
+import signal
 
 import pytest
 import torch
 
 # None of them holds tests: the first are run by `make bench`, the others are read by type checkers.
 collect_ignore_glob = ["benchmarks/*", "typing/api.py", "typing/must_fail*"]
+
+#: A shell makes jobs in the background ignore Ctrl-C, and what they start does too; but the tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -181,7 +181,7 @@ def launched(command: list[str], folder: Path, what: str) -> Iterator[Launched]:
             text=True,
             start_new_session=True,
         )
-        limit = threading.Timer(120, process.terminate)  # then what reads its lines reads no more
+        limit = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))  # then who reads its lines reads no more
         limit.start()
         try:
             yield Launched(process, errors)
