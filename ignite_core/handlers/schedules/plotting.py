@@ -1,10 +1,11 @@
-"""Where schedules are drawn; the only place here that needs matplotlib."""
+"""Where schedules are drawn."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
+
+from ignite_core.metrics.plotting import pyplot_for
 
 __all__ = ["plot"]
 
@@ -23,15 +24,7 @@ def plot(who: str, rows: Sequence[Sequence[Any]], label: str) -> list[Any]:
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
     """
-    try:
-        importlib.import_module("matplotlib")
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise  # it is there, but something that it needs is not
-        raise ModuleNotFoundError(
-            f"{who} needs the package 'matplotlib': pip install 'ignite-core[plot]'", name=error.name
-        ) from error
-    axes = importlib.import_module("matplotlib.pyplot").gca()
+    axes = pyplot_for(who).gca()
     columns = list(zip(*rows, strict=True))
     lines = [line for column in columns[1:] for line in axes.plot(columns[0], column)]
     for number, line in enumerate(lines):
