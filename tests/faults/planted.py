@@ -46,8 +46,8 @@ PLANTED: list[Planted] = [
     Planted(
         "the same step is saved at each end",
         "ignite_core/handlers/checkpoint/checkpoint.py",
-        "        if is_saved and (event in _ENDS",
-        "        if not is_saved and (event in _ENDS",
+        "        if is_saved and (event in ENDS",
+        "        if not is_saved and (event in ENDS",
         "tests/handlers/checkpoint/test_checkpoint.py::test_attached_to_all_the_ways_to_end_it_saves_once",
     ),
     Planted(
