@@ -107,13 +107,15 @@ class StopOnSignal:
             raise RuntimeError("StopOnSignal.attach: one handler serves one trainer, and one trainer needs but one")
         if self._requeue and "SLURM_JOB_ID" not in os.environ:
             raise RuntimeError("StopOnSignal: requeue=True is for jobs of SLURM, but SLURM_JOB_ID is not set")
-        self._asks.append(vote_of(trainer).add("StopOnSignal", self._stop))
         trainer._scopes.append(self._catching)
         trainer.add_event_handler(Events.STARTED, self._refuse_evaluators)
+        self._let_ask(trainer, vote_of(trainer).add("StopOnSignal", self._stop))
         for evaluator in evaluators:
-            ask = vote_of(evaluator, uneven=True).add("StopOnSignal", self._stop_evaluation)
-            self._asks.append(ask)
-            evaluator.add_event_handler(Events.STARTED, self._ask_if_signalled, ask)
+            self._let_ask(evaluator, vote_of(evaluator, uneven=True).add("StopOnSignal", self._stop_evaluation))
+
+    def _let_ask(self, engine: Engine, ask: Callable[..., None]) -> None:
+        self._asks.append(ask)
+        engine.add_event_handler(Events.STARTED, self._ask_if_signalled, ask)
 
     @contextmanager
     def _catching(self, trainer: Engine) -> Iterator[None]:
@@ -140,8 +142,8 @@ class StopOnSignal:
                 "that one: attach(trainer, evaluator)"
             )
 
-    def _ask_if_signalled(self, evaluator: Engine, ask: Callable[..., None]) -> None:
-        """The signal came before the evaluation, which forgets what it was asked for when it starts."""
+    def _ask_if_signalled(self, engine: Engine, ask: Callable[..., None]) -> None:
+        """The signal came before the run, which forgets what it was asked for when it starts."""
         if self._catcher.came is not None:
             ask(self._catcher.came)
 

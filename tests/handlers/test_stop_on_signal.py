@@ -134,6 +134,17 @@ def test_what_goes_on_when_a_signal_comes_is_finished(where: str) -> None:
     assert ends.saved == [2]
 
 
+def test_a_signal_that_comes_before_anything_of_the_run_has_begun_is_answered_after_the_first_step() -> None:
+    """The vote forgets what it was asked for where a run begins, but the signal is caught by then."""
+    trainer = Engine(nothing)
+    ends = Ends(trainer)
+    StopOnSignal(ends.save).attach(trainer)
+    trainer.add_event_handler(Events.STARTED(priority=10**9), lambda: send())
+
+    assert ends.leave(range(100)) == 143
+    assert (ends.saved, ends.cleaned, trainer.state.iteration) == ([1], ["EXCEPTION_RAISED"], 1)
+
+
 def test_a_signal_at_the_very_end_is_answered_when_all_handlers_of_completed_have_run_once() -> None:
     engine = Engine(nothing)
     ends = Ends(engine)
