@@ -848,4 +848,32 @@ PLANTED: list[Planted] = [
         "",
         "tests/handlers/checkpoint/test_sharded.py::test_the_state_of_a_plain_model_loads_into_a_sharded_one",
     ),
+    Planted(
+        "a signal before the run is forgotten",
+        "ignite_core/handlers/stop_on_signal.py",
+        "        engine.add_event_handler(Events.STARTED, self._ask_if_signalled, ask)\n",
+        "",
+        "tests/handlers/test_stop_on_signal.py::test_a_signal_that_comes_before_anything_of_the_run_has_begun_is_answered_after_the_first_step",
+    ),
+    Planted(
+        "who ends the process waits for the disk",
+        "ignite_core/handlers/checkpoint/written.py",
+        "        except Exception:\n            thread.join()",
+        "        except BaseException:\n            thread.join()",
+        "tests/handlers/checkpoint/test_storage.py::test_who_interrupts_a_check_does_not_wait_for_a_slow_disk",
+    ),
+    Planted(
+        "a resumed run misses the end of the data",
+        "ignite_core/engine/data.py",
+        "        if position.leave_pass():\n            raise StopIteration",
+        "        if position.leave_pass() and position.started is None:\n            raise StopIteration",
+        "tests/engine/test_resume_every_cut.py::test_cuts_with_other_loaders_and_accumulation",
+    ),
+    Planted(
+        "a write under way is dropped when a rank fails",
+        "ignite_core/handlers/checkpoint/closing.py",
+        '        """After an error nothing is exchanged, and a second one is only noted on the first."""\n        try:\n            self._close_here()',
+        '        """After an error nothing is exchanged, and a second one is only noted on the first."""\n        try:\n            pass',
+        "tests/distributed/test_failures.py::test_what_is_being_saved_when_a_rank_fails_is_whole_when_all_have_left",
+    ),
 ]
