@@ -21,7 +21,7 @@ def run(folder: Path, *command: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return (folder / "metrics.jsonl").read_text()
+    return (folder / "metrics.csv").read_text()
 
 
 @pytest.mark.nightly
@@ -34,7 +34,11 @@ def test_the_digits_in_ray_train_on_two_workers_are_those_of_torchrun(tmp_path: 
     assert of_ray == of_torchrun
     assert sorted(path.name for path in (tmp_path / "ray").iterdir()) == [
         "best_model.pt",
+        "best_model.pt.json",
+        "checkpoint_44.pt",
+        "checkpoint_44.pt.json",
         "curves.png",
-        "metrics.jsonl",
+        "metrics.csv",
         "ray",
+        "tensorboard",
     ]
