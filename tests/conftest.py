@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 
@@ -10,6 +11,12 @@ collect_ignore_glob = ["benchmarks/*", "typing/api.py", "typing/must_fail*"]
 #: A shell makes jobs in the background ignore Ctrl-C, and what they start does too; but the tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector look no more at what thousands of tests are made of, which stays anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

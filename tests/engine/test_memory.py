@@ -20,7 +20,6 @@ from tests.engine.tracing import Own, at, nothing, raiser
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
     """So that only reference counts free anything."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
