@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["choice", "integer", "number"]
+from ignite_core.engine.engine import Engine
+
+__all__ = ["check_engine", "check_keys", "choice", "integer", "number"]
 
 
 def integer(where: str, name: str, value: Any, least: int) -> int:
@@ -61,3 +64,37 @@ def choice(where: str, name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     if value not in choices:
         raise ValueError(f"{where}: {name} must be one of {list(choices)}, got {value!r}")
     return value
+
+
+def check_engine(where: str, engine: Any, name: str = "engine") -> None:
+    """Make sure that an argument is an engine.
+
+    Raises:
+        TypeError: If it is not.
+
+    Example:
+        >>> check_engine("TimeLimit.attach", "trainer")
+        Traceback (most recent call last):
+        TypeError: TimeLimit.attach: engine must be an Engine, got 'trainer'
+    """
+    if not isinstance(engine, Engine):
+        raise TypeError(f"{where}: {name} must be an Engine, got {engine!r}")
+
+
+def check_keys(where: str, state_dict: Any, keys: Iterable[str]) -> None:
+    """Make sure that a state that is to be loaded is a mapping with these keys.
+
+    Raises:
+        TypeError: If it is not a mapping.
+        ValueError: If a key is missing.
+
+    Example:
+        >>> check_keys("Timer", {"total": 1.5}, ["total", "running"])
+        Traceback (most recent call last):
+        ValueError: Timer: the key 'running' is missing, got ['total']
+    """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"{where}: state_dict must be a mapping, got {type(state_dict).__name__}")
+    for key in keys:
+        if key not in state_dict:
+            raise ValueError(f"{where}: the key {key!r} is missing, got {list(state_dict)}")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.handlers.arguments import check_engine
 from ignite_core.handlers.time_tables import name_of, stats, write_csv
 
 __all__ = ["BasicTimeProfiler"]
@@ -98,8 +99,7 @@ class BasicTimeProfiler:
             TypeError: If it is no engine.
             ValueError: If this measures another one.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"BasicTimeProfiler.attach: engine must be an Engine, got {engine!r}")
+        check_engine("BasicTimeProfiler.attach", engine)
         if self._engine is not None and self._engine() is engine:
             return
         if self._engine is not None:

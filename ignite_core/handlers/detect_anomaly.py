@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ignite_core.engine.engine import Engine
+from ignite_core.handlers.arguments import check_engine
 
 __all__ = ["DetectAnomaly"]
 
@@ -62,8 +63,7 @@ class DetectAnomaly:
             3 True
             4 False
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"DetectAnomaly.attach: engine must be an Engine, got {engine!r}")
+        check_engine("DetectAnomaly.attach", engine)
         engine._scopes.append(self._from_the_start if start is None else _as_before)
         if start is not None:
             engine.add_event_handler(start, self._turn_on)

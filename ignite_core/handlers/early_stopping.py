@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import choice, integer, number
+from ignite_core.handlers.arguments import check_engine, check_keys, choice, integer, number
 
 __all__ = ["EarlyStopping"]
 
@@ -131,8 +131,7 @@ class EarlyStopping:
             engine = evaluator
         elif evaluator is not None:
             event = evaluator
-        if not isinstance(engine, Engine):
-            raise TypeError(f"EarlyStopping.attach: engine must be an Engine, got {engine!r}")
+        check_engine("EarlyStopping.attach", engine)
         if metric is not None:
             if self.score_function not in (None, metric):
                 raise ValueError(
@@ -180,19 +179,14 @@ class EarlyStopping:
             TypeError: If it is not a mapping, or a value is no number.
             ValueError: If a key is missing.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"EarlyStopping: state_dict must be a mapping, got {type(state_dict).__name__}")
-        for key in ("counter", "best_score"):
-            if key not in state_dict:
-                raise ValueError(f"EarlyStopping: the key {key!r} is missing, got {list(state_dict)}")
+        check_keys("EarlyStopping", state_dict, ["counter", "best_score"])
         counter, best = state_dict["counter"], state_dict["best_score"]
         counter, best = integer(_HERE, "counter", counter, least=0), None if best is None else _number(best)
         self.counter, self.best_score = counter, best
         self._is_loaded = True
 
     def _set_trainer(self, trainer: Engine) -> None:
-        if not isinstance(trainer, Engine):
-            raise TypeError(f"EarlyStopping: trainer must be an Engine, got {trainer!r}")
+        check_engine("EarlyStopping", trainer, "trainer")
         if self.trainer not in (None, trainer):
             raise ValueError("EarlyStopping.attach: it has another trainer already; make one for each trainer")
         self._trainer = weakref.ref(trainer)

@@ -13,7 +13,7 @@ from torch.nn import Module
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import choice, integer, number
+from ignite_core.handlers.arguments import check_engine, check_keys, choice, integer, number
 from ignite_core.handlers.averaged_weights import AveragedWeights, Pairs, online_model
 from ignite_core.handlers.checkpoint.objects import unwrapped
 
@@ -63,10 +63,7 @@ class EMAWarmUp:
             TypeError: If it is not a mapping with an integer.
             ValueError: If the key is missing, or the number negative.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"EMAWarmUp: state_dict must be a mapping, got {type(state_dict).__name__}")
-        if "event_index" not in state_dict:
-            raise ValueError(f"EMAWarmUp: the key 'event_index' is missing, got {list(state_dict)}")
+        check_keys("EMAWarmUp", state_dict, ["event_index"])
         self.event_index = integer("EMAWarmUp", "event_index", state_dict["event_index"], least=0)
 
 
@@ -158,8 +155,7 @@ class EMAHandler(AveragedWeights):
         Raises:
             TypeError: If ``engine`` is no engine, or the name no string.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"EMAHandler.attach: engine must be an Engine, got {engine!r}")
+        check_engine("EMAHandler.attach", engine)
         if not isinstance(name, str):
             raise TypeError(f"EMAHandler.attach: name must be a string, got {name!r}")
         if not hasattr(engine.state, name):
@@ -195,10 +191,7 @@ class EMAHandler(AveragedWeights):
             RuntimeError: If the averaged weights are swapped in, or are those of another model.
         """
         self._refuse_if_swapped_in("load_state_dict")
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"EMAHandler: state_dict must be a mapping, got {type(state_dict).__name__}")
-        if "ema_model" not in state_dict:
-            raise ValueError(f"EMAHandler: the key 'ema_model' is missing, got {list(state_dict)}")
+        check_keys("EMAHandler", state_dict, ["ema_model"])
         if self.momentum_scheduler is not None:
             self.momentum_scheduler.load_state_dict(state_dict)
         unwrapped(self.ema_model).load_state_dict(state_dict["ema_model"])

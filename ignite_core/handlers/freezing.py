@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +13,56 @@ from torch.utils.hooks import RemovableHandle
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.handlers.arguments import check_engine, check_keys
 
 __all__ = ["Freeze", "Unfreeze"]
 
 
-class Freeze:
+class _Frozen(ABC):
+    """What :class:`Freeze` and :class:`Unfreeze` share: an event lets a module be trained, and that is saved."""
+
+    def __init__(self, module: Module, is_frozen: bool) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(f"{type(self).__name__}: module must be a torch.nn.Module, got {module!r}")
+        self.module = module
+        self.is_frozen = is_frozen
+        self._is_loaded = False
+
+    @abstractmethod
+    def unfreeze(self) -> None:
+        """Let the module be trained from now on."""
+
+    def state_dict(self) -> OrderedDict[str, bool]:
+        """``is_frozen``."""
+        return OrderedDict(is_frozen=self.is_frozen)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Let the module be trained, or not, as it was when this was saved.
+
+        Raises:
+            TypeError: If it is not a mapping.
+            ValueError: If the key is missing.
+        """
+        check_keys(type(self).__name__, state_dict, ["is_frozen"])
+        self._is_loaded = True
+        if not state_dict["is_frozen"]:
+            self.unfreeze()
+
+    def _unfreeze_at(self, engine: Engine, event: Any) -> None:
+        engine.add_event_handler(event, self.unfreeze)
+        engine.add_event_handler(Events.STARTED, self._warn_if_forgotten)
+
+    def _warn_if_forgotten(self, engine: Engine) -> None:
+        if engine.is_resumed and not self._is_loaded:
+            warnings.warn(
+                f"{type(self).__name__}: the run goes on from iteration {engine.state.iteration}, but the state of "
+                "this handler was not loaded: if its event has passed, the module stays frozen. Save and load the "
+                "handler with the model.",
+                stacklevel=2,
+            )
+
+
+class Freeze(_Frozen):
     """Keeps a module from being trained, until an event.
 
     Its parameters need no gradient from :meth:`attach` on, and lose the one they have; so the backward pass ends at it,
@@ -56,12 +102,9 @@ class Freeze:
     """
 
     def __init__(self, module: Module, until: Any = None, *, keep_eval: bool = True) -> None:
-        _check_module("Freeze", module)
-        self.module = module
+        super().__init__(module, is_frozen=False)
         self.until = until
         self.keep_eval = keep_eval
-        self.is_frozen = False
-        self._is_loaded = False
         self._held: list[Parameter] = []  # those that were trained before
         self._hooks: list[RemovableHandle] = []
 
@@ -71,12 +114,11 @@ class Freeze:
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        _check_engine("Freeze", engine)
+        check_engine("Freeze.attach", engine)
         if not self._is_loaded:
             self.freeze()
         if self.until is not None:
-            engine.add_event_handler(self.until, self.unfreeze)
-            engine.add_event_handler(Events.STARTED, self._warn_if_forgotten)
+            self._unfreeze_at(engine, self.until)
 
     def freeze(self) -> None:
         """Freeze the module now."""
@@ -104,30 +146,13 @@ class Freeze:
             hook.remove()
         self._held, self._hooks = [], []
 
-    def state_dict(self) -> OrderedDict[str, bool]:
-        """``is_frozen``."""
-        return OrderedDict(is_frozen=self.is_frozen)
-
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Freeze the module, or do not, as it was when it was saved.
-
-        Raises:
-            TypeError: If it is not a mapping.
-            ValueError: If the key is missing.
-        """
-        is_frozen = _read("Freeze", state_dict)
-        self._is_loaded = True
-        if is_frozen:
+        super().load_state_dict(state_dict)
+        if state_dict["is_frozen"]:
             self.freeze()
-        else:
-            self.unfreeze()
-
-    def _warn_if_forgotten(self, engine: Engine) -> None:
-        if engine.is_resumed and not self._is_loaded:
-            _warn("Freeze", engine)
 
 
-class Unfreeze:
+class Unfreeze(_Frozen):
     """Lets a module be trained from an event on, which you have frozen yourself by ``requires_grad_(False)``.
 
     All its parameters that need no gradient then need one. Give them to the optimizer at the start. With
@@ -156,11 +181,8 @@ class Unfreeze:
     """
 
     def __init__(self, module: Module, at: Any) -> None:
-        _check_module("Unfreeze", module)
-        self.module = module
+        super().__init__(module, is_frozen=True)
         self.at = at
-        self.is_frozen = True
-        self._is_loaded = False
 
     def attach(self, engine: Engine) -> None:
         """Wait for the event.
@@ -168,9 +190,8 @@ class Unfreeze:
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        _check_engine("Unfreeze", engine)
-        engine.add_event_handler(self.at, self.unfreeze)
-        engine.add_event_handler(Events.STARTED, self._warn_if_forgotten)
+        check_engine("Unfreeze.attach", engine)
+        self._unfreeze_at(engine, self.at)
 
     def unfreeze(self) -> None:
         """Let the module be trained from now on."""
@@ -179,54 +200,8 @@ class Unfreeze:
             if parameter.is_floating_point() or parameter.is_complex():
                 parameter.requires_grad_(True)
 
-    def state_dict(self) -> OrderedDict[str, bool]:
-        """``is_frozen``."""
-        return OrderedDict(is_frozen=self.is_frozen)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Let the module be trained if it was, when this was saved; else leave it as you have made it.
-
-        Raises:
-            TypeError: If it is not a mapping.
-            ValueError: If the key is missing.
-        """
-        is_frozen = _read("Unfreeze", state_dict)
-        self._is_loaded = True
-        if not is_frozen:
-            self.unfreeze()
-
-    def _warn_if_forgotten(self, engine: Engine) -> None:
-        if engine.is_resumed and not self._is_loaded:
-            _warn("Unfreeze", engine)
-
 
 def _stay_in_eval(module: Module, args: Any) -> None:
     """Before each forward pass of a frozen module, and of those in it, as they may be called by themselves."""
     if module.training:
         module.eval()
-
-
-def _check_module(where: str, module: Any) -> None:
-    if not isinstance(module, Module):
-        raise TypeError(f"{where}: module must be a torch.nn.Module, got {module!r}")
-
-
-def _check_engine(where: str, engine: Any) -> None:
-    if not isinstance(engine, Engine):
-        raise TypeError(f"{where}.attach: engine must be an Engine, got {engine!r}")
-
-
-def _read(where: str, state_dict: Any) -> bool:
-    if not isinstance(state_dict, Mapping):
-        raise TypeError(f"{where}: state_dict must be a mapping, got {type(state_dict).__name__}")
-    if "is_frozen" not in state_dict:
-        raise ValueError(f"{where}: the key 'is_frozen' is missing, got {list(state_dict)}")
-    return bool(state_dict["is_frozen"])
-
-
-def _warn(where: str, engine: Engine) -> None:
-    warnings.warn(
-        f"{where}: the run goes on from iteration {engine.state.iteration}, but the state of this handler was not "
-        "loaded: if its event has passed, the module stays frozen. Save and load the handler with the model.",
-        stacklevel=2,
-    )

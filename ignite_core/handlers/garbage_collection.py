@@ -10,6 +10,7 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.handlers.arguments import check_engine
 
 __all__ = ["GarbageCollection"]
 
@@ -46,8 +47,7 @@ class GarbageCollection:
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"GarbageCollection.attach: engine must be an Engine, got {engine!r}")
+        check_engine("GarbageCollection.attach", engine)
         engine._scopes.append(_collected_by_hand)
         for event, generation in ((young, 1), (everything, 2)):
             if event is not None:

@@ -10,7 +10,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from ignite_core.engine.engine import Engine
-from ignite_core.handlers.arguments import number
+from ignite_core.handlers.arguments import check_engine, number
 from ignite_core.handlers.optimizer_steps import before_each_step, check_optimizer
 
 __all__ = ["GradientClipping"]
@@ -85,8 +85,7 @@ class GradientClipping:
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"GradientClipping.attach: engine must be an Engine, got {engine!r}")
+        check_engine("GradientClipping.attach", engine)
         engine._scopes.append(self._clipping)
 
     def _clipping(self, engine: Engine) -> AbstractContextManager[None]:

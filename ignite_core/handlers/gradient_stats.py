@@ -15,7 +15,7 @@ from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 
 from ignite_core.engine.engine import Engine
-from ignite_core.handlers.arguments import integer
+from ignite_core.handlers.arguments import check_engine, check_keys, integer
 from ignite_core.handlers.checkpoint.objects import unwrapped
 from ignite_core.handlers.optimizer_steps import before_each_step, check_optimizer
 
@@ -78,8 +78,7 @@ class GradientStats:
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"GradientStats.attach: engine must be an Engine, got {engine!r}")
+        check_engine("GradientStats.attach", engine)
         engine._scopes.append(self._measuring)
 
     def state_dict(self) -> OrderedDict[str, int]:
@@ -93,10 +92,7 @@ class GradientStats:
             TypeError: If it is not a mapping with an integer.
             ValueError: If the key is missing, or the number negative.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"GradientStats: state_dict must be a mapping, got {type(state_dict).__name__}")
-        if "steps" not in state_dict:
-            raise ValueError(f"GradientStats: the key 'steps' is missing, got {list(state_dict)}")
+        check_keys("GradientStats", state_dict, ["steps"])
         self._steps = integer(_HERE, "steps", state_dict["steps"], least=0)
 
     def _measuring(self, engine: Engine) -> AbstractContextManager[None]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.listener import Listener
+from ignite_core.handlers.arguments import check_engine
 from ignite_core.handlers.time_tables import name_of, stats, write_csv
 
 __all__ = ["HandlersTimeProfiler"]
@@ -75,8 +76,7 @@ class HandlersTimeProfiler:
             TypeError: If it is no engine.
             ValueError: If this measures another one.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"HandlersTimeProfiler.attach: engine must be an Engine, got {engine!r}")
+        check_engine("HandlersTimeProfiler.attach", engine)
         if self._engine is not None and self._engine() is engine:
             return
         if self._engine is not None:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import integer, number
+from ignite_core.handlers.arguments import check_engine, integer, number
 from ignite_core.handlers.checkpoint.objects import check_objects, leaves
 from ignite_core.handlers.lr_ramp import LRRamp, write_lrs
 from ignite_core.handlers.optimizer_steps import check_optimizer
@@ -329,8 +329,7 @@ def _number(loss: Any) -> float:
 
 def _check(trainer: Any, to_save: Any, output_transform: Any) -> None:
     """Refuse arguments of ``attach`` that are of the wrong kind."""
-    if not isinstance(trainer, Engine):
-        raise TypeError(f"{_ATTACH}: trainer must be an Engine, got {trainer!r}")
+    check_engine(_ATTACH, trainer, "trainer")
     check_objects(to_save, "state_dict", _ATTACH)
     check_objects(to_save, "load_state_dict", _ATTACH)
     if "optimizer" not in to_save:

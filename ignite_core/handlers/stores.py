@@ -8,6 +8,7 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.handlers.arguments import check_engine, check_keys
 
 __all__ = ["EpochOutputStore"]
 
@@ -52,8 +53,7 @@ class EpochOutputStore:
         Raises:
             TypeError: If ``engine`` is no engine, or the name no string.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"EpochOutputStore.attach: engine must be an Engine, got {engine!r}")
+        check_engine("EpochOutputStore.attach", engine)
         if not isinstance(name, str | None):
             raise TypeError(f"EpochOutputStore.attach: name must be a string, got {name!r}")
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
@@ -88,10 +88,7 @@ class EpochOutputStore:
             TypeError: If it is not a mapping with a list.
             ValueError: If the key is missing.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"EpochOutputStore: state_dict must be a mapping, got {type(state_dict).__name__}")
-        if "data" not in state_dict:
-            raise ValueError(f"EpochOutputStore: the key 'data' is missing, got {list(state_dict)}")
+        check_keys("EpochOutputStore", state_dict, ["data"])
         if not isinstance(state_dict["data"], list):
             raise TypeError(f"EpochOutputStore: data must be a list, got {type(state_dict['data']).__name__}")
         self.data = list(state_dict["data"])

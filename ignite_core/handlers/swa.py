@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.handlers.arguments import check_engine
 from ignite_core.handlers.averaged_weights import AveragedWeights, online_model
 from ignite_core.rng import rng_state, set_rng_state
 
@@ -85,8 +86,7 @@ class SWA(AveragedWeights):
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"SWA.attach: engine must be an Engine, got {engine!r}")
+        check_engine("SWA.attach", engine)
         engine.add_event_handler(event, self._take)
         if bn_event is not None:
             engine.add_event_handler(bn_event, self._update_bn_of, bn_data)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ignite_core.engine.describe import describe
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.handlers.arguments import check_engine
 from ignite_core.handlers.finite import DeviceFlags, Place, holds_numbers, non_finite, show
 from ignite_core.handlers.vote import FIRST, LARGEST, vote_of
 
@@ -66,8 +67,7 @@ class TerminateOnNan:
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"TerminateOnNan.attach: engine must be an Engine, got {engine!r}")
+        check_engine("TerminateOnNan.attach", engine)
         self._watch(engine, event)
         engine.add_event_handler(event, self)
 

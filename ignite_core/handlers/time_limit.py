@@ -11,7 +11,7 @@ from typing import Any
 from ignite_core.engine.data import Position
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import number
+from ignite_core.handlers.arguments import check_engine, number
 from ignite_core.handlers.foreseen import ForeseenLimit
 from ignite_core.handlers.vote import vote_of
 
@@ -55,8 +55,7 @@ class TimeLimit:
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"TimeLimit.attach: engine must be an Engine, got {engine!r}")
+        check_engine("TimeLimit.attach", engine)
         self._ask_of(engine)
         engine.add_event_handler(event, self)
 

@@ -12,7 +12,7 @@ import torch
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import integer, number
+from ignite_core.handlers.arguments import check_engine, check_keys, integer, number
 
 __all__ = ["Timer"]
 
@@ -93,8 +93,7 @@ class Timer:
             >>> timer.value(), timer.step_count  # only the first iteration is measured with the one before it
             (0.125, 4)
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"Timer.attach: engine must be an Engine, got {engine!r}")
+        check_engine("Timer.attach", engine)
         for event, handler in ((start, self._start), (pause, self.pause), (resume, self.resume), (step, self.step)):
             if event is not None:
                 engine.add_event_handler(event, handler)
@@ -143,11 +142,7 @@ class Timer:
             TypeError: If it is not a mapping, or a value is no number.
             ValueError: If a key is missing, or a number is negative.
         """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"Timer: state_dict must be a mapping, got {type(state_dict).__name__}")
-        for key in ("total", "step_count", "running"):
-            if key not in state_dict:
-                raise ValueError(f"Timer: the key {key!r} is missing, got {list(state_dict)}")
+        check_keys("Timer", state_dict, ["total", "step_count", "running"])
         total = number(_HERE, "total", state_dict["total"], least=0)
         self.step_count = integer(_HERE, "step_count", state_dict["step_count"], least=0)
         self.total, self.running = float(total), bool(state_dict["running"])

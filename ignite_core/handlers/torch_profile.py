@@ -13,7 +13,7 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import integer
+from ignite_core.handlers.arguments import check_engine, integer
 
 __all__ = ["TorchProfile"]
 
@@ -87,8 +87,7 @@ class TorchProfile:
         Raises:
             TypeError: If it is no engine.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"TorchProfile.attach: engine must be an Engine, got {engine!r}")
+        check_engine("TorchProfile.attach", engine)
         engine._scopes.append(self._profiling)
 
     @contextmanager

@@ -9,13 +9,13 @@ import argparse
 import importlib
 import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import torch
+from in_turn import in_turn, nanoseconds
 from torch import nn
 
 import ignite_core.engine
@@ -59,14 +59,7 @@ def report(title: str, rows: dict[str, dict[str, Callable[[], object]]], rounds:
     columns = list(dict.fromkeys(name for calls in rows.values() for name in calls))
     print(f"\n| {title} | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
     for row, calls in rows.items():
-        times: dict[str, list[float]] = {name: [] for name in calls}
-        for call in calls.values():
-            call()  # what is done once is not measured
-        for _ in range(rounds):
-            for name, call in calls.items():
-                began = time.perf_counter_ns()
-                call()
-                times[name].append((time.perf_counter_ns() - began) / per)
+        times = in_turn(calls, rounds, lambda call: nanoseconds(call) / per)
         cells = [
             f"{min(times[name]):,.0f} ({statistics.median(times[name]):,.0f})" if name in times else ""
             for name in columns

@@ -9,13 +9,13 @@ import argparse
 import importlib
 import logging
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import torch
+from in_turn import in_turn, nanoseconds
 from torch import nn
 
 import ignite_core.engine
@@ -52,14 +52,7 @@ def millions(number: int) -> nn.Module:
 def report(rows: dict[str, Calls], rounds: int, per: int) -> None:
     """One line a row: minimum (median) of microseconds for each library, taken in turn."""
     for row, calls in rows.items():
-        times: dict[str, list[float]] = {name: [] for name in calls}
-        for call in calls.values():
-            call()  # what is done once is not measured
-        for _ in range(rounds):
-            for name, call in calls.items():
-                began = time.perf_counter()
-                call()
-                times[name].append((time.perf_counter() - began) / per * 1e6)
+        times = in_turn(calls, rounds, lambda call: nanoseconds(call) / per / 1e3)
         cells = [f"{min(taken):,.2f} ({statistics.median(taken):,.2f})" for taken in times.values()]
         print(f"| {row} | {' | '.join(cells)} |", flush=True)
 

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from in_turn import in_turn
 
 import ignite_core.distributed as idist
 import ignite_core.engine
@@ -51,12 +52,7 @@ def nanoseconds(call: Callable[[], object], repeats: int) -> float:
 def report(rows: dict[str, dict[str, Callable[[], object]]], rounds: int, repeats: int, per: int = 1) -> None:
     """One line a row: minimum (median) for each library, taken in turn."""
     for row, calls in rows.items():
-        times: dict[str, list[float]] = {name: [] for name in calls}
-        for call in calls.values():
-            call()  # what is done once is not measured
-        for _ in range(rounds):
-            for name, call in calls.items():
-                times[name].append(nanoseconds(call, repeats) / per)
+        times = in_turn(calls, rounds, lambda call: nanoseconds(call, repeats) / per)
         cells = [f"{min(taken):,.0f} ({statistics.median(taken):,.0f})" for taken in times.values()]
         print(f"| {row} | {' | '.join(cells)} |")
 

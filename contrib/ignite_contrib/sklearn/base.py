@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -22,7 +23,7 @@ from ignite_core.utils import convert_tensor
 __all__ = ["EngineEstimator"]
 
 
-class EngineEstimator(PartParameters, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class EngineEstimator(PartParameters, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """An estimator whose module an engine trains. Subclasses know targets."""
 
     _parts = ("module", "criterion", "optimizer", "handlers")
@@ -57,21 +58,21 @@ class EngineEstimator(PartParameters, BaseEstimator):  # type: ignore[misc]  # s
 
     # ------------------------------------------------------------------------------------- what subclasses tell
 
+    @abstractmethod
     def _targets(self, y: Any, classes: Any, *, reset: bool) -> Tensor:
         """Targets as the criterion takes them; sets or compares what is known of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _outputs(self) -> int:
         """How many numbers the module must give for a sample."""
-        raise NotImplementedError
 
     def _shaped(self, y_pred: Tensor) -> Tensor:
         """What the module gives, as the criterion takes it."""
         return y_pred
 
+    @abstractmethod
     def _metrics(self) -> dict[str, Metric]:
         """What an evaluation tells besides the loss."""
-        raise NotImplementedError
 
     # ----------------------------------------------------------------------------------------------------- train
 

@@ -23,7 +23,7 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.listener import Listener
-from ignite_core.handlers.arguments import integer
+from ignite_core.handlers.arguments import check_engine, integer
 from ignite_core.handlers.flight.records import Label, Record, Snapshot, Track
 from ignite_core.handlers.flight.story import as_text
 from ignite_core.handlers.flight.trace import as_trace
@@ -119,8 +119,7 @@ class FlightRecorder:
             TypeError: If it is no engine.
             ValueError: If it is attached already.
         """
-        if not isinstance(engine, Engine):
-            raise TypeError(f"FlightRecorder.attach: engine must be an Engine, got {engine!r}")
+        check_engine("FlightRecorder.attach", engine)
         if engine in self._of_engine:
             raise ValueError(
                 f"FlightRecorder.attach: the engine is attached already, as {self._of_engine[engine].name!r}"

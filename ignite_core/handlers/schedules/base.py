@@ -10,12 +10,12 @@ from types import MethodType
 from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.handlers.arguments import integer
+from ignite_core.handlers.arguments import check_keys, integer
 from ignite_core.handlers.foreseen import foreseen_writes
 from ignite_core.handlers.schedules.joins import Curve, check_curve
 from ignite_core.handlers.schedules.plotting import plot
 
-__all__ = ["BaseParamScheduler", "check_attach", "check_keys", "is_of_pytorch_ignite", "record", "rows_of"]
+__all__ = ["BaseParamScheduler", "is_of_pytorch_ignite", "record", "rows_of"]
 
 
 class BaseParamScheduler(ABC):
@@ -180,30 +180,6 @@ def record(engine: Engine, name: str, value: Any) -> None:
     if name not in history:
         history[name] = []
     history[name].append(value)
-
-
-def check_attach(scheduler: Any, engine: Any) -> None:
-    """Make sure that it is an engine.
-
-    Raises:
-        TypeError: If it is not.
-    """
-    if not isinstance(engine, Engine):
-        raise TypeError(f"{type(scheduler).__name__}.attach: engine must be an Engine, got {engine!r}")
-
-
-def check_keys(where: str, state_dict: Any, keys: list[str]) -> None:
-    """Make sure that a state is a mapping and has these keys.
-
-    Raises:
-        TypeError: If it is not a mapping.
-        ValueError: If a key is missing.
-    """
-    if not isinstance(state_dict, Mapping):
-        raise TypeError(f"{where}: state_dict must be a mapping, got {type(state_dict).__name__}")
-    for key in keys:
-        if key not in state_dict:
-            raise ValueError(f"{where}: the key {key!r} is missing, got {list(state_dict)}")
 
 
 def is_of_pytorch_ignite(state_dict: Mapping[str, Any]) -> bool:

@@ -10,8 +10,8 @@ from torch.utils.data import BatchSampler, DataLoader
 from ignite_core.engine.data import length_of
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import integer
-from ignite_core.handlers.schedules.base import BaseParamScheduler, check_attach, record
+from ignite_core.handlers.arguments import check_engine, integer
+from ignite_core.handlers.schedules.base import BaseParamScheduler, record
 
 __all__ = ["BatchSizeScheduler"]
 
@@ -62,7 +62,7 @@ class BatchSizeScheduler(BaseParamScheduler):
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        check_attach(self, engine)
+        check_engine(f"{type(self).__name__}.attach", engine)
         engine.add_event_handler(event, self)
 
     def foresee(self, forecast: Any) -> None:

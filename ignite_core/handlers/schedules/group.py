@@ -8,7 +8,8 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.schedules.base import BaseParamScheduler, check_attach, check_keys, record, rows_of
+from ignite_core.handlers.arguments import check_engine, check_keys
+from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
 from ignite_core.handlers.schedules.optimizers import number_in
 from ignite_core.handlers.schedules.param_scheduler import ParamScheduler
 
@@ -65,7 +66,7 @@ class ParamGroupScheduler(BaseParamScheduler):
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        check_attach(self, engine)
+        check_engine(f"{type(self).__name__}.attach", engine)
         engine.add_event_handler(event, self)
 
     def __call__(self, engine: Engine | None = None, name: str | None = None) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.schedules.base import BaseParamScheduler, check_attach, record, rows_of
+from ignite_core.handlers.arguments import check_engine
+from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
 from ignite_core.handlers.schedules.curves import piecewise_linear
 from ignite_core.handlers.schedules.joins import Curve, check_curve
 from ignite_core.handlers.schedules.optimizers import (
@@ -88,7 +89,7 @@ class ParamScheduler(BaseParamScheduler):
         Raises:
             TypeError: If ``engine`` is no engine.
         """
-        check_attach(self, engine)
+        check_engine(f"{type(self).__name__}.attach", engine)
         engine.add_event_handler(event, self)
 
     def __call__(self, engine: Engine | None = None, name: str | None = None) -> None:

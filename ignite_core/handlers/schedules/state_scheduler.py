@@ -9,7 +9,8 @@ from typing import Any
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.state import State
-from ignite_core.handlers.schedules.base import BaseParamScheduler, check_attach, record, rows_of
+from ignite_core.handlers.arguments import check_engine
+from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
 from ignite_core.handlers.schedules.curves import exponential, multi_step, piecewise_linear, step
 from ignite_core.handlers.schedules.joins import Curve
 
@@ -66,7 +67,7 @@ class StateParamScheduler(BaseParamScheduler):
             TypeError: If ``engine`` is no engine.
             ValueError: If the attribute is one that the engine needs itself, or it is there and ``create_new`` was set.
         """
-        check_attach(self, engine)
+        check_engine(f"{type(self).__name__}.attach", engine)
         where, name = type(self).__name__, self.param_name
         if hasattr(State, name):
             raise ValueError(f"{where}.attach: param_name={name!r} is an attribute that the engine needs; take another")
