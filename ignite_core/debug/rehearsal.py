@@ -11,8 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from ignite_core.debug.restoring import find_objects, snapshot
-from ignite_core.engine.aside import set_aside
+from ignite_core.debug.objects import find_objects
 from ignite_core.engine.data import length_of
 from ignite_core.engine.describe import describe
 from ignite_core.engine.dispatch import Channel
@@ -20,7 +19,7 @@ from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Filter
 from ignite_core.engine.listener import Listener
 from ignite_core.handlers.arguments import integer
-from ignite_core.rng import rng_state, set_rng_state
+from ignite_core.handlers.put_back import PutBack, can_be_remembered
 
 __all__ = ["DevRun", "dev_run", "overfit", "sanity_check"]
 
@@ -166,13 +165,9 @@ def overfit(loader: Iterable[Any], batches: int = 1) -> list[Any]:
         [0, 1, 2]
     """
     batches = integer("overfit", "batches", batches, least=1)
-    before = rng_state()
-    put_back = snapshot(_generators(loader))
-    try:
+    with PutBack() as trial:
+        trial.remember_data(loader)
         first = list(islice(loader, batches))
-    finally:
-        put_back()
-        set_rng_state(before)
     if len(first) < batches:
         raise ValueError(f"overfit: the loader must have at least {batches} batches, got {len(first)}; ask for fewer")
     return first
@@ -195,19 +190,16 @@ def _rehearsal(engines: Iterable[Engine], data: Any, restore: Iterable[Any]) -> 
     objects = [one for engine in engines for one in find_objects(engine)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ignite_core_rehearsal_")))
-        stack.callback(set_rng_state, rng_state())
-        stack.callback(snapshot([*objects, *restore, *_generators(data)]))
+        trial = stack.enter_context(PutBack())
+        for one in {id(one): one for one in (*objects, *restore)}.values():
+            if can_be_remembered(one):
+                trial.remember(one)
+        trial.remember_data(data)
         for owner in _rehearsing(engines):
             stack.enter_context(owner.rehearse(folder))
         for engine in engines:
-            stack.enter_context(set_aside(engine))
+            trial.remember_engine(engine)
         yield
-
-
-def _generators(data: Any) -> list[Any]:
-    """The random generators of a loader and of its samplers."""
-    parts = [data, *(getattr(data, name, None) for name in ("sampler", "batch_sampler"))]
-    return [getattr(part, "generator", None) for part in [*parts, getattr(parts[2], "sampler", None)]]
 
 
 def _rehearsing(engines: Iterable[Engine]) -> list[Any]:

@@ -12,13 +12,11 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
-from ignite_core.engine.data import Position
-from ignite_core.engine.engine import Engine, Stop
-from ignite_core.engine.seeding import Resumption
-from ignite_core.engine.state import State
+from ignite_core.engine.aside import set_aside
+from ignite_core.engine.engine import Engine
 from ignite_core.rng import rng_state, set_rng_state, source_of
 
-__all__ = ["PutBack"]
+__all__ = ["PutBack", "can_be_remembered"]
 
 
 class PutBack:
@@ -51,7 +49,8 @@ class PutBack:
         self._undo.close()
 
     def remember(self, thing: Any) -> None:
-        """Remember a module, an optimizer with its parameters, or anything else that has a state dict."""
+        """Remember a module, an optimizer with its parameters, a random generator, or what else has a state dict."""
+        source = source_of(thing)
         if isinstance(thing, Module):
             self._remember_module(thing)
         elif isinstance(thing, Optimizer):
@@ -60,40 +59,31 @@ class PutBack:
                     self._remember_parameter(parameter)
             for value in (thing.state, thing.param_groups):
                 self._undo.callback(self._kept(value))
+        elif source is not None:
+            self._undo.callback(source.set, copy.deepcopy(source.get()))
         else:
             self._undo.callback(thing.load_state_dict, copy.deepcopy(thing.state_dict()))
 
     def remember_data(self, data: Any) -> None:
         """Remember where data stand: their state dict, and generators of a DataLoader and its sampler."""
-        if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
+        if can_be_remembered(data):
             self.remember(data)
         batch_sampler = getattr(data, "batch_sampler", None)
         for holder in (data, getattr(data, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)):
-            source = source_of(getattr(holder, "generator", None))
-            if source is not None:
-                self._undo.callback(source.set, copy.deepcopy(source.get()))
+            generator = getattr(holder, "generator", None)
+            if can_be_remembered(generator):
+                self.remember(generator)
 
     def remember_engine(self, engine: Engine) -> None:
-        """Remember how far an engine has come, and make it as new; the user's own attributes stay."""
-        state, step, dispatch = engine.state, engine._process_function, engine._dispatch
-        if hasattr(step, "carried_state"):
-            carried = copy.deepcopy(step.carried_state())
-            if carried:
-                self._undo.callback(step.load_carried_state, [carried])  # type: ignore[attr-defined]
-        names = ("_position", "_resumption", "_stop", "_skip", "_paused_at", "_data_is_set", "_length_is_found")
-        for name in (*names, "last_event_name"):
-            self._undo.callback(setattr, engine, name, getattr(engine, name))
-        for channel in dispatch:
-            self._undo.callback(setattr, channel, "fired", channel.fired)
-        self._undo.callback(setattr, dispatch, "_restored", dict(dispatch._restored))
-        for value in vars(state).values():
-            if hasattr(value, "state_dict") and hasattr(value, "load_state_dict"):  # a scaler
+        """Remember how far an engine has come, and make it as new; the user's own attributes can be read meanwhile."""
+        step: Any = engine._process_function
+        carried = copy.deepcopy(step.carried_state()) if hasattr(step, "carried_state") else None
+        if carried:
+            self._undo.callback(step.load_carried_state, [carried])
+        for value in vars(engine.state).values():
+            if can_be_remembered(value):  # a scaler
                 self.remember(value)
-        self._undo.callback(_set_all, state, {name: getattr(state, name) for name in _COUNTERS}, dict(vars(state)))
-        new = State()
-        _set_all(state, {name: getattr(new, name) for name in _COUNTERS}, dict(vars(state)))
-        engine._position, engine._resumption = Position(), Resumption()
-        engine._stop, engine._skip, engine._paused_at = Stop.NO, False, None
+        self._undo.enter_context(set_aside(engine))
 
     def _remember_module(self, module: Module) -> None:
         for part in module.modules():
@@ -130,8 +120,12 @@ class PutBack:
         return lambda: clone
 
 
-#: What of a state is not the user's own.
-_COUNTERS = tuple(name for name in State.__slots__ if not name.startswith("__"))
+def can_be_remembered(thing: Any) -> bool:
+    """Whether :meth:`PutBack.remember` takes it; engines it does not."""
+    if isinstance(thing, Engine | type):
+        return False
+    has_state = all(callable(getattr(type(thing), name, None)) for name in ("state_dict", "load_state_dict"))
+    return has_state or source_of(thing) is not None
 
 
 def _copy(tensor: Tensor, clone: Tensor) -> Tensor:
@@ -154,13 +148,3 @@ def _replace(value: list[Any], ones: list[Callable[[], Any]]) -> list[Any]:
 def _set_gradient(parameter: Tensor, gradient: Callable[[], Tensor | None], requires_grad: bool) -> None:
     parameter.requires_grad_(requires_grad)
     parameter.grad = gradient()
-
-
-def _set_all(state: State, counters: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    for name, value in counters.items():
-        setattr(state, name, value)
-    for name in list(vars(state)):
-        if name not in own:
-            delattr(state, name)
-    for name, value in own.items():
-        setattr(state, name, value)

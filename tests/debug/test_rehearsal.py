@@ -283,3 +283,23 @@ def test_wrong_arguments() -> None:
         sanity_check(engine, [1], batches=True)
     with pytest.raises(ValueError, match="at least 3 batches, got 2; ask for fewer"):
         overfit([1, 2], batches=3)
+
+
+def test_what_a_step_has_gathered_for_its_next_move_is_there_again() -> None:
+    """A rehearsal in a pause, between two of three batches whose gradients are accumulated."""
+
+    def train(rehearses: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        loss_fn = torch.nn.functional.mse_loss
+        trainer = create_supervised_trainer(model, optimizer, loss_fn, gradient_accumulation_steps=3)
+        data = [(torch.randn(4, 2), torch.randn(4, 1)) for _ in range(6)]
+        trainer.add_event_handler(Events.ITERATION_COMPLETED(once=2), trainer.interrupt)
+        trainer.run(data)
+        if rehearses:
+            dev_run(trainer, data=data, batches=2)
+        trainer.run(data)
+        return model.weight.detach()
+
+    assert torch.equal(train(rehearses=True), train(rehearses=False))
