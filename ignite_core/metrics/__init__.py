@@ -14,6 +14,7 @@ from ignite_core.metrics.usage import (
     RunningBatchWise,
     RunningEpochWise,
     SingleEpochRunningBatchWise,
+    find_metric,
 )
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ __all__ = [
     "cmAccuracy",
     "cmPrecision",
     "cmRecall",
+    "find_metric",
     "gathered",
     "mIoU",
     "maximum",

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-__all__ = ["Arithmetic"]
+__all__ = ["INCREASING", "Arithmetic", "divide"]
+
+#: Methods of a tensor whose result grows with its elements.
+INCREASING = frozenset(
+    {"mean", "nanmean", "sum", "nansum", "median", "max", "min", "amax", "amin", "item", "sqrt", "exp"}
+)
 
 
 class Arithmetic:

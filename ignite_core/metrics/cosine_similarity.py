@@ -41,6 +41,8 @@ class CosineSimilarity(Metric):
         0.5
     """
 
+    higher_is_better = True
+
     cosine_sum = total()
     num_samples = total(dtype=torch.int64)
 

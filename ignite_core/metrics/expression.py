@@ -7,13 +7,14 @@ ranks once, however often each of them appears.
 from __future__ import annotations
 
 import copy
+import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
 
-from ignite_core.metrics.arithmetic import Arithmetic
+from ignite_core.metrics.arithmetic import INCREASING, Arithmetic, divide
 from ignite_core.metrics.metric import Metric, ResultMode, unchanged
 
 __all__ = ["Composite", "MetricGroup", "MetricsLambda"]
@@ -93,6 +94,9 @@ class Composite(Metric):
 class MetricsLambda(Composite):
     """A function of the values of metrics; arithmetic on metrics makes these.
 
+    ``higher_is_better`` follows from the metrics for sums, differences, multiples by a number, elements and means; for
+    other functions it is None, and may be set.
+
     Args:
         f: Called with the values of the metrics among the arguments, and with the others as they are.
         args: Metrics and constants.
@@ -122,6 +126,7 @@ class MetricsLambda(Composite):
         self.function = f
         self.args = args
         self.kwargs = kwargs
+        self.higher_is_better = _direction(f, args)
         self._set_up(unchanged, None, skip_unrolling, metrics_result_mode)  # no reset: what the metrics have seen stays
 
     def compute(self) -> Any:
@@ -191,6 +196,37 @@ class MetricGroup(Composite):
 
 def _value(arg: Any) -> Any:
     return arg.compute() if isinstance(arg, Metric) else arg
+
+
+def _direction(function: Any, args: tuple[Any, ...]) -> bool | None:
+    """Whether a larger value of a function is better, if all metrics among its arguments agree on that."""
+    directions = set()
+    for arg, sign in zip(args, _signs(function, args), strict=False):
+        if isinstance(arg, Metric):
+            unknown = arg.higher_is_better is None or sign == 0
+            directions.add(None if unknown else arg.higher_is_better is (sign > 0))
+    return directions.pop() if len(directions) == 1 else None
+
+
+def _signs(function: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
+    """For each argument whether a function grows with it (1), falls (-1), or neither is known (0)."""
+    if function is operator.add:
+        return 1, 1
+    if function is operator.sub:
+        return 1, -1
+    if function is operator.neg:
+        return (-1,)
+    if function is operator.mul:
+        return _sign(args[1]), _sign(args[0])
+    if function is divide:
+        return _sign(args[1]), 0
+    if function is operator.getitem or getattr(function, "__name__", None) in INCREASING:
+        return 1, *(0 for _ in args[1:])
+    return tuple(0 for _ in args)
+
+
+def _sign(factor: Any) -> int:
+    return (factor > 0) - (factor < 0) if isinstance(factor, int | float) else 0
 
 
 Arithmetic._expression = MetricsLambda

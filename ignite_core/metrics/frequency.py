@@ -39,6 +39,7 @@ class Frequency(Metric):
         10.0
     """
 
+    higher_is_better = True
     required_output_keys = None
     default_usage = "single_epoch_running_batch_wise"
     _stays_local = True

@@ -47,6 +47,8 @@ class KLDivergence(Metric):
         0.1438
     """
 
+    higher_is_better = False
+
     divergence_sum = total()
     num_samples = total(dtype=torch.int64)
 

@@ -35,6 +35,7 @@ class Loss(Metric):
         1.0
     """
 
+    higher_is_better = False
     required_output_keys = ("y_pred", "y", "criterion_kwargs")
 
     loss_sum = total()

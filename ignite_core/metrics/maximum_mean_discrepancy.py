@@ -54,6 +54,8 @@ class MaximumMeanDiscrepancy(Metric):
         1.414214
     """
 
+    higher_is_better = False
+
     square_sum = total()
     num_batches = total(dtype=torch.int64)
 

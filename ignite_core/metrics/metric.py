@@ -77,6 +77,9 @@ class Metric(Arithmetic, ABC):
     #: Names by which an output that is a mapping is turned into the tuple that ``update`` takes; None if it may not be.
     required_output_keys: tuple[str, ...] | None = ("y_pred", "y")
 
+    #: Whether a larger value is the better one; None if it has no direction, or not one that is known.
+    higher_is_better: bool | None = None
+
     #: Name of the usage under which it is attached unless told otherwise.
     default_usage: str = "epoch_wise"
 

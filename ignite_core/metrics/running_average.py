@@ -67,6 +67,7 @@ class RunningAverage(Metric):
                 f"got src={src!r} and output_transform={output_transform!r}"
             )
         self.src = None if src is None else _local(src._copy())
+        self.higher_is_better = None if src is None else src.higher_is_better
         self.alpha = alpha
         if epoch_bound:
             self.default_usage = "single_epoch_running_batch_wise"

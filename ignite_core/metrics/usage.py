@@ -15,6 +15,7 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, Filter
+from ignite_core.metrics.expression import MetricGroup
 from ignite_core.metrics.metric import Metric, is_usual_output
 from ignite_core.metrics.sync import synced
 
@@ -28,6 +29,7 @@ __all__ = [
     "SingleEpochRunningBatchWise",
     "attach",
     "detach",
+    "find_metric",
     "is_attached",
 ]
 
@@ -321,6 +323,28 @@ def is_attached(
 ) -> bool:
     """What :meth:`Metric.is_attached` does."""
     return bool(_values_of(metric, engine, _events(_resolve(metric, usage, reset, update, compute))))
+
+
+def find_metric(engine: Engine, name: str) -> Metric | None:
+    """The metric whose value an engine stores under a name; None if no metric of it does.
+
+    Args:
+        engine: That the metric is attached to.
+        name: The key of ``engine.state.metrics``, of a metric in a :class:`MetricGroup` too.
+
+    Example:
+        >>> from ignite_core.metrics import Accuracy, find_metric
+        >>> evaluator = Engine(lambda engine, batch: batch)
+        >>> Accuracy().attach(evaluator, "accuracy")
+        >>> find_metric(evaluator, "accuracy").higher_is_better
+        True
+    """
+    board = _board(engine)
+    values = {} if board is None else board.values
+    if name in values:
+        return values[name].metric
+    groups = (value.metric for value in values.values() if isinstance(value.metric, MetricGroup))
+    return next((group.metrics[name] for group in groups if name in group.metrics), None)
 
 
 def _values_of(metric: Metric, engine: Engine, key: _Key) -> list[_Value]:

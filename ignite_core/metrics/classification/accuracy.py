@@ -51,6 +51,8 @@ class Accuracy(Metric):
         0.6666666666666666
     """
 
+    higher_is_better = True
+
     num_correct = total(dtype=torch.int64)
     num_samples = total(dtype=torch.int64)
     num_invalid = total(dtype=torch.int64)

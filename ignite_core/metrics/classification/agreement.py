@@ -33,6 +33,8 @@ class AgreementMetric(Metric):
         validate: As for :class:`~ignite_core.metrics.Metric`.
     """
 
+    higher_is_better = True
+
     predictions = gathered()
     targets = gathered()
     counts = total(dtype=torch.int64)  #: of predicted and of true labels, (2, C + 1); the last are outside [0, C)

@@ -83,7 +83,9 @@ def Fbeta(  # noqa: N802
         options["output_transform"] = unchanged if output_transform is None else output_transform
     precision = Precision(**options) if precision is None else precision
     recall = Recall(**options) if recall is None else recall
-    return MetricsLambda(fbeta_of, precision, recall, beta=beta, average=average)
+    score = MetricsLambda(fbeta_of, precision, recall, beta=beta, average=average)
+    score.higher_is_better = True
+    return score
 
 
 def fbeta_of(precision: float | Tensor, recall: float | Tensor, beta: float, average: bool) -> float | Tensor:

@@ -178,7 +178,9 @@ def _score(
     if ignore_index is not None and not (isinstance(ignore_index, int) and 0 <= ignore_index < cm.num_classes):
         raise ValueError(f"{who}: ignore_index must be None or in [0, {cm.num_classes}), got {ignore_index!r}")
     otherwise = as_zero_division(who, zero_division)
-    return MetricsLambda(of_matrix, cm, ignore_index=ignore_index, zero_division=otherwise, mean=mean)
+    score = MetricsLambda(of_matrix, cm, ignore_index=ignore_index, zero_division=otherwise, mean=mean)
+    score.higher_is_better = True
+    return score
 
 
 def _iou(matrix: Tensor, **options: Any) -> float | Tensor:

@@ -35,6 +35,8 @@ _AVERAGES = ("micro", "macro", "weighted", "samples")
 class PrecisionRecall(Metric):
     """What :class:`Precision` and :class:`Recall` have in common: all but what the right predictions are divided by."""
 
+    higher_is_better = True
+
     counts = total(dtype=torch.int64)  #: rightly predicted, predicted, true: (3, C), or (3,) of the class 1 if binary
     num_samples = total(dtype=torch.int64)
     sum_of_samples = total()  #: of the values of the samples, for "samples"

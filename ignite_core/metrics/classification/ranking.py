@@ -126,6 +126,8 @@ class AreaMetric(RankingMetric):
         validate: As for :class:`~ignite_core.metrics.Metric`.
     """
 
+    higher_is_better = True
+
     #: How many scores of negatives lie in each bin, then of positives, then how many samples are in no bin; with
     #: several labels for each of them.
     counts = total(dtype=torch.int64)

@@ -53,6 +53,8 @@ class TopKCategoricalAccuracy(Metric):
         0.6666666666666666
     """
 
+    higher_is_better = True
+
     num_correct = total(dtype=torch.int64)
     num_samples = total(dtype=torch.int64)
 

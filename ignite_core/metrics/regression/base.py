@@ -18,6 +18,8 @@ __all__ = ["MeanOfErrors", "SumOfErrors", "quotient"]
 class SumOfErrors(Metric):
     """Sum of an error over all samples."""
 
+    higher_is_better: bool | None = False
+
     sum_of_errors = total()
     num_samples = total(dtype=torch.int64)
 

@@ -73,5 +73,7 @@ class FractionalBias(MeanOfErrors):
         0.5
     """
 
+    higher_is_better = None
+
     def _errors(self, y_pred: Tensor, y: Tensor) -> Tensor:
         return 2 * quotient(y - y_pred, y + y_pred)

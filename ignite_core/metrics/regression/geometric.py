@@ -85,6 +85,8 @@ class GeometricMeanRelativeAbsoluteError(Metric):
         1.414213562
     """
 
+    higher_is_better = False
+
     sum_of_logarithms = total()
     targets = gathered()
 

@@ -39,6 +39,8 @@ class MaximumAbsoluteError(Metric):
         2.0
     """
 
+    higher_is_better = False
+
     largest = maximum()
     num_samples = total(dtype=torch.int64)
 

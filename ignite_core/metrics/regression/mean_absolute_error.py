@@ -40,6 +40,8 @@ class MeanAbsoluteError(Metric):
         1.25
     """
 
+    higher_is_better = False
+
     sum_of_errors = total()
     num_samples = total(dtype=torch.int64)
 

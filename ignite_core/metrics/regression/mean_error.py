@@ -38,5 +38,7 @@ class MeanError(MeanOfErrors):
         -0.75
     """
 
+    higher_is_better = None
+
     def _errors(self, y_pred: Tensor, y: Tensor) -> Tensor:
         return y - y_pred

@@ -42,6 +42,8 @@ class MeanPairwiseDistance(Metric):
         3.0
     """
 
+    higher_is_better = False
+
     sum_of_distances = total()
     num_pairs = total(dtype=torch.int64)
 

@@ -41,6 +41,7 @@ class MeanSquaredError(Metric):
         2.5
     """
 
+    higher_is_better = False
     _where = "MeanSquaredError.update"  # begins what is said about wrong input
 
     sum_of_errors = total()

@@ -45,6 +45,8 @@ class MedianAbsoluteError(Metric):
         0.5
     """
 
+    higher_is_better = False
+
     errors = gathered()
 
     def update(self, output: Any) -> None:
@@ -90,6 +92,8 @@ class MedianAbsolutePercentageError(Metric):
         50.0
     """
 
+    higher_is_better = False
+
     errors = gathered()
 
     def update(self, output: Any) -> None:
@@ -134,6 +138,8 @@ class MedianRelativeAbsoluteError(Metric):
         >>> metric.compute()
         2.0
     """
+
+    higher_is_better = False
 
     errors = gathered()
     targets = gathered()

@@ -47,6 +47,8 @@ class PearsonCorrelation(Metric):
         0.5
     """
 
+    higher_is_better = True
+
     moments = gathered()
 
     def __init__(

@@ -43,6 +43,8 @@ class R2Score(Metric):
         0.5
     """
 
+    higher_is_better = True
+
     sum_of_errors = total()
     moments = gathered()
 

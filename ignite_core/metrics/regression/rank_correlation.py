@@ -23,6 +23,8 @@ __all__ = ["KendallRankCorrelation", "SpearmanRankCorrelation"]
 class RankCorrelation(Metric):
     """Keeps all samples until the end."""
 
+    higher_is_better = True
+
     predictions = gathered()
     targets = gathered()
 

@@ -97,5 +97,7 @@ class MeanNormalizedBias(RelativeErrors):
         0.125
     """
 
+    higher_is_better = None
+
     def _errors(self, y_pred: Tensor, y: Tensor) -> Tensor:
         return (y - y_pred) / y
