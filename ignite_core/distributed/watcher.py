@@ -47,6 +47,9 @@ _SILENCE_S = (10.0, 300.0)
 #: How long to wait for the board at most, where it is being opened while this rank fails already.
 _OPEN_S = 10.0
 
+#: How long to wait for the thread at the end; that of a store which does not answer.
+_STOP_S = 30.0
+
 #: How much of a traceback is told, in characters: the end, where the error stands.
 _TRACE = 20_000
 
@@ -128,7 +131,7 @@ class Watcher:
         """Take leave of the others, and end the thread."""
         self._ending.set()
         self._ask(Board.leave)
-        self._thread.join()
+        self._thread.join(_STOP_S)
 
     # ------------------------------------------------------------------------------------------ what this rank tells
 

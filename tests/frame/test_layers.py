@@ -15,12 +15,12 @@ OURS = ("ignite_core", "ignite_contrib")
 # The first row that fits a module counts. Names are those within ignite_core; `!` takes back, `( )` is for types only.
 # Two rules hold beside the table: a package (its __init__.py) re-exports what is in it and nothing else, with the help
 # of `_lazy`, and no module imports a package that it is in, which would be a circle.
-CORE = "exceptions rng tensors distributed distributed.* engine engine.* metrics metrics.*"
+CORE = "exceptions rng tensors threads distributed distributed.* engine engine.* metrics metrics.*"
 ENGINE = "exceptions rng distributed distributed.*"
 TABLE = [
     # module                                                      may import, of ours
-    ("_lazy exceptions rng tensors engine.gradients", ""),
-    ("distributed.*", "exceptions distributed.*"),
+    ("_lazy exceptions rng tensors threads engine.gradients", ""),
+    ("distributed.*", "exceptions threads distributed.*"),
     ("testing.*", f"{CORE} handlers handlers.*"),
     ("checkpoint", f"{CORE} handlers handlers.*"),
     ("debug.*", f"{CORE} handlers handlers.* debug.*"),
@@ -47,7 +47,7 @@ TABLE = [
     ("handlers.*", f"{CORE} handlers.*"),
     ("utils", f"{CORE} handlers handlers.*"),
     ("compat", f"{CORE} handlers handlers.* utils"),
-    ("ignite_contrib.*", "ignite_core distributed engine metrics handlers utils ignite_contrib.*"),
+    ("ignite_contrib.*", "ignite_core threads distributed engine metrics handlers utils ignite_contrib.*"),
 ]
 
 
