@@ -54,6 +54,8 @@ class OptunaPruning:
     #: What others do at the same event, they have done before the run is left.
     event_priority = -1000
 
+    collective = "OptunaPruning"
+
     def __init__(self, trial: Any, metric: str, trainer: Engine | None = None) -> None:
         optuna = require("optuna", extra="optuna", feature="OptunaPruning")
         if idist.get_rank() == 0:

@@ -105,6 +105,24 @@ def _use(model: ComputationModel) -> None:
     _groups.clear()
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Inside, this process is a serial run: for a handler that only this rank has attached."""
+    global _model, _groups
+    model, groups, serial = _current(), _groups, SerialModel()
+    _model, _groups = serial, {}
+    try:
+        yield
+    finally:
+        if _model is serial:  # else the process group was destroyed inside
+            _model, _groups = model, groups
+
+
+def _is_alone() -> bool:
+    """Whether this runs inside :func:`_alone` although there are other ranks."""
+    return _current().name == SerialModel.name and _world is not None
+
+
 # ------------------------------------------------------------------------------------------------------ who and where
 
 

@@ -26,6 +26,7 @@ from ignite_core.engine.describe import describe, draw
 from ignite_core.engine.dispatch import Channel, Relay
 from ignite_core.engine.emitter import Emitter
 from ignite_core.engine.events import Events
+from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
 from ignite_core.engine.plan import check_not_empty, is_done, plan_run
 from ignite_core.engine.saved import read_carried, read_progress
 from ignite_core.engine.seeding import Resumption, check_seed
@@ -87,6 +88,7 @@ class Engine(Emitter):
         super().__init__()
         self.parent: Engine | None = None
         self._process_function = process_function
+        self._name = name_of_engine(process_function)
         self._state_dict_user_keys: list[str] = []
         self._position = Position()
         self._resumption = Resumption()
@@ -513,6 +515,7 @@ class Engine(Emitter):
         state, position = self.state, self._position
         at: Any = self._paused_at
         if not position.started:
+            separate_lone_handlers(self)
             position.start_clock()
             position.started = True
             self._resumption.begin_epoch(state, 0)

@@ -56,6 +56,8 @@ class EarlyStopping:
         (4, 0.7)
     """
 
+    collective = "EarlyStopping"
+
     def __init__(
         self,
         patience: int,

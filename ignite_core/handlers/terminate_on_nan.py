@@ -48,6 +48,8 @@ class TerminateOnNan:
         3
     """
 
+    collective = "TerminateOnNan"
+
     def __init__(self, output_transform: Callable[[Any], Any] | None = None) -> None:
         if output_transform is not None and not callable(output_transform):
             raise TypeError(f"TerminateOnNan: output_transform must be callable, got {output_transform!r}")

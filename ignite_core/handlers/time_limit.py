@@ -39,6 +39,8 @@ class TimeLimit:
         4
     """
 
+    collective = "TimeLimit"
+
     def __init__(self, limit_sec: float = 28800, clock: Callable[[], float] = time.monotonic) -> None:
         if not callable(clock):
             raise TypeError(f"TimeLimit: clock must be callable, got {clock!r}")

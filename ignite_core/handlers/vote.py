@@ -114,6 +114,7 @@ class Vote:
     """
 
     not_in_calendar = True
+    collective = "Vote"
 
     def __init__(self, engine: Engine) -> None:
         self.every = _EVERY
@@ -191,7 +192,7 @@ class Vote:
 
     def gather(self, value: T) -> list[T]:
         """What each rank brings, for things that are done on all ranks: in the order of the ranks."""
-        return [value] if idist.get_world_size() == 1 else lane().gather(value)
+        return [value] if self._is_alone else lane().gather(value)
 
     # ----------------------------------------------------------------------------------------------- when it is asked
 
@@ -274,7 +275,7 @@ class Vote:
     # ------------------------------------------------------------------------------------------------- how it is asked
 
     def _settle(self, engine: Engine, doing: Doing) -> None:
-        if idist.get_world_size() == 1:
+        if self._is_alone:
             self._ask_oneself(engine, look=True)
         else:
             self._catch_up(engine)

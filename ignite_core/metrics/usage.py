@@ -218,6 +218,12 @@ class _Group:
     def __init__(self) -> None:
         self.values: list[_Value] = []
 
+    @property
+    def collective(self) -> str | None:
+        """Its name where ranks compare what they have attached; None if nothing is reduced over them."""
+        leaves = (worker.metric for value in self.values for worker in value.workers.values())
+        return None if all(leaf._stays_local and not leaf._waits for leaf in leaves) else "metrics"
+
     def compute(self, engine: Engine) -> None:
         if idist.get_world_size() > 1:
             self._compute_for_all_ranks(engine)

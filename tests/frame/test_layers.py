@@ -31,6 +31,7 @@ TABLE = [
     ("engine.listener", "engine.events engine.state engine.describe (engine.dispatch) (engine.emitter)"),
     ("engine.dispatch", "engine.events engine.state engine.describe engine.listener (engine.emitter)"),
     ("engine.emitter", "engine.events engine.state engine.describe engine.listener engine.dispatch"),
+    ("engine.lone_handlers", f"{ENGINE} engine.listener"),
     ("engine.calendar", ""),
     ("engine.forecast", "engine.events engine.calendar (engine.engine)"),
     ("engine.aside", "engine.data engine.seeding engine.state (engine.engine)"),

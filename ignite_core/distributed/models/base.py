@@ -37,6 +37,16 @@ class ComputationModel(ABC):
     rank: int
     world_size: int
 
+    @property
+    def store(self) -> Any:
+        """A key-value store that all ranks read and write; None if the framework has none."""
+        return None
+
+    @property
+    def collectives_done(self) -> int:
+        """How many collectives this process has begun on the default group; 0 where that is not counted."""
+        return 0
+
     @classmethod
     @abstractmethod
     def create(cls, backend: str, **kwargs: Any) -> Self:

@@ -208,6 +208,19 @@ class TorchModel(ComputationModel):
     def backend(self) -> str:
         return self._backend
 
+    @property
+    def store(self) -> Any:
+        is_real = dist.get_backend() != "fake"  # of torch's tests: its other ranks never write
+        return dist.distributed_c10d._get_default_store() if is_real else None
+
+    @property
+    def collectives_done(self) -> int:
+        group: Any = dist.GroupMember.WORLD
+        try:
+            return int(group._get_sequence_number_for_group())
+        except RuntimeError:  # MPI does not count
+            return 0
+
     def locate(self) -> Place:
         if self._place is None:
             self._place = _find_place(self.rank, self.world_size)

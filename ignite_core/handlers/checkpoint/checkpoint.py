@@ -16,6 +16,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from torch.nn import Module
+
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import EventEnum, Events
@@ -30,6 +32,7 @@ from ignite_core.handlers.checkpoint.objects import check_objects
 from ignite_core.handlers.checkpoint.reading import read_into
 from ignite_core.handlers.checkpoint.retention import Kept, Retention, as_number, plain
 from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver, as_function, as_saver
+from ignite_core.handlers.checkpoint.sharded import is_sharded
 from ignite_core.handlers.checkpoint.together import caught, saving_rank, share
 from ignite_core.handlers.clock import clock_of
 
@@ -248,10 +251,9 @@ class Checkpoint(Keeper):
         engine.last_event_name = event
 
     def _save(self, engine: Engine, event: Any) -> None:
-        if is_bad(engine):
-            return
+        bad = is_bad(engine)  # on all ranks, unless what found it acts on this rank alone
         self._closing.watch(engine)
-        save = self._agree(engine, event)
+        save = self._agree(engine, event, bad)
         if save is None:
             return
         checkpoint = self._collect(save)
@@ -260,19 +262,19 @@ class Checkpoint(Keeper):
         self._last_run = clock_of(engine, event).state.times
         engine.fire_event(CheckpointEvents.SAVED_CHECKPOINT)
 
-    def _agree(self, engine: Engine, event: Any) -> _Save | None:
-        """What is to be saved, the same on all ranks; None if it would not stay, or is saved already."""
+    def _agree(self, engine: Engine, event: Any, bad: bool) -> _Save | None:
+        """What is to be saved, the same on all ranks; None if it is bad, would not stay, or is saved already."""
         error, asked = None, None
         try:
-            asked = self._decide(engine, event)
+            asked = None if bad else self._decide(engine, event)
         except Exception as failure:
             error = caught(failure)
         mine = (self.filename_prefix, list(self.to_save))
-        told = share("Checkpoint: the score or the step could not be found", error, (mine, asked))
-        if any(what != mine for what, _ in told):
+        told = share("Checkpoint: the score or the step could not be found", error, (mine, bad, asked))
+        if any(what != mine for what, _, _ in told):
             share("Checkpoint: all ranks must save the same at one event", ValueError(f"it saves {mine}"), None)
-        save: _Save | None = told[saving_rank(self.save_on_rank)][1]
-        return save
+        save: _Save | None = told[saving_rank(self.save_on_rank)][2]
+        return None if any(bad for _, bad, _ in told) else save
 
     def _decide(self, engine: Engine, event: Any) -> _Save | None:
         """What this rank would save; None if it would not stay, or is saved already."""
@@ -308,6 +310,21 @@ class Checkpoint(Keeper):
         same_run = forecast.goes_on and self._last_run is not None
         last = (self._last_key, self._last_event) if same_run else None
         return ForeseenSaves(self, self._kept, self._retention, self._naming, last, forecast)
+
+    @property
+    def collective(self) -> str:
+        """Its name where ranks compare what they have attached."""
+        return f"Checkpoint {self.filename_prefix!r}" if self.filename_prefix else "Checkpoint"
+
+    def why_not_alone(self) -> str | None:
+        """Why one rank alone cannot save, if there is a reason."""
+        if self._on_every_rank:
+            return f"{type(self.save_handler).__name__} saves on every rank"
+        parts = [value for one in self.to_save.values() for value in (one if isinstance(one, list | tuple) else [one])]
+        modules = (part for part in parts if isinstance(part, Module))
+        if any(is_sharded(list(module.parameters())) for module in modules):
+            return "it saves a model that is sharded over the ranks"
+        return None
 
     # ------------------------------------------------------------------------------------------------ what it saves
 

@@ -15,7 +15,7 @@ import torch
 from ignite_core.distributed import utils as idist
 from ignite_core.handlers.checkpoint import files, safety, storage
 from ignite_core.handlers.checkpoint.names import EXTENSION
-from ignite_core.handlers.checkpoint.together import saving_rank, share
+from ignite_core.handlers.checkpoint.together import saving_rank
 
 __all__ = ["BaseSaveHandler", "DiskSaver", "as_function", "as_saver"]
 
@@ -71,7 +71,7 @@ class DiskSaver(BaseSaveHandler):
     A file appears under its name when all of it is on the disk, with a small one beside it, ``NAME.json``, which says
     what it is and how to tell that it is whole. A save that fails leaves everything as it was.
 
-    On several ranks all of them make one; only ``save_on_rank`` looks at the folder, and tells the others.
+    On several ranks only ``save_on_rank`` looks at the folder.
 
     Args:
         dirname: The folder; ``~`` is the home folder.
@@ -86,7 +86,7 @@ class DiskSaver(BaseSaveHandler):
         dirname: The folder, as a path.
 
     Raises:
-        ValueError: If the folder is not there, or not empty. On several ranks a CheckpointError on all.
+        ValueError: If the folder is not there, or not empty. On several ranks it is raised on ``save_on_rank``.
 
     Example:
         >>> import tempfile
@@ -109,13 +109,8 @@ class DiskSaver(BaseSaveHandler):
         self.dirname = Path(dirname).expanduser()
         self.save_on_rank = save_on_rank
         self.kwargs = kwargs
-        error: Exception | None = None
         if idist.get_rank() == saving_rank(save_on_rank):
-            try:
-                _prepare(self.dirname, create_dir, require_empty)
-            except (OSError, ValueError) as failure:
-                error = failure
-        share(f"DiskSaver of {self.dirname}", error, None)
+            _prepare(self.dirname, create_dir, require_empty)
 
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
         """Write a file.

@@ -41,6 +41,7 @@ class Timer:
         5
     """
 
+    collective = "Checkpoint by the clock"
     event_priority = -20
 
     def __init__(

@@ -1,0 +1,156 @@
+"""Handlers that exchange something with other ranks, attached on one rank alone as by ``if rank == 0:``.
+
+A class of handlers that exchange something says so with an attribute ``collective``, its name for this comparison.
+When an engine first runs on several ranks, each rank writes the names that it has attached into the store. A rank that
+has any waits until all ranks have come to this engine; a rank that has none goes on, so an engine that has no such
+handler can run on one rank alone. What one rank alone has acts there as in a serial run.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from torch.distributed import DistError
+
+from ignite_core.distributed import failures
+from ignite_core.distributed import utils as idist
+from ignite_core.distributed.models import ComputationModel
+from ignite_core.engine.listener import Listener
+
+__all__ = ["name_of_engine", "separate_lone_handlers"]
+
+#: How long to wait for the store at a time.
+_LOOK: Final = timedelta(seconds=0.5)
+
+#: How many engines of each name this process has made.
+_made: Counter[str] = Counter()
+
+#: The engines that were compared, as long as the ranks are joined.
+_compared: weakref.WeakKeyDictionary[ComputationModel, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
+
+
+def name_of_engine(process_function: Callable[..., Any]) -> str:
+    """A name that is the same on all ranks, if they make their engines in the same order."""
+    name = getattr(process_function, "__qualname__", type(process_function).__qualname__)
+    _made[name] += 1
+    return f"{name} {_made[name]}"
+
+
+def separate_lone_handlers(engine: Any) -> None:
+    """Compare with the other ranks what is attached, when the engine first runs; let what only one rank has act alone.
+
+    Raises:
+        RuntimeError: If some ranks, but not all, have the same handler, or one rank alone has a handler that cannot act
+            alone.
+        RankFailed: If another rank fails meanwhile.
+    """
+    model = idist._current()
+    if model.store is None or engine in _compared.setdefault(model, weakref.WeakSet()):
+        return
+    _compared[model].add(engine)
+    owners = _collective_owners(engine)
+    of_ranks = _compare(model, f"ignite_core/handlers/{engine._name}", sorted(name for _, name in owners))
+    if of_ranks is None:
+        return
+    lone = []
+    for owner, name in owners:
+        counts = [names.count(name) for names in of_ranks]
+        if counts.count(0) == model.world_size - 1:
+            lone.append((owner, name))
+        elif len(set(counts)) > 1:
+            _refuse(f"{name} must be attached on all ranks, as often on each, or on one alone", counts, of_ranks)
+    for owner, name in lone:
+        reason = owner.why_not_alone() if hasattr(owner, "why_not_alone") else None
+        if reason is not None:
+            counts = [names.count(name) for names in of_ranks]
+            _refuse(f"{name} must be attached on all ranks, as {reason}", counts, of_ranks)
+    if lone:
+        found = ", ".join(sorted({name for _, name in lone}))
+        warnings.warn(
+            f"rank {model.rank} of {model.world_size} alone has attached {found}: it acts there as in a serial run, on "
+            "what this rank has, and if it stops the run, it stops that of this rank only; attach it on all ranks to "
+            "let it act for all",
+            stacklevel=4,
+        )
+        engine._dispatch.watch(functools.partial(_let_act_alone, model, [owner for owner, _ in lone]))
+
+
+def _collective_owners(engine: Any) -> list[tuple[Any, str]]:
+    """The objects behind the handlers that exchange something, each once, and their names."""
+    found: dict[int, tuple[Any, str]] = {}
+    for channel in engine._dispatch:
+        for listener in channel:
+            owner = _owner(listener)
+            name = getattr(owner, "collective", None)
+            if isinstance(name, str) and not isinstance(owner, type):
+                found[id(owner)] = owner, name
+    return list(found.values())
+
+
+def _owner(listener: Listener) -> Any:
+    handler = listener.handler
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return getattr(handler, "__self__", handler)
+
+
+def _compare(model: ComputationModel, key: str, names: list[str]) -> list[list[str]] | None:
+    """The names of all ranks, if they differ and this one has any; else None."""
+    store, mine = model.store, json.dumps(names)
+    store.set(f"{key}/{model.rank}", mine)
+    if store.compare_set(f"{key}/first", "", mine).decode() != mine:
+        store.set(f"{key}/differ", "")
+    if store.add(f"{key}/count", 1) == model.world_size:
+        store.set(f"{key}/complete", "")
+    if not names:
+        return None
+    while not store.check([f"{key}/complete"]):
+        failures.raise_if_failed()
+        try:
+            store.wait([f"{key}/complete"], _LOOK)
+        except DistError:
+            continue
+    if not store.check([f"{key}/differ"]):
+        return None
+    return [json.loads(store.get(f"{key}/{rank}")) for rank in range(model.world_size)]
+
+
+def _refuse(rule: str, counts: list[int], of_ranks: list[list[str]]) -> None:
+    """Raise an error; the ranks that have attached anything raise it together, the others hear of it."""
+    shown = [f"rank {rank} has {count or 'none'}" for rank, count in enumerate(counts[:8])]
+    error = RuntimeError(f"{rule}, but {', '.join(shown)}{', ...' if len(counts) > len(shown) else ''}")
+    raise failures.agreed(error) if all(of_ranks) else error
+
+
+def _let_act_alone(
+    model: ComputationModel, lone: list[Any], listener: Listener, call: Callable[[Any], Any]
+) -> Callable[[Any], Any]:
+    """Run handlers of lone owners, and those that these attach, as in a serial run."""
+    if not (idist._is_alone() or any(_owner(listener) is owner for owner in lone)):
+        return call
+    begun = model.collectives_done
+
+    def alone(engine: Any) -> Any:
+        stops = _stops(engine)
+        with idist._alone():
+            result = call(engine)
+        if _stops(engine) > stops and model.collectives_done > begun:
+            raise RuntimeError(
+                f"{type(_owner(listener)).__name__} asks on rank {model.rank} alone to end a run in which the ranks "
+                "exchange tensors, so the others would wait for this one; attach it on all ranks"
+            )
+        return result
+
+    return alone
+
+
+def _stops(engine: Any) -> list[int]:
+    """The strongest stop request of the engine and of each engine that runs it."""
+    return [] if engine is None else [int(engine._stop), *_stops(engine.parent)]
