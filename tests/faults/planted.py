@@ -876,4 +876,11 @@ PLANTED: list[Planted] = [
         '        """After an error nothing is exchanged, and a second one is only noted on the first."""\n        try:\n            pass',
         "tests/distributed/test_failures.py::test_what_is_being_saved_when_a_rank_fails_is_whole_when_all_have_left",
     ),
+    Planted(
+        "a lone handler waits for the others",
+        "ignite_core/engine/lone_handlers.py",
+        "with idist._alone():",
+        "with model._explained('alone'):",
+        "tests/distributed/test_lone_handlers.py::test_a_lone_handler_acts_alone_with_one_warning",
+    ),
 ]
