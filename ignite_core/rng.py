@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import numbers
 import random
+import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,9 +15,12 @@ from typing import Any
 
 import torch
 
+from ignite_core.exceptions import CheckpointError
+
 __all__ = [
     "Source",
     "Stream",
+    "check_rng_state",
     "host_state",
     "manual_seed",
     "mix",
@@ -73,7 +79,12 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: Mapping[str, Any]) -> None:
-    """Put back what :func:`rng_state` returned. Generators that are not there any more are left out."""
+    """Restore what :func:`rng_state` returned. Generators that do not exist any more are left out.
+
+    Raises:
+        CheckpointError: As :func:`check_rng_state`; nothing is changed then.
+    """
+    check_rng_state(state)
     python = state["python"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
     torch.set_rng_state(state["torch"].cpu())
@@ -84,6 +95,94 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
         own = state["numpy"]
         words = own["key"].numpy().astype("uint32")
         numpy.random.set_state(("MT19937", words, own["pos"], own["has_gauss"], own["gauss"]))
+
+
+# ----------------------------------------------------------------------------------------------- states out of a file
+
+
+def check_rng_state(state: Any) -> None:
+    """Refuse what :func:`rng_state` cannot have returned: numpy and torch would read outside their memory.
+
+    Raises:
+        CheckpointError: If a part is missing, or of another kind, size or range than a generator accepts.
+
+    Example:
+        >>> check_rng_state(rng_state())
+        >>> check_rng_state({**rng_state(), "torch": torch.zeros(3, dtype=torch.uint8)})
+        Traceback (most recent call last):
+        ...
+        ignite_core.exceptions.CheckpointError: The random state of torch is damaged: Expected a CPUGeneratorImplState of size...
+    """
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"A random state must be a mapping, got {type(state).__name__}")
+    for name, check in _CHECKS.items():
+        if name in state or name in ("python", "torch"):
+            try:
+                check(state[name])
+            except (KeyError, TypeError, ValueError, OverflowError, RuntimeError, struct.error) as error:
+                reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+                raise CheckpointError(f"The random state of {name} is damaged: {reason}") from None
+
+
+def _words(tensor: Any, count: int) -> list[int]:
+    """The words of a Mersenne twister."""
+    if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.int64 or tensor.shape != (count,):
+        raise ValueError(f"its words must be {count} int64 numbers, got {_kind(tensor)}")
+    words: list[int] = tensor.tolist()
+    if not 0 <= min(words) <= max(words) < 2**32:
+        raise ValueError(f"its words must be below 2**32, got {min(words)} to {max(words)}")
+    return words
+
+
+def _check_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:  # type: ignore[operator]
+        raise ValueError(f"{name} must be a number from {low} to {high}, got {str(value)[:40]!r}")
+
+
+def _check_python(state: Any) -> None:
+    if state["gauss"] is not None:
+        _check_number("gauss", state["gauss"], numbers.Real, -math.inf, math.inf)
+    random.Random().setstate((state["version"], tuple(_words(state["words"], 625)), state["gauss"]))
+
+
+def _check_numpy(state: Any) -> None:
+    _words(state["key"], 624)
+    _check_number("pos", state["pos"], numbers.Integral, 0, 624)
+    _check_number("has_gauss", state["has_gauss"], numbers.Integral, 0, 1)
+    _check_number("gauss", state["gauss"], numbers.Real, -math.inf, math.inf)
+
+
+def _check_torch(state: Any) -> None:
+    torch.Generator().set_state(state.cpu() if isinstance(state, torch.Tensor) else state)
+    left, _, following = struct.unpack("iiQ", bytes(state[8:24].tolist()))
+    if left + following > 625:  # torch looks at each of them alone, and would read behind its last word
+        raise ValueError(f"it cannot have {left} words left after {following} of 624")
+
+
+def _check_cuda(states: Any) -> None:
+    if not isinstance(states, list | tuple):
+        raise ValueError(f"it must be a list of tensors, got {_kind(states)}")
+    for state in states:
+        # seed and offset; older ones have a twister of 800 bytes before them
+        if not isinstance(state, torch.Tensor) or state.dtype != torch.uint8 or state.shape not in ((16,), (816,)):
+            raise ValueError(f"it must be 16 bytes a device, got {_kind(state)}")
+        (offset,) = struct.unpack_from("q", state.cpu().numpy(force=True).tobytes(), state.numel() - 8)
+        if offset < 0 or offset % 4:
+            raise ValueError(f"its offset must be a multiple of 4, got {offset}")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of {value.dtype} and shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "python": _check_python,
+    "torch": _check_torch,
+    "cuda": _check_cuda,
+    "numpy": _check_numpy,
+}
 
 
 # ------------------------------------------------------------------------------------------------ streams of one's own

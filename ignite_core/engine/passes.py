@@ -26,6 +26,8 @@ __all__ = ["StatefulPasses", "seeded_passes"]
 
 _logger = logging.getLogger(__name__)
 
+_SECONDS_BETWEEN_REPORTS = 10
+
 
 def seeded_passes(data: Iterable[Any], seed: int, rank: int, world_size: int) -> Passes:
     """The data as a seeded run goes through it.
@@ -153,18 +155,30 @@ class _ReplayedPasses:
         stream = Stream(mix(seed, "data"))
         with stream:
             iterator = iter(self.data) if self._loader is None else self._loader.begin(seed)
-            began = time.perf_counter()
-            made = sum(1 for _ in itertools.islice(iterator, done))
+            made = _replay(iterator, done, type(self.data).__name__)
         _check_long_enough(self.data, done, made)
-        if done:
-            _logger.warning(
-                "Engine.run: to go on inside a pass over a %s, its first %d batches were made once more, in %.1f s. A "
-                "map-style dataset in a DataLoader, or data with state_dict and load_state_dict, goes on at once.",
-                type(self.data).__name__,
-                done,
-                time.perf_counter() - began,
-            )
         return _InStream(iterator, stream)
+
+
+def _replay(iterator: Iterator[Any], done: int, name: str) -> int:
+    """Make the batches that were done and drop them; returns how many there were."""
+    if not done:
+        return 0
+    _logger.warning(
+        "Engine.run: to go on inside a pass over a %s, its first %d batches are made once more. A map-style dataset in "
+        "a DataLoader, or data with state_dict and load_state_dict, goes on at once.",
+        name,
+        done,
+    )
+    made, began = 0, time.perf_counter()
+    reported = began
+    for made, _ in enumerate(itertools.islice(iterator, done), 1):
+        now = time.perf_counter()
+        if now - reported >= _SECONDS_BETWEEN_REPORTS:
+            reported = now
+            _logger.warning("Engine.run: made %d of %d batches once more, in %.0f s.", made, done, now - began)
+    _logger.info("Engine.run: made %d batches once more, in %.1f s.", made, time.perf_counter() - began)
+    return made
 
 
 class _InStream:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ignite_core.rng import check_rng_state
+
 __all__ = ["Carried", "Progress", "read_carried", "read_progress"]
 
 
@@ -50,14 +52,18 @@ def read_carried(saved: Mapping[str, Any]) -> Carried:
 
     Raises:
         TypeError: If a value is of another kind than what was saved.
-        ValueError: If a number is too small, or a rank's part says not whose it is.
+        ValueError: If a number is out of range, or a part does not say which rank saved it.
+        CheckpointError: If a random state is damaged.
     """
     _number(saved, "seed", least=None)
     place = saved.get("data_pass")
     if place is not None:
         if not isinstance(place, Sequence) or len(place) != 2:
-            raise TypeError(f"load_state_dict: data_pass must be two integers, got {place!r}")
+            raise TypeError(f"load_state_dict: data_pass must be two integers, got {place!r:.80}")
         place = _integer("data_pass[0]", place[0], least=1), _integer("data_pass[1]", place[1], least=0)
+        iteration = _number(saved, "iteration", least=0)
+        if iteration is not None and place[1] > iteration:
+            raise ValueError(f"load_state_dict: data_pass={list(place)} contradicts iteration={iteration}")
     parts = saved.get("by_rank", ())
     if not isinstance(parts, Sequence) or not all(isinstance(part, Mapping) for part in parts):
         raise TypeError(f"load_state_dict: by_rank must be a list of mappings, got {type(parts).__name__}")
@@ -66,7 +72,19 @@ def read_carried(saved: Mapping[str, Any]) -> Carried:
             if key not in part:
                 raise ValueError(f"load_state_dict: by_rank[{number}] must have a {key!r}, got {list(part)}")
             _integer(f"by_rank[{number}][{key!r}]", part[key], least)
+        _check_random_states(part)
     return Carried(place, _number(saved, "global_batch", least=1), tuple(parts))
+
+
+def _check_random_states(part: Mapping[str, Any]) -> None:
+    """The generators of one rank, and those of its data where the data has a state."""
+    of_data = part.get("data", {})
+    if not isinstance(of_data, Mapping) or ("data" in part and "state" not in of_data):
+        kind = type(of_data).__name__
+        raise TypeError(f"load_state_dict: the state of the data must be a mapping with 'state', got a {kind}")
+    for holder in (part, of_data):
+        if "rng" in holder:
+            check_rng_state(holder["rng"])
 
 
 def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progress:
@@ -151,7 +169,9 @@ def _number(saved: Mapping[str, Any], key: str, least: int | None) -> int | None
 
 def _integer(key: str, value: Any, least: int | None) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"load_state_dict: {key} must be an integer, got {value!r}")
+        raise TypeError(f"load_state_dict: {key} must be an integer, got {value!r:.80}")
+    if int(value).bit_length() > 64:
+        raise ValueError(f"load_state_dict: {key} must fit into 64 bits, got one of {int(value).bit_length()}")
     if least is not None and value < least:
         raise ValueError(f"load_state_dict: {key} must be at least {least}, got {value}")
     return int(value)

@@ -146,12 +146,14 @@ def check_seed(seed: Any, seed_of_run: int | None) -> None:
 
     Raises:
         TypeError: If it is no integer.
-        ValueError: If the run has another one.
+        ValueError: If it has more than 64 bits, or the run has another one.
     """
     if seed is None:
         return
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(f"Engine.run: seed must be an integer, got {seed!r}")
+    if int(seed).bit_length() > 64:
+        raise ValueError(f"Engine.run: seed must fit into 64 bits, got one of {int(seed).bit_length()}")
     if seed_of_run not in (None, seed):
         raise ValueError(
             f"Engine.run: seed={seed} differs from the seed {seed_of_run} of the run that goes on; leave it out, or "

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ignite_core.engine import Engine, Events
+from ignite_core.engine import Engine, Events, passes
 from ignite_core.metrics import MeanSquaredError
 from ignite_core.testing import assert_resumable
 from tests.engine.scripts import Samples, Stream, building, loader, one_thread
@@ -79,7 +79,19 @@ def test_replaying_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
         other.run(Walk())
 
     (told,) = [record.getMessage() for record in caplog.records if "once more" in record.getMessage()]
-    assert "to go on inside a pass over a Walk, its first 2 batches were made once more" in told
+    assert "to go on inside a pass over a Walk, its first 2 batches are made once more" in told
+
+
+def test_a_long_replay_reports_how_far_it_is(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "_SECONDS_BETWEEN_REPORTS", 0)
+    engine = Engine(lambda engine, batch: None)
+    engine.load_state_dict({"iteration": 3, "epoch_length": 4, "max_epochs": 1})
+    with caplog.at_level(logging.WARNING):
+        engine.run(Walk(), seed=1)
+
+    assert [record.getMessage().partition(" once")[0] for record in caplog.records[1:]] == [
+        f"Engine.run: made {number} of 3 batches" for number in (1, 2, 3)
+    ]
 
 
 def test_a_map_style_loader_is_not_replayed() -> None:

@@ -65,7 +65,7 @@ def test_handlers_of_any_event_draw_the_same_again() -> None:
     assert noted() == noted()
 
 
-@pytest.mark.parametrize("seed", [0, -3, 2**40, 2**70, np.int64(7)])
+@pytest.mark.parametrize("seed", [0, -3, 2**40, 2**64 - 1, np.int64(7)])
 def test_any_integer_is_a_seed(seed: Any) -> None:
     assert draws(seed=seed) == draws(seed=seed)
 
@@ -74,6 +74,11 @@ def test_any_integer_is_a_seed(seed: Any) -> None:
 def test_nothing_else_is_a_seed(seed: Any) -> None:
     with pytest.raises(TypeError, match="seed must be an integer, got"):
         draws(seed=seed)
+
+
+def test_a_seed_that_no_state_could_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match="seed must fit into 64 bits, got one of 71"):
+        draws(seed=2**70)
 
 
 # ---------------------------------------------------------------------------------------------------- which seed counts

@@ -882,5 +882,10 @@ PLANTED: list[Planted] = [
         "with idist._alone():",
         "with model._explained('alone'):",
         "tests/distributed/test_lone_handlers.py::test_a_lone_handler_acts_alone_with_one_warning",
+        "random states are set unchecked",
+        "ignite_core/rng.py",
+        "    check_rng_state(state)\n    python =",
+        "    python =",
+        "tests/test_rng.py::test_a_damaged_state_is_refused_and_nothing_is_set",
     ),
 ]
