@@ -164,10 +164,17 @@ PLANTED: list[Planted] = [
     ),
     Planted(
         "retention is forgotten",
-        "ignite_core/handlers/checkpoint/resume.py",
-        "    handler.adopt(items)\n",
-        "    handler.adopt([])\n",
+        "ignite_core/handlers/checkpoint/adoption.py",
+        "            handler.adopt(own)\n",
+        "            handler.adopt([])\n",
         "tests/handlers/checkpoint/test_resume.py::test_n_saved_holds_across_restarts",
+    ),
+    Planted(
+        "the best in another folder is forgotten",
+        "ignite_core/handlers/checkpoint/resume.py",
+        "    folders = scan_folders(handlers)\n",
+        "    folders = {at: seen for at, seen in scan_folders(handlers).items() if at == place.resolve()}\n",
+        "tests/handlers/checkpoint/test_adoption.py::test_the_best_in_a_folder_of_its_own_is_not_forgotten",
     ),
     Planted(
         "one rank loads alone",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
@@ -103,6 +104,23 @@ class Naming:
         """What the names of one handler have in common."""
         return f"{self.prefix}_{name}" if self.prefix else name
 
+    def fits(self, name: str, filename: str) -> bool:
+        """Whether a file may have been named so, at some step and with some score.
+
+        Example:
+            >>> Naming("run").fits("model", "run_model_30.pt"), Naming("run", pattern="latest.pt").fits("model", "a.pt")
+            (True, False)
+        """
+        known = {"filename_prefix": self.prefix, "name": name, "score_name": self.score_name, "ext": EXTENSION}
+        texts = [self.pattern] if self.pattern is not None else self._patterns()
+        return any(re.fullmatch(_expression(text, known), filename) is not None for text in texts)
+
+    def _patterns(self) -> list[str]:
+        """Without a pattern of the user's own: with the step and, where there is a score, without it."""
+        has_name = self.has_score and self.score_name is not None
+        steps = (True, False) if self.has_score else (True,)
+        return [filename_pattern(bool(self.prefix), self.has_score, has_name, has_step) for has_step in steps]
+
     def filename(self, name: str, global_step: Any = None, score: Any = None) -> str:
         """The name of a checkpoint.
 
@@ -133,6 +151,15 @@ class Naming:
             score=score if isinstance(score, str) else shown_score(score),
             ext=EXTENSION,
         )
+
+
+def _expression(pattern: str, known: Mapping[str, Any]) -> str:
+    """A regular expression for the names that a pattern gives."""
+    parts = Formatter().parse(pattern)
+    return "".join(
+        re.escape(text) + ("" if part is None else re.escape(str(known[part])) if part in known else ".+")
+        for text, part, _, _ in parts
+    )
 
 
 def object_name(names: Collection[str]) -> str:

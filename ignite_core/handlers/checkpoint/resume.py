@@ -15,6 +15,7 @@ from ignite_core.distributed import utils as idist
 from ignite_core.distributed.failures import agreed
 from ignite_core.engine.engine import Engine
 from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint.adoption import adopt, checkpoint_handlers, scan_folders
 from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
 from ignite_core.handlers.checkpoint.dcp_reading import read_folder
 from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
@@ -22,8 +23,6 @@ from ignite_core.handlers.checkpoint.manifest import Damage, Manifest, Verify, f
 from ignite_core.handlers.checkpoint.names import EXTENSION
 from ignite_core.handlers.checkpoint.objects import check_objects
 from ignite_core.handlers.checkpoint.restoring import Restoring
-from ignite_core.handlers.checkpoint.retention import Item
-from ignite_core.handlers.checkpoint.savers import DiskSaver
 from ignite_core.handlers.checkpoint.together import caught, share
 
 __all__ = ["Resumed", "resume"]
@@ -82,9 +81,9 @@ def resume(
     """Load the newest whole checkpoint that holds everything asked for; the next ``trainer.run`` goes on from there.
 
     A checkpoint that is damaged is passed over, with a warning, for the one before it. Everything is loaded, or, if
-    anything does not fit, nothing. Each :class:`~ignite_core.handlers.Checkpoint` that saves into the folder takes over
-    what it holds, so that ``n_saved`` counts the files of the run before too. On several ranks all make the call; the
-    first one alone looks at the folder, and all load the same.
+    anything does not fit, nothing. Each :class:`~ignite_core.handlers.Checkpoint` takes over what it has saved into its
+    own folder, whichever that is, so that its best score and ``n_saved`` count the files of earlier runs too. On
+    several ranks all make the call; the first one alone looks at the folder, and all load the same.
 
     Args:
         trainer: The engine whose run goes on. It must have been saved too; it is found under the name that it was saved
@@ -96,7 +95,7 @@ def resume(
         verify: ``"full"`` compares every byte with what was saved, ``"size"`` only sizes.
         map_location: As of :func:`torch.load`; objects put what they are given where they need it.
         strict: Modules must have exactly the saved keys.
-        checkpoint: Handlers, besides those attached to ``trainer``, that take over files: those of evaluators.
+        checkpoint: Handlers, besides those attached to ``trainer``, that take over their files: those of evaluators.
 
     Returns:
         What was done; ``print`` it.
@@ -129,10 +128,10 @@ def resume(
     one, payload, skipped = _first_whole(found, _chosen(found, to_load, trainer), verify, map_location)
     path, step = found.folder / one.name, one.about.get("step")
     objects = _with_trainer(trainer, to_load, one, payload)
+    handlers = checkpoint_handlers(trainer, checkpoint)
+    folders = scan_folders(handlers)
     _load_everywhere(objects, payload, path, one.kind, strict)
-    for handler in _handlers(trainer, checkpoint):
-        whole = [other for other in (*found.known, *found.others) if other.name not in skipped]
-        _adopt(handler, found.folder, whole, step)
+    adopt(handlers, folders, step, [found.folder.resolve() / name for name in skipped])
     return Resumed(path, step, trainer.state.epoch, trainer.state.iteration, tuple(objects), tuple(skipped.items()))
 
 
@@ -144,7 +143,6 @@ class _Found:
     known: list[Manifest]
     damaged: dict[str, Damage]
     single: Manifest | None = None  # the path of this one was given
-    others: tuple[Manifest, ...] = ()  # without the prefix: not to be loaded, but handlers may take them over
 
 
 def _look(place: Path, prefix: str | None) -> _Found:
@@ -162,14 +160,13 @@ def _look(place: Path, prefix: str | None) -> _Found:
 def _look_here(place: Path, prefix: str | None) -> _Found:
     single = find_manifest(place)
     if single is not None:
-        return _Found(place.parent, scan(place.parent).manifests, {}, single)
+        return _Found(place.parent, [], {}, single)
     if place.is_file():
         return _Found(place.parent, [], {}, single=Manifest(place.name, "file", {}, 0, 0.0, ""))
     if not place.exists():
         return _Found(place, [], {})
     seen = scan(place, prefix)
-    others = [one for one in scan(place).manifests if not one.name.startswith(prefix)] if prefix else ()
-    found = _Found(place, seen.manifests, seen.damaged, others=tuple(others))
+    found = _Found(place, seen.manifests, seen.damaged)
     if found.damaged and not found.known:
         reasons = "; ".join(damage.reason for damage in found.damaged.values())
         raise CheckpointError(f"none of the checkpoints is whole: {reasons}")
@@ -290,29 +287,3 @@ def _load_everywhere(objects: Mapping[str, Any], payload: Any, path: Path, kind:
             restoring.put_back()
         raise
     restoring.load_safe()
-
-
-def _handlers(trainer: Engine, more: Checkpoint | Iterable[Checkpoint]) -> list[Checkpoint]:
-    """The handlers that save: those attached to the trainer, and those given."""
-    attached = [listener.handler for channel in trainer._dispatch for listener in channel]
-    attached = [getattr(handler, "handler", handler) for handler in attached]  # one that is called by the clock
-    given = [more] if isinstance(more, Checkpoint) else list(more)
-    handlers = [handler for handler in (*attached, *given) if isinstance(handler, Checkpoint)]
-    return list({id(handler): handler for handler in handlers}.values())
-
-
-def _adopt(handler: Checkpoint, folder: Path, known: list[Manifest], step: int | None) -> None:
-    """Let a handler take over those that it, or one like it, has saved.
-
-    Without scores, what comes after the checkpoint that was loaded is left alone: the run is about to get there anew.
-    """
-    saver = handler.save_handler
-    if not isinstance(saver, DiskSaver) or saver.dirname.absolute() != folder.absolute():
-        return
-    items = []
-    for one in reversed(known):
-        of_step = one.about.get("step")
-        is_ahead = step is not None and isinstance(of_step, int) and of_step > step
-        if one.about.get("basename") == handler.basename and (handler.score_function is not None or not is_ahead):
-            items.append(Item(one.about.get("priority"), one.name))
-    handler.adopt(items)
