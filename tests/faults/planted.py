@@ -520,6 +520,13 @@ PLANTED: list[Planted] = [
         "tests/engine/test_resume_every_cut.py::test_cuts_without_accumulation",
     ),
     Planted(
+        "random states are set unchecked",
+        "ignite_core/rng.py",
+        "    check_rng_state(state)\n    python =",
+        "    python =",
+        "tests/test_rng.py::test_a_damaged_state_is_refused_and_nothing_is_set",
+    ),
+    Planted(
         "items are not seeded",
         "ignite_core/engine/loaders.py",
         "seed_host(spread(seed, number * self.world_size + self.rank))",
@@ -889,10 +896,5 @@ PLANTED: list[Planted] = [
         "with idist._alone():",
         "with model._explained('alone'):",
         "tests/distributed/test_lone_handlers.py::test_a_lone_handler_acts_alone_with_one_warning",
-        "random states are set unchecked",
-        "ignite_core/rng.py",
-        "    check_rng_state(state)\n    python =",
-        "    python =",
-        "tests/test_rng.py::test_a_damaged_state_is_refused_and_nothing_is_set",
     ),
 ]
