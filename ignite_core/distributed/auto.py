@@ -143,12 +143,12 @@ def _is_elsewhere(model: nn.Module, device: torch.device) -> bool:
 
 
 def auto_optim(optimizer: torch.optim.Optimizer, **kwargs: Any) -> torch.optim.Optimizer:
-    """Let the optimizers of all ranks step as one, where the framework needs that: horovod and xla.
+    """Let the optimizers of all ranks step as one, where the framework needs that: xla.
 
     With torch.distributed the gradients are averaged in the model, and the optimizer is returned as it is.
 
     Args:
         optimizer: Of the parameters of the model that :func:`auto_model` returned.
-        kwargs: Of ``horovod.torch.DistributedOptimizer``.
+        kwargs: Accepted as in pytorch-ignite, where horovod takes them; xla takes none.
     """
     return utils._current().auto_optim(optimizer, **kwargs)

@@ -70,9 +70,9 @@ def _is_installed(package: str) -> bool:
 #: Whether torch was built with distributed support.
 has_native_dist_support: bool = dist.is_available()
 
-#: Whether the package of the framework is installed.
+#: Whether the package of the framework is installed. Horovod is not supported; ported code may ask.
 has_xla_support: bool = _is_installed("torch_xla")
-has_hvd_support: bool = _is_installed("horovod")
+has_hvd_support: bool = False
 
 #: The classes of all computation models.
 registered_computation_models: list[type[ComputationModel]] = [SerialModel, *REGISTERED]
@@ -129,8 +129,7 @@ def _is_alone() -> bool:
 def sync(temporary: bool = False) -> None:
     """Look for a framework that was started without :func:`initialize`.
 
-    For torch.distributed this happens by itself; call it after ``horovod.torch.init()`` or in a process that
-    ``torch_xla`` has started.
+    For torch.distributed this happens by itself; call it in a process that ``torch_xla`` has started.
 
     Args:
         temporary: Accepted for compatibility; every finding lasts as long as what was found.
@@ -151,12 +150,12 @@ def backend() -> str | None:
 
 def available_backends() -> tuple[str, ...]:
     """What :func:`initialize` takes here: the backends torch was built with, and those of installed frameworks."""
-    built = {"xla-dist": has_xla_support, "horovod-dist": has_hvd_support}
-    return tuple(name for cls in REGISTERED if built.get(cls.name, True) for name in cls.available_backends)
+    models = [cls for cls in REGISTERED if cls.name != "xla-dist" or has_xla_support]
+    return tuple(name for cls in models for name in cls.available_backends)
 
 
 def model_name() -> str:
-    """``"serial"``, ``"native-dist"``, ``"xla-dist"`` or ``"horovod-dist"``."""
+    """``"serial"``, ``"native-dist"`` or ``"xla-dist"``."""
     return _current().name
 
 
@@ -244,13 +243,13 @@ def initialize(backend: str, **kwargs: Any) -> None:
 
     Args:
         backend: ``"gloo"`` for CPUs; ``"nccl"`` for GPUs, with gloo beside it for values on the CPU; ``"mpi"``,
-            ``"xla-tpu"``, ``"horovod"``.
+            ``"xla-tpu"``.
         kwargs: For gloo and nccl: ``timeout``, a :class:`~datetime.timedelta`, how long to wait for the others at the
             start (by default 20 s to find rank 0 where its address was set by hand, then 30 minutes for the others) and
             in each collective (by default that of torch); ``abort_grace``, how many seconds a process may go on,
             blocked, when another one has failed, until it is ended with exit code 75 (by default 5); ``init_method``,
             such as ``"file:///shared/run_1"``, with ``rank`` and ``world_size``; and what
-            :func:`torch.distributed.init_process_group` takes besides. For horovod: ``comm``.
+            :func:`torch.distributed.init_process_group` takes besides.
 
     Raises:
         ValueError: If the backend is not available, or variables of the environment are set in part or contradict each
@@ -292,9 +291,8 @@ def spawn(
         nproc_per_node: How many processes.
         kwargs: For gloo and nccl: ``nnodes``, ``node_rank``, ``master_addr``, ``master_port`` where there are several
             nodes, each of which makes this call; ``start_method``, ``"spawn"``, ``"forkserver"`` or ``"fork"``;
-            ``join``, False to get a context whose ``join()`` waits; ``daemon``. For horovod: what ``horovod.run``
-            takes. For xla-tpu: what ``torch_xla.launch`` takes. ``timeout`` and ``abort_grace`` are for
-            :func:`initialize`.
+            ``join``, False to get a context whose ``join()`` waits; ``daemon``. For xla-tpu: what
+            ``torch_xla.launch`` takes. ``timeout`` and ``abort_grace`` are for :func:`initialize`.
 
     Raises:
         ValueError: If the backend is not available, or arguments do not fit together.
@@ -325,6 +323,8 @@ def _model_of(backend: str, where: str) -> type[ComputationModel]:
     for cls in REGISTERED:
         if backend in cls.available_backends:
             return cls
+    if backend == "horovod":
+        raise ValueError(f"idist.{where}: horovod is not supported (its last release is of 2023); use gloo or nccl")
     raise ValueError(f"idist.{where}: the backend must be one of {list(available_backends())}, got {backend!r}")
 
 

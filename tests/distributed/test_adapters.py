@@ -1,4 +1,4 @@
-"""Horovod and torch_xla behind the façade, through fakes that keep to what their documentation says."""
+"""torch_xla behind the façade, through a fake that keeps to what its documentation says; horovod is refused."""
 
 from __future__ import annotations
 
@@ -15,97 +15,75 @@ from torch.utils.data import DataLoader
 
 import ignite_core.distributed as idist
 from ignite_core.distributed import utils
-from ignite_core.distributed.models import REGISTERED, HorovodModel, XlaModel
+from ignite_core.distributed.models import REGISTERED, XlaModel
 from ignite_core.engine.data import tell_epoch
 from ignite_core.testing import run_distributed
 from tests.distributed.fakes.processes import FOLDER
 from tests.distributed.fakes.worlds import World, pretend
 
-HOROVOD, XLA = World("horovod", 2), World("xla-tpu", 2)
-both = pytest.mark.parametrize("world", [HOROVOD, XLA], ids=str)
+XLA = World("xla-tpu", 2)
 
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Both packages can be imported, and are forgotten after the test."""
+    """The fake can be imported, and is forgotten after the test."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(FOLDER)
     monkeypatch.setenv("FAKE_XLA_DEVICES", "2")
     yield monkeypatch
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("horovod", "torch_xla"):
+        if name.partition(".")[0] == "torch_xla":
             del sys.modules[name]
 
 
 # ------------------------------------------------------------------------------------------------- a package is missing
 
-MISSING = {
-    "horovod": "the backend 'horovod' needs the package 'horovod', which is not installed: "
-    "HOROVOD_WITH_PYTORCH=1 pip install 'horovod[pytorch]'",
-    "xla-tpu": "the backend 'xla-tpu' needs the package 'torch_xla', which is not installed: "
-    "pip install 'torch_xla[tpu]'",
-}
-
-
-@pytest.mark.parametrize("backend", MISSING)
-@pytest.mark.parametrize(
+starts = pytest.mark.parametrize(
     "start", [idist.initialize, lambda backend: idist.spawn(backend, print)], ids=["join", "spawn"]
 )
-def test_a_missing_package_is_named_at_once(
-    backend: str, start: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for package in ("horovod", "torch_xla"):
-        monkeypatch.setitem(sys.modules, package, None)  # so Python takes it for missing, also where it is installed
 
-    with pytest.raises(ModuleNotFoundError, match=f"^{re.escape(MISSING[backend])}$"):
-        start(backend)
+
+@starts
+def test_a_missing_package_is_named_at_once(start: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_xla", None)  # so Python takes it for missing, also where it is installed
+    message = (
+        "the backend 'xla-tpu' needs the package 'torch_xla', which is not installed: pip install 'torch_xla[tpu]'"
+    )
+
+    with pytest.raises(ModuleNotFoundError, match=f"^{re.escape(message)}$"):
+        start("xla-tpu")
 
     assert idist.model_name() == "serial"
 
 
+@starts
+def test_horovod_is_refused(start: Callable[[str], None]) -> None:
+    assert not idist.has_hvd_support
+    with pytest.raises(ValueError, match="horovod is not supported"):
+        start("horovod")
+
+
 def test_a_package_that_is_there_but_broken_is_not_called_missing(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    (tmp_path / "horovod").mkdir()
-    (tmp_path / "horovod" / "__init__.py").write_text("")
-    (tmp_path / "horovod" / "torch.py").write_text("import a_package_that_horovod_needs")
+    (tmp_path / "torch_xla").mkdir()
+    (tmp_path / "torch_xla" / "__init__.py").write_text("import a_package_that_it_needs")
     fakes.syspath_prepend(tmp_path)
 
-    with pytest.raises(ModuleNotFoundError, match="No module named 'a_package_that_horovod_needs'"):
-        idist.initialize("horovod")
+    with pytest.raises(ModuleNotFoundError, match="No module named 'a_package_that_it_needs'"):
+        idist.initialize("xla-tpu")
 
 
-def test_a_framework_that_runs_is_looked_for_in_the_order_torch_xla_horovod() -> None:
-    assert [model.name for model in REGISTERED] == ["native-dist", "xla-dist", "horovod-dist"]
+def test_a_framework_that_runs_is_looked_for_in_the_order_torch_xla() -> None:
+    assert [model.name for model in REGISTERED] == ["native-dist", "xla-dist"]
 
 
 def test_looking_for_a_framework_imports_nothing() -> None:
     idist.sync()
 
     assert idist.model_name() == "serial"
-    assert not {"horovod", "torch_xla"} & set(sys.modules)
+    assert "torch_xla" not in sys.modules
 
 
 # ---------------------------------------------------------------------------------------------------- join and be found
-
-
-def find_horovod() -> list[Any]:
-    rank, size = idist.get_rank(), idist.get_world_size()
-    idist.finalize()
-    pretend(rank, size)
-    import horovod.torch as hvd
-
-    idist.sync()
-    found = [idist.model_name()]  # imported, but not started
-    hvd.init()
-    idist.sync()
-    found += [idist.model_name(), idist.get_rank(), idist.all_reduce(idist.get_rank() + 1)]
-    idist.finalize()
-    return [*found, hvd.is_initialized(), idist.model_name()]
-
-
-def test_a_horovod_that_the_user_has_started_is_found() -> None:
-    assert run_distributed(find_horovod, ranks=2) == [
-        ["serial", "horovod-dist", rank, 3, False, "serial"] for rank in range(2)
-    ]
 
 
 def find_xla() -> list[Any]:
@@ -135,25 +113,12 @@ def test_an_imported_torch_xla_that_has_launched_nothing_is_let_be(fakes: pytest
     assert idist.model_name() == "serial"
 
 
-def join_again() -> str:
-    with pytest.raises(RuntimeError) as caught:
-        idist.initialize("horovod")
-    return str(caught.value)
-
-
-def test_horovod_is_not_joined_twice() -> None:
-    message = "idist.initialize: horovod is initialised already (rank {} of 2); call idist.finalize() first"
-
-    assert HOROVOD.run(join_again) == [message.format(rank) for rank in range(2)]
-
-
-@pytest.mark.parametrize("backend", MISSING)
-def test_a_process_of_torchrun_does_not_run_alone_unknowingly(backend: str, fakes: pytest.MonkeyPatch) -> None:
+def test_a_process_of_torchrun_does_not_run_alone_unknowingly(fakes: pytest.MonkeyPatch) -> None:
     fakes.setenv("WORLD_SIZE", "2")
-    message = f"(backend {backend}): WORLD_SIZE='2', as of torchrun, but {backend} did not start this process"
+    message = "(backend xla-tpu): WORLD_SIZE='2', as of torchrun, but xla-tpu did not start this process"
 
     with pytest.raises(RuntimeError, match=re.escape(message)):
-        idist.initialize(backend)
+        idist.initialize("xla-tpu")
 
 
 def test_threads_that_drive_several_devices_are_refused(fakes: pytest.MonkeyPatch) -> None:
@@ -164,28 +129,6 @@ def test_threads_that_drive_several_devices_are_refused(fakes: pytest.MonkeyPatc
 
 
 # --------------------------------------------------------------------------------------------------------------- groups
-
-
-def groups_of_horovod() -> dict[str, Any]:
-    import horovod.torch as hvd
-
-    group = idist.new_group([1])
-    try:
-        idist.new_group([0], name="a")
-    except TypeError as error:
-        refused = str(error)
-    return {
-        "is one of horovod": isinstance(group, hvd.ProcessSet),
-        "their own": idist.all_gather(idist.get_rank(), hvd.global_process_set),
-        "refused": refused,
-    }
-
-
-def test_groups_of_horovod_are_process_sets_its_own_included() -> None:
-    refused = "new_group: the backend 'horovod' takes no name"
-    expected = {"is one of horovod": True, "their own": [0, 1], "refused": refused}
-
-    assert HOROVOD.run(groups_of_horovod) == [expected] * 2
 
 
 def group_of_some() -> str:
@@ -232,15 +175,14 @@ def train() -> dict[str, Any]:
     }
 
 
-@both
-def test_a_model_starts_from_rank_0_and_its_gradients_are_averaged(world: World) -> None:
-    first, second = world.run(train)
+def test_a_model_starts_from_rank_0_and_its_gradients_are_averaged() -> None:
+    first, second = XLA.run(train)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     copies = [nn.BatchNorm1d(2) for _ in range(2)]
     for found in (first, second):
         assert all(map(torch.equal, found["start"], model.parameters()))
-        assert found["untouched"], "horovod's first state is made by a step, which must not be taken"
+        assert found["untouched"]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
     data = torch.arange(24.0).reshape(8, 3)
     for _ in range(2):
@@ -257,21 +199,7 @@ def test_a_model_starts_from_rank_0_and_its_gradients_are_averaged(world: World)
         assert torch.allclose(found, expected, atol=1e-5)
     assert first["is the model"]
     assert first["kind"]
-    assert first["is the optimizer"] == (world is XLA)
-
-
-def share_state() -> float:
-    parameter = nn.Parameter(torch.ones(1))
-    optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
-    if idist.get_rank() == 0:  # as after loading a checkpoint there
-        parameter.grad = torch.ones(1)
-        optimizer.step()
-    distributed = idist.auto_optim(optimizer, backward_passes_per_step=2)
-    return distributed.options["backward_passes_per_step"] * distributed.state[parameter]["momentum_buffer"].item()
-
-
-def test_horovod_shares_the_state_that_an_optimizer_has_on_any_rank() -> None:
-    assert HOROVOD.run(share_state) == [2.0, 2.0]
+    assert first["is the optimizer"]
 
 
 class Told(torch.utils.data.SequentialSampler):
@@ -307,17 +235,15 @@ def test_a_loader_for_xla_brings_batches_to_the_device_and_its_sampler_is_told_t
 
 
 def ask_for_too_much() -> dict[str, str]:
-    backend = idist.backend()
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
     calls: dict[str, Callable[[], Any]] = {
         "sync_bn": lambda: idist.auto_model(nn.Linear(1, 1), sync_bn=True),
         "shard": lambda: idist.auto_model(nn.Linear(1, 1), shard=True),
         "kwargs": lambda: idist.auto_model(nn.Linear(1, 1), find_unused_parameters=True),
         "group": lambda: idist.all_gather(torch.ones(1), group=object()),
+        "optim": lambda: idist.auto_optim(optimizer, op="x"),
+        "join": lambda: idist.initialize("xla-tpu", timeout=3),
     }
-    if backend == "xla-tpu":
-        optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
-        calls["optim"] = lambda: idist.auto_optim(optimizer, op="x")
-        calls["join"] = lambda: idist.initialize("xla-tpu", timeout=3)
     found = {}
     for name, call in calls.items():
         try:
@@ -328,23 +254,17 @@ def ask_for_too_much() -> dict[str, str]:
     return found
 
 
-@both
-def test_what_a_framework_cannot_do_is_refused_in_words(world: World) -> None:
-    name = world.backend
+def test_what_xla_cannot_do_is_refused_in_words() -> None:
     expected = {
-        "sync_bn": f"ValueError: auto_model: sync_bn=True needs nccl, got the backend {name}",
-        "shard": f"ValueError: auto_model: shard=True needs gloo or nccl, got the backend {name}",
-        "kwargs": f"TypeError: auto_model: the backend '{name}' takes no find_unused_parameters",
+        "sync_bn": "ValueError: auto_model: sync_bn=True needs nccl, got the backend xla-tpu",
+        "shard": "ValueError: auto_model: shard=True needs gloo or nccl, got the backend xla-tpu",
+        "kwargs": "TypeError: auto_model: the backend 'xla-tpu' takes no find_unused_parameters",
         "group": "TypeError: group must be a list of ranks, got object",
+        "optim": "TypeError: auto_optim: the backend 'xla-tpu' takes no op",
+        "join": "TypeError: idist.initialize: the backend 'xla-tpu' takes no timeout",
     }
-    if world is HOROVOD:
-        expected["sync_bn"] += "; use hvd.SyncBatchNorm"
-        expected["group"] = "TypeError: group must be a list of ranks or a ProcessSet, got object"
-    else:
-        expected["optim"] = "TypeError: auto_optim: the backend 'xla-tpu' takes no op"
-        expected["join"] = "TypeError: idist.initialize: the backend 'xla-tpu' takes no timeout"
 
-    assert world.run(ask_for_too_much) == [expected] * 2
+    assert XLA.run(ask_for_too_much) == [expected] * 2
 
 
 # ---------------------------------------------------------------------------------------------------------------- spawn
@@ -361,20 +281,15 @@ def written(folder: Any) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())]
 
 
-@both
-def test_spawn_starts_processes_by_the_framework(world: World, fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    assert world.backend is not None
-    idist.spawn(world.backend, write, (str(tmp_path),), {"text": "hi"}, nproc_per_node=2)
-    model = "horovod-dist" if world is HOROVOD else "xla-dist"
+def test_spawn_starts_processes_by_the_framework(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    idist.spawn("xla-tpu", write, (str(tmp_path),), {"text": "hi"}, nproc_per_node=2)
 
-    assert written(tmp_path) == [repr([model, rank, rank, 2, 3, "hi"]) for rank in range(2)]
+    assert written(tmp_path) == [repr(["xla-dist", rank, rank, 2, 3, "hi"]) for rank in range(2)]
 
 
-@both
-def test_parallel_starts_processes_by_the_framework(world: World, fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    fakes.setattr(utils, "has_hvd_support", True)
+def test_parallel_starts_processes_by_the_framework(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
     fakes.setattr(utils, "has_xla_support", True)
-    with idist.Parallel(world.backend, nproc_per_node=2) as parallel:
+    with idist.Parallel("xla-tpu", nproc_per_node=2) as parallel:
         parallel.run(write, str(tmp_path), text="hi")
 
     assert len(written(tmp_path)) == 2
@@ -394,26 +309,10 @@ def test_xla_says_how_many_processes_it_starts(fakes: pytest.MonkeyPatch, tmp_pa
         idist.spawn("xla-tpu", write, (str(tmp_path), ""), nproc_per_node=3)
 
 
-def test_each_framework_says_how_it_takes_several_nodes(fakes: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="needs hosts or hostfile if there are several; got nnodes=2, node_rank=0 and"):
-        idist.spawn("horovod", write, nproc_per_node=1, nnodes=2)
-    with pytest.raises(ValueError, match="starts the processes of all nodes from the first one"):
-        idist.spawn("horovod", write, nproc_per_node=1, nnodes=2, node_rank=1, hosts="a:1,b:1")
+def test_xla_says_how_it_takes_several_nodes(fakes: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="call it on each of them without nnodes and node_rank; got nnodes=2"):
         idist.spawn("xla-tpu", write, nproc_per_node=2, nnodes=2)
 
 
-def test_horovod_is_told_the_hosts_and_the_number_of_all_processes(fakes: pytest.MonkeyPatch) -> None:
-    import horovod
-
-    told: dict[str, Any] = {}
-    fakes.setattr(horovod, "run", lambda function, **kwargs: told.update(kwargs))
-
-    idist.spawn("horovod", write, nproc_per_node=2, nnodes=3, hosts="a:2,b:2,c:2")
-
-    assert told == {"np": 6, "hosts": "a:2,b:2,c:2"}
-
-
-def test_the_classes_name_what_they_are() -> None:
-    assert (HorovodModel.name, HorovodModel.available_backends) == ("horovod-dist", ("horovod",))
+def test_the_class_names_what_it_is() -> None:
     assert (XlaModel.name, XlaModel.available_backends) == ("xla-dist", ("xla-tpu",))

@@ -31,8 +31,6 @@ WORLDS = [
     World("gloo", 1),
     World("gloo", 2),
     World("gloo", 4),
-    World("horovod", 1),
-    World("horovod", 2),
     World("xla-tpu", 1),
     World("xla-tpu", 2),
 ]
@@ -1012,7 +1010,7 @@ def place() -> dict[str, Any]:
 
 @every_world
 def test_every_rank_knows_its_place(world: World) -> None:
-    models = {None: "serial", "gloo": "native-dist", "horovod": "horovod-dist", "xla-tpu": "xla-dist"}
+    models = {None: "serial", "gloo": "native-dist", "xla-tpu": "xla-dist"}
     found = observed(world, place)
     devices = {one.pop("device") for one in found}
 

@@ -6,6 +6,8 @@ summed, and everything else gathered, as bytes where needed.
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Self
@@ -15,17 +17,30 @@ from torch import Tensor, nn
 
 from ignite_core.distributed.environment import Place
 from ignite_core.distributed.models.base import ComputationModel
-from ignite_core.distributed.models.packages import check_launcher, refuse, require
 from ignite_core.distributed.wire import from_bytes, to_bytes
 
 __all__ = ["XlaModel"]
 
-_INSTALL = "pip install 'torch_xla[tpu]'"
 _GATHERED = {torch.float32, torch.int32, torch.uint8}
 
 
 def _require(module: str) -> Any:
-    return require(module, "xla-tpu", _INSTALL)
+    """Import a module of torch_xla, or say how to get it."""
+    try:
+        importlib.import_module("torch_xla")
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != "torch_xla":
+            raise  # torch_xla is there, but something that it needs is not
+        raise ModuleNotFoundError(
+            "the backend 'xla-tpu' needs the package 'torch_xla', which is not installed: pip install 'torch_xla[tpu]'",
+            name="torch_xla",
+        ) from error
+
+
+def _refuse(where: str, arguments: dict[str, Any]) -> None:
+    if arguments:
+        raise TypeError(f"{where}: the backend 'xla-tpu' takes no {', '.join(sorted(arguments))}")
 
 
 class XlaModel(ComputationModel):
@@ -47,8 +62,13 @@ class XlaModel(ComputationModel):
     @classmethod
     def create(cls, backend: str, **kwargs: Any) -> Self:
         model = cls()
-        refuse("idist.initialize", backend, kwargs)
-        check_launcher(model.world_size, backend, "use idist.spawn, or torch_xla.launch")
+        _refuse("idist.initialize", kwargs)
+        launched = os.environ.get("WORLD_SIZE", "1")
+        if model.world_size == 1 and launched != "1":
+            raise RuntimeError(
+                f"idist.initialize (backend xla-tpu): WORLD_SIZE={launched!r}, as of torchrun, but xla-tpu did not "
+                "start this process and knows of no other one; use idist.spawn, or torch_xla.launch"
+            )
         return model
 
     @classmethod
@@ -114,7 +134,7 @@ class XlaModel(ComputationModel):
         self._xm.rendezvous("ignite_core.distributed.barrier")
 
     def make_group(self, ranks: tuple[int, ...], **kwargs: Any) -> list[int]:
-        refuse("new_group", "xla-tpu", kwargs)
+        _refuse("new_group", kwargs)
         if len(ranks) not in (1, self.world_size):
             raise ValueError(
                 "new_group: with xla-tpu all ranks must run the same collectives, so that a group must be of one rank "
@@ -129,7 +149,7 @@ class XlaModel(ComputationModel):
         self._xla.sync()
 
     def auto_model(self, model: nn.Module, sync_bn: bool, **kwargs: Any) -> nn.Module:
-        refuse("auto_model", "xla-tpu", kwargs)
+        _refuse("auto_model", kwargs)
         if sync_bn:
             raise ValueError("auto_model: sync_bn=True needs nccl, got the backend xla-tpu")
         self._xm.broadcast_master_param(model)
@@ -137,7 +157,7 @@ class XlaModel(ComputationModel):
 
     def auto_optim(self, optimizer: torch.optim.Optimizer, **kwargs: Any) -> torch.optim.Optimizer:
         """Average the gradients before each step, which makes it the step of ``xla_model.optimizer_step``."""
-        refuse("auto_optim", "xla-tpu", kwargs)
+        _refuse("auto_optim", kwargs)
         reduce_gradients = self._xm.reduce_gradients
         optimizer.register_step_pre_hook(lambda stepping, args, kwargs: reduce_gradients(stepping))
         return optimizer

@@ -1,2 +1,2 @@
-# Nothing here holds tests, and collecting `horovod` or `torch_xla` would import it, under that very name.
+# Nothing here holds tests, and collecting `torch_xla` would import it, under that very name.
 collect_ignore_glob = ["*"]

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch.distributed import HashStore, PrefixStore, TCPStore
 
-#: To be put on `sys.path`, so that `import horovod` and `import torch_xla` find the fakes.
+#: To be put on `sys.path`, so that `import torch_xla` finds the fake.
 FOLDER = Path(__file__).parent
 
 _starts = itertools.count()

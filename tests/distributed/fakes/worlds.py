@@ -36,8 +36,6 @@ def pretend(rank: int, size: int) -> None:
     """Let this process find the fakes, as one that their launchers have started."""
     sys.path.insert(0, str(FOLDER))
     os.environ.update(
-        HOROVOD_RANK=str(rank),
-        HOROVOD_SIZE=str(size),
         PJRT_LOCAL_PROCESS_RANK=str(rank),
         PJRT_LOCAL_PROCESS_COUNT=str(size),
     )
