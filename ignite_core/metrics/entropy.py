@@ -13,10 +13,10 @@ from torch import Tensor
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.checks import check_floating
 from ignite_core.metrics.metric import Metric
-from ignite_core.metrics.shared import once_a_batch
+from ignite_core.metrics.shared import once_a_round
 from ignite_core.metrics.states import accumulated_in, ratio, total
 
-__all__ = ["Entropy", "sums_of_probabilities"]
+__all__ = ["Entropy"]
 
 
 class Entropy(Metric):
@@ -51,15 +51,17 @@ class Entropy(Metric):
     def update(self, output: Any) -> None:
         y_pred = output[0]
         self._check(y_pred)
-        entropy_sum, _ = sums_of_probabilities(y_pred)
-        self.entropy_sum += entropy_sum
-        self.num_samples += _num_predictions(y_pred)
+        self._add(*sums_of_probabilities(y_pred))
+        self.num_samples += y_pred.shape[0] * y_pred.shape[2:].numel()
 
     def compute(self) -> float | Tensor:
         if self.num_samples == 0:
             raise NotComputableError(f"{type(self).__name__}.compute: no sample was seen; call update() first")
         value: float | Tensor = ratio(self.entropy_sum, self.num_samples)
         return value
+
+    def _add(self, entropy_sum: Tensor, probability_sum: Tensor) -> None:
+        self.entropy_sum += entropy_sum
 
     def _check(self, y_pred: Tensor) -> None:
         name = type(self).__name__
@@ -68,14 +70,10 @@ class Entropy(Metric):
         check_floating(name, y_pred=y_pred)
 
 
-@once_a_batch
+@once_a_round
 def sums_of_probabilities(y_pred: Tensor) -> tuple[Tensor, Tensor]:
     """The sum of the entropies of all predictions, and the sum of their probabilities, of shape ``(C,)``."""
     logits = y_pred.detach().to(accumulated_in(torch.float64, y_pred.device))
     probabilities = logits.softmax(dim=1)
     others = [dim for dim in range(y_pred.ndim) if dim != 1]
     return torch.special.entr(probabilities).sum(), probabilities.sum(dim=others)
-
-
-def _num_predictions(y_pred: Tensor) -> int:
-    return y_pred.shape[0] * y_pred.shape[2:].numel()

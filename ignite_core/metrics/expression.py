@@ -16,6 +16,7 @@ import torch
 
 from ignite_core.metrics.arithmetic import INCREASING, Arithmetic, divide
 from ignite_core.metrics.metric import Metric, ResultMode, unchanged
+from ignite_core.metrics.shared import sharing
 
 __all__ = ["Composite", "MetricGroup", "MetricsLambda"]
 
@@ -39,13 +40,15 @@ class Composite(Metric):
             leaf.reset()
 
     def update(self, output: Any) -> None:
-        """Update the metrics that it is made of, each once."""
-        for leaf, its_output in dict(self._shares(output)).items():
-            leaf.update(its_output)
+        """Update the metrics that it is made of, each once, in one round: what several need of it is computed once."""
+        with sharing(output):
+            for leaf, its_output in dict(self._shares(output)).items():
+                leaf.update(its_output)
 
     def iteration_completed(self, engine: Any) -> None:
-        for leaf in self._leaves():
-            leaf.iteration_completed(engine)
+        with sharing(engine.state.output):
+            for leaf in self._leaves():
+                leaf.iteration_completed(engine)
 
     def merged(self, other: Self) -> Self:
         if type(other) is not type(self) or len(other._leaves()) != len(self._leaves()):

@@ -5,12 +5,10 @@ Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.entropy import Entropy, sums_of_probabilities
+from ignite_core.metrics.entropy import Entropy
 from ignite_core.metrics.states import ratio, total
 
 __all__ = ["MutualInformation"]
@@ -46,9 +44,8 @@ class MutualInformation(Entropy):
 
     probability_sum = total()
 
-    def update(self, output: Any) -> None:
-        super().update(output)
-        _, probability_sum = sums_of_probabilities(output[0])
+    def _add(self, entropy_sum: Tensor, probability_sum: Tensor) -> None:
+        super()._add(entropy_sum, probability_sum)
         self.probability_sum += probability_sum
 
     def compute(self) -> float | Tensor:

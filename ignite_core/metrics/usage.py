@@ -6,6 +6,7 @@ import itertools
 import sys
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, Filter
 from ignite_core.metrics.expression import MetricGroup
 from ignite_core.metrics.metric import Metric, is_usual_output
+from ignite_core.metrics.shared import sharing
 from ignite_core.metrics.sync import synced
 
 __all__ = [
@@ -164,11 +166,11 @@ class _Updates:
         self.newest = engine._dispatch.channel(event).newest
 
     def update(self, engine: Engine) -> None:
-        """What each leaf would do by itself, with the gradients switched off once."""
-        output = engine.state.output
+        """What each leaf would do by itself, with the gradients switched off once; a round for what they share."""
+        output, leaves = engine.state.output, self.leaves
         is_usual = is_usual_output(output)
-        with torch.no_grad():
-            for leaf in self.leaves:
+        with torch.no_grad(), sharing(output) if len(leaves) > 1 else nullcontext():
+            for leaf in leaves:
                 if is_usual and leaf._takes_outputs_as_they_are:
                     leaf.update(output)
                 else:
@@ -373,25 +375,21 @@ def _work(board: _Board, leaf: Metric, engine: Engine, usage: MetricUsage) -> _W
         leaf._homes = tuple(home for home in leaf._homes if home[0]() is not None)
         metric = leaf._copy() if leaf._homes else leaf
         metric._waits = _waits(usage)
-        handles = [_listen(board, metric, engine, event, hook) for event, hook in metric._hooks(usage)]
+        handles = [_listen(board, engine, event, hook) for event, hook in metric._hooks(usage)]
         leaf._homes = (*leaf._homes, (weakref.ref(engine), key))
         board.workers[leaf, key] = _Worker(metric, handles)
     return board.workers[leaf, key]
 
 
-def _listen(
-    board: _Board, metric: Metric, engine: Engine, event: Any, hook: Callable[[Any], None]
-) -> RemovableEventHandle | _Member:
+def _listen(board: _Board, engine: Engine, event: Any, hook: Callable[[Any], None]) -> RemovableEventHandle | _Member:
     """Register what a metric does at an event; where it is the usual update, with that of the metrics before it."""
-    if hook != metric.iteration_completed or type(metric).iteration_completed is not Metric.iteration_completed:
-        return engine.add_event_handler(event, hook)
-    if isinstance(event, EventsList):
+    if getattr(hook, "__func__", None) is not Metric.iteration_completed or isinstance(event, EventsList):
         return engine.add_event_handler(event, hook)
     key, last = (*_with_filter(event), _priority(event)), board.updates
     channel = engine._dispatch.channel(event)
     if last is None or last[0] != key or last[1].newest != channel.newest or not last[1].leaves:
         board.updates = last = key, _Updates(engine, event)
-    return last[1].add(metric)
+    return last[1].add(hook.__self__)  # type: ignore[attr-defined]
 
 
 def _group(board: _Board, engine: Engine, usage: MetricUsage) -> _Group:

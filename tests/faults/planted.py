@@ -590,6 +590,13 @@ PLANTED: list[Planted] = [
         "tests/engine/test_resume_every_cut.py::test_cuts_without_accumulation",
     ),
     Planted(
+        "a batch is taken for the one before it in the same memory",
+        "ignite_core/metrics/shared.py",
+        "        _round.reset(self._token)",
+        "        pass",
+        "tests/metrics/test_shared.py::test_a_round_ends_with_an_exception",
+    ),
+    Planted(
         "gradients of one rank alone",
         "ignite_core/engine/step.py",
         "torch.stack(parts).sum(0) / len(states)",

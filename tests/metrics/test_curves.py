@@ -172,15 +172,6 @@ def test_a_loaded_state_can_be_computed_at_once(metric: Metric) -> None:
     assert metric.compute() == expected
 
 
-def test_metrics_of_one_model_share_what_they_keep() -> None:
-    metrics = [kind() for kind in RANKING]
-    for metric in metrics:
-        metric.update((SCORES, LABELS))
-
-    assert len({metric.predictions[0].data_ptr() for metric in metrics}) == 1
-    assert metrics[0].predictions[0].data_ptr() != SCORES.data_ptr()
-
-
 # ------------------------------------------------------------------------------------------------------ conventions
 
 

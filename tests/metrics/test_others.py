@@ -105,18 +105,6 @@ def test_the_number_of_classes_may_not_change() -> None:
     assert metric.compute() == 0.0
 
 
-def test_entropy_and_mutual_information_of_one_model_share_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    softmax = torch.Tensor.softmax
-    monkeypatch.setattr(torch.Tensor, "softmax", lambda *args, **kwargs: asked.append(1) or softmax(*args, **kwargs))
-    batch = torch.randn(4, 3), None
-    metrics = Entropy(), MutualInformation()
-    for metric in metrics:
-        metric.update(batch)
-
-    assert len(asked) == 1
-
-
 def test_a_class_that_is_never_predicted_though_true_makes_the_divergence_infinite() -> None:
     metric = KLDivergence()
     metric.update((torch.tensor([[0.0, -torch.inf]]), torch.zeros(1, 2)))

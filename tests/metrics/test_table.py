@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ignite_core.distributed as idist
+from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics import Metric
+from ignite_core.metrics import Metric, MetricGroup
 from ignite_core.testing import run_distributed
 from tests.metrics.table import Row, Unwaited, fed, pieces, rows, same
 
@@ -151,6 +152,32 @@ def test_neither_input_nor_gradients_are_touched(row: Row) -> None:
 
     assert same(value, row.reference(*(column.detach() for column in data)), row.tolerance)
     assert all(torch.equal(column, copy) for column, copy in zip(data, copies, strict=True))
+
+
+@each_row
+def test_a_batch_that_is_written_into_the_same_memory_is_another_batch(row: Row) -> None:
+    """As a simulator, a CUDA graph or a compiled model does it, which torch does not count as a change."""
+    parts = [drawn(row, seed, 24) for seed in (12, 13)]
+    memory = tuple(torch.empty_like(column) for column in parts[0])
+    output = memory if len(memory) > 1 else memory[0]
+    alone, group, attached = row.make(), MetricGroup({"one": row.make(), "two": row.make()}), [row.make(), row.make()]
+
+    def step(engine: Engine, batch: tuple[torch.Tensor, ...]) -> Any:
+        for column, values in zip(memory, batch, strict=True):
+            column.data.copy_(values)
+        return output
+
+    engine = Engine(step)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: (alone.update(output), group.update(output)))
+    for number, metric in enumerate(attached):
+        metric.attach(engine, f"metric {number}")
+    engine.run(parts)
+    for column in memory:
+        column.data.zero_()
+    expected = row.reference(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+    for value in (alone.compute(), *group.compute().values(), *(metric.compute() for metric in attached)):
+        assert same(value, expected, row.tolerance), (value, expected)
 
 
 @each_row

@@ -15,7 +15,7 @@ from torch import Tensor
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.checks import check_values
 from ignite_core.metrics.metric import Metric
-from ignite_core.metrics.shared import once_a_batch
+from ignite_core.metrics.shared import once_a_round
 from ignite_core.metrics.states import accumulated_in, gathered, total
 
 __all__ = ["AgreementMetric"]
@@ -130,13 +130,13 @@ class AgreementMetric(Metric):
             )
 
 
-@once_a_batch
+@once_a_round
 def labels_of(y_pred: Tensor, y: Tensor) -> Tensor:
-    """Predicted and true labels, int64 of shape ``(2, N)``, shared by the metrics of one model."""
+    """Predicted and true labels, int64 of shape ``(2, N)``."""
     return torch.stack([_labels(y_pred.detach()), _labels(y.detach())])
 
 
-@once_a_batch
+@once_a_round
 def counted(y_pred: Tensor, y: Tensor, num_classes: int, power: int) -> tuple[Tensor, Tensor]:
     """The counts of a batch, as :attr:`AgreementMetric.counts`, and the sum of its disagreements."""
     labels = labels_of(y_pred, y)

@@ -1,4 +1,4 @@
-"""What metrics count in a batch, once for all that are handed the same tensors.
+"""What metrics count in a batch, once for all that are updated in one round.
 
 Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions, ``M`` samples with those of further
 dimensions among them.
@@ -7,14 +7,13 @@ dimensions among them.
 from __future__ import annotations
 
 import math
-import weakref
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.shared import once_a_batch
+from ignite_core.metrics.shared import once_a_round
 from ignite_core.metrics.states import accumulated_in
 
 __all__ = [
@@ -34,14 +33,10 @@ _MANY = 2048
 #: Up to so many samples times classes, comparing each sample with each class is the quickest way to count.
 _FEW = 4096
 
-_NOTHING: tuple[Any, int, Any] = (lambda: None, -1, None)
-_last = _NOTHING  # the scores seen last, weakly, their version, and the classes; replaced as a whole
 
-
+@once_a_round
 def predicted_classes(y_pred: Tensor) -> Tensor:
     """The class with the largest score, the first of equal ones.
-
-    They are remembered for as long as the scores live unchanged, as :func:`once_a_batch` does, at a third of its price.
 
     Args:
         y_pred: Shape ``(N, C, *)``.
@@ -49,21 +44,7 @@ def predicted_classes(y_pred: Tensor) -> Tensor:
     Returns:
         int64, shape ``(N, *)``; not to be changed.
     """
-    global _last
-    seen, version, known = _last
-    if seen() is y_pred and version == y_pred._version:
-        classes: Tensor = known
-        return classes
-    classes = y_pred.max(dim=1)[1] if y_pred.is_cpu and y_pred.numel() >= _MANY else y_pred.argmax(dim=1)
-    if not y_pred.is_inference():  # changes of such tensors are not counted
-        _last = weakref.ref(y_pred, _forget), y_pred._version, classes
-    return classes
-
-
-def _forget(scores: Any) -> None:
-    global _last
-    if _last[0] is scores:
-        _last = _NOTHING
+    return y_pred.max(dim=1)[1] if y_pred.is_cpu and y_pred.numel() >= _MANY else y_pred.argmax(dim=1)
 
 
 @lru_cache(maxsize=16)
@@ -73,7 +54,7 @@ def _classes(num_classes: int, device: torch.device) -> Tensor:
         return torch.arange(num_classes, device=device)
 
 
-@once_a_batch
+@once_a_round
 def class_counts(y_pred: Tensor, y: Tensor, num_classes: int) -> Tensor:
     """How often each class was rightly predicted, predicted, and true.
 
@@ -99,7 +80,7 @@ def class_counts(y_pred: Tensor, y: Tensor, num_classes: int) -> Tensor:
     return counts.scatter_add_(1, places, torch.ones_like(places))[:, 1:-1]
 
 
-@once_a_batch
+@once_a_round
 def label_counts(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> Tensor:
     """How often each label was rightly predicted, predicted, and true.
 
@@ -115,7 +96,7 @@ def label_counts(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> Tensor:
     return positives.sum(dim=(1, *range(3, positives.ndim))) if is_multilabel else positives.flatten(1).sum(dim=1)
 
 
-@once_a_batch
+@once_a_round
 def sample_counts(y_pred: Tensor, y: Tensor) -> Tensor:
     """How many labels of each sample were rightly predicted, predicted, and true.
 

@@ -24,8 +24,7 @@ class MultiLabelConfusionMatrix(Metric):
     r"""A confusion matrix of each label, :math:`M_c = \begin{pmatrix} TN_c & FP_c \\ FN_c & TP_c \end{pmatrix}`.
 
     ``update`` takes ``(y_pred, y)``, both of shape ``(N, C, *)``, of zeros and ones. The value is a tensor of shape
-    ``(C, 2, 2)``, ``[label, true, predicted]``, int64 of counts or float64 of rates, where the data are. The work is
-    shared with :class:`~ignite_core.metrics.Precision` and :class:`~ignite_core.metrics.Recall` of the same batch.
+    ``(C, 2, 2)``, ``[label, true, predicted]``, int64 of counts or float64 of rates, where the data are.
 
     Args:
         num_classes: ``C``, at least 2.

@@ -155,9 +155,8 @@ class Precision(PrecisionRecall):
     - multilabel (``is_multilabel=True``): both of shape ``(N, C, *)`` with ``C > 1``, of zeros and ones.
 
     The value is a tensor of shape ``(C,)`` or a number; of data on an accelerator it is a tensor there. The counts are
-    exact integers, and shared with :class:`Recall` of the same batch. Labels outside [0, C) are told by ``update`` of
-    the first batch and by ``compute`` of all; values other than 0 and 1 by ``update`` of the first, in later ones they
-    count as 0.
+    exact integers. Labels outside [0, C) are told by ``update`` of the first batch and by ``compute`` of all; values
+    other than 0 and 1 by ``update`` of the first, in later ones they count as 0.
 
     Args:
         output_transform: Makes what ``update`` takes of ``engine.state.output``.
@@ -201,8 +200,7 @@ class Precision(PrecisionRecall):
 class Recall(PrecisionRecall):
     r"""Share of the samples of a class that are predicted as it, :math:`R_c = \frac{TP_c}{TP_c + FN_c}`.
 
-    What ``update`` takes, what is returned and what is raised are those of :class:`Precision`, with whose counts it
-    shares the work.
+    What ``update`` takes, what is returned and what is raised are those of :class:`Precision`.
 
     Args:
         output_transform: Makes what ``update`` takes of ``engine.state.output``.

@@ -16,7 +16,7 @@ from torch import Tensor
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.checks import check_values
 from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.shared import once_a_batch
+from ignite_core.metrics.shared import once_a_round
 from ignite_core.metrics.states import accumulated_in, gathered, total
 
 __all__ = ["AreaMetric", "RankingMetric", "cumulated"]
@@ -233,13 +233,13 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     return labels.unsqueeze(1) == torch.arange(num_classes, device=labels.device)
 
 
-@once_a_batch
+@once_a_round
 def kept(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Copies that the metrics of one model share."""
+    """Copies, shared by the metrics of one round."""
     return flat(y_pred.detach()).clone(), flat(y.detach()).clone()
 
 
-@once_a_batch
+@once_a_round
 def histograms(y_pred: Tensor, y: Tensor, bins: int) -> Tensor:
     """The counts of a batch, as :attr:`AreaMetric.counts`: int64 of shape ``(2B + 1,)`` or ``(C, 2B + 1)``."""
     scores, labels = flat(y_pred.detach()), flat(y.detach())

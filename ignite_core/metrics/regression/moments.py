@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.shared import once_a_batch
+from ignite_core.metrics.shared import once_a_round
 from ignite_core.metrics.states import accumulated_in
 
 __all__ = ["joined_moments", "moments_of", "with_moments"]
@@ -26,7 +26,7 @@ __all__ = ["joined_moments", "moments_of", "with_moments"]
 MANY = 64
 
 
-@once_a_batch
+@once_a_round
 def moments_of(y_pred: Tensor, y: Tensor) -> Tensor:
     """The state after these samples alone.
 

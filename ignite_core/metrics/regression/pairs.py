@@ -1,7 +1,6 @@
 """Predicted and true numbers as they come, checked and brought into one form; and sums over them.
 
-Shapes: ``N`` samples, ``*`` further dimensions. What several metrics need of the same batch is computed once; only what
-is small is remembered for that.
+Shapes: ``N`` samples, ``*`` further dimensions. What several metrics need of one output is computed once.
 """
 
 from __future__ import annotations
@@ -12,11 +11,8 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.shared import once_a_batch
+from ignite_core.metrics.shared import once_a_round
 from ignite_core.metrics.states import accumulated_in
-
-#: Fewer elements are quicker computed again than remembered.
-_FEW = 4096
 
 __all__ = [
     "absolute_error",
@@ -101,20 +97,14 @@ def absolute_error(y_pred: Tensor, y: Tensor) -> Tensor:
     return difference(y_pred, y).abs().sum(dtype=accumulated_in(torch.float64, y.device))
 
 
+@once_a_round
 def squared_error(y_pred: Tensor, y: Tensor) -> Tensor:
-    """Sum of the squared differences, a scalar in double precision; of many it is remembered for other metrics."""
-    return (_squared_error if y.numel() < _FEW else _remembered_squared_error)(y_pred, y)
-
-
-def _squared_error(y_pred: Tensor, y: Tensor) -> Tensor:
+    """Sum of the squared differences, a scalar in double precision."""
     errors = difference(y_pred, y)
     if errors.ndim != 1:
         errors = errors.reshape(-1)
     errors = errors.to(accumulated_in(torch.float64, errors.device))
     return errors.dot(errors)
-
-
-_remembered_squared_error = once_a_batch(_squared_error)
 
 
 def check_seen(metric: Any, seen: Any) -> None:
