@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from multiprocessing.util import Finalize
+from multiprocessing.util import Finalize, is_exiting
 from typing import Final
 
 __all__ = ["start_thread"]
@@ -51,6 +51,8 @@ def start_thread(
         >>> stopped.set()
         >>> thread.join()
     """
+    if is_exiting():  # the threads were joined: this one would not be
+        raise RuntimeError(f"start_thread: {name!r} must start before the end of the interpreter")
 
     def run() -> None:
         try:

@@ -79,8 +79,8 @@ def copy_of(state: Any) -> Way:
 
 
 @contextmanager
-def ours(folder: Path, mode: Any) -> Iterator[Way]:
-    with AsyncDiskSaver(folder / mode, mode=mode) as saver:
+def ours(folder: Path) -> Iterator[Way]:
+    with AsyncDiskSaver(folder / "ours") as saver:
 
         def save(state: Any, name: str) -> None:
             saver(state, name)
@@ -121,8 +121,8 @@ def of_torch(folder: Path) -> Iterator[Way]:
 
 @contextmanager
 def ways(folder: Path) -> Iterator[dict[str, Way]]:
-    with ours(folder, "thread") as thread, ours(folder, "process") as process, of_torch(folder) as official:
-        found = {"AsyncDiskSaver, thread": thread, "AsyncDiskSaver, process": process, "torch's async_save": official}
+    with ours(folder) as way, of_torch(folder) as official:
+        found = {"AsyncDiskSaver": way, "torch's async_save": official}
         ignite = of_ignite(folder)
         if ignite is not None:
             found["pytorch-ignite's DiskSaver"] = ignite

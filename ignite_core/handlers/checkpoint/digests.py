@@ -6,6 +6,8 @@ import hashlib
 import os
 import threading
 
+from ignite_core.handlers.checkpoint.background import start
+
 __all__ = ["CHUNK", "Hasher", "digest"]
 
 #: Bytes of one leaf of the tree. The digest of a file is the SHA-256 of the digests of its leaves, in order.
@@ -78,10 +80,8 @@ class Hasher:
 
     def _start_threads(self, count: int) -> None:
         for _ in range(count - len(self._threads)):
-            thread = threading.Thread(target=self._work, name="ignite-core-hash", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter is ending and starts no thread any more: finish() does it all
+            thread = start(self._work, "ignite-core-hash")
+            if thread is None:  # finish() does it all
                 return
             self._threads.append(thread)
 

@@ -86,6 +86,7 @@ class DiskSaver(BaseSaveHandler):
         dirname: The folder, as a path.
 
     Raises:
+        TypeError: If :func:`torch.save` does not take an argument of ``kwargs``.
         ValueError: If the folder is not there, or not empty. On several ranks it is raised on ``save_on_rank``.
 
     Example:
@@ -106,6 +107,9 @@ class DiskSaver(BaseSaveHandler):
         save_on_rank: int = 0,
         **kwargs: Any,
     ) -> None:
+        unknown = sorted(kwargs.keys() - inspect.signature(torch.save).parameters.keys())
+        if unknown:
+            raise TypeError(f"{type(self).__name__}: must get its own arguments and those of torch.save, got {unknown}")
         self.dirname = Path(dirname).expanduser()
         self.save_on_rank = save_on_rank
         self.kwargs = kwargs

@@ -1,26 +1,22 @@
 """Snapshots: what a state is at one moment, copied into buffers that are kept from one save to the next.
 
 The buffers are one piece of memory that is shared with child processes: a forked worker of a DataLoader does not make
-the next copy pay for each page anew, and a writer process reads it where it is.
+the next copy pay for each page again.
 """
 
 from __future__ import annotations
 
 import copy
-import ctypes
-import io
 import mmap
-import os
-import pickle
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Entry", "Snapshot"]
+__all__ = ["Snapshot"]
 
 #: Storages begin at multiples of this: what vector instructions and torch's own files keep to.
 _ALIGNMENT = 64
@@ -28,20 +24,8 @@ _ALIGNMENT = 64
 _Storages = dict[tuple[int, int], torch.UntypedStorage]
 
 
-class Entry(NamedTuple):
-    """A record of a file of torch, and where its bytes are."""
-
-    name: str
-    is_sent: bool  #: in the bytes that are sent along; else in the shared memory
-    offset: int
-    size: int
-
-
 class Snapshot:
     """Copies states into memory that is allocated once, and again only when a state needs more.
-
-    Args:
-        named: Make the memory a file without a name (a memfd, on Linux), that another process can be handed.
 
     Example:
         >>> weights = torch.ones(2, 3)
@@ -55,8 +39,7 @@ class Snapshot:
                 [1., 1., 1.]]), True)
     """
 
-    def __init__(self, named: bool = False) -> None:
-        self._named = named
+    def __init__(self) -> None:
         self._memory: _Memory | None = None
         self._sizes: list[int] = []
         self._buffers: list[torch.UntypedStorage] = []
@@ -88,37 +71,8 @@ class Snapshot:
             torch.cuda.current_stream(gpu).synchronize()
         return copied
 
-    @property
-    def descriptor(self) -> tuple[int, int]:
-        """The number of the file, and how many bytes it has."""
-        assert self._memory is not None
-        assert self._memory.descriptor is not None
-        return self._memory.descriptor, self._memory.size
-
-    def pickled(self, copied: Any) -> tuple[list[Entry], bytes]:
-        """How a file of torch holds what :meth:`take` returned.
-
-        Returns:
-            The records, in their order, and the bytes of those that are not in the shared memory.
-        """
-        assert self._memory is not None
-        pickler = _Pickler()
-        pickler.dump(copied)
-        head = pickler.written.getvalue()
-        entries, sent = [Entry("data.pkl", True, 0, len(head))], [head]
-        begin, end = self._memory.address, self._memory.address + self._memory.size
-        length = len(head)
-        for number, storage in enumerate(pickler.storages):
-            address, size = storage.data_ptr(), storage.nbytes()
-            is_sent = not begin <= address < end
-            entries.append(Entry(f"data/{number}", is_sent, length if is_sent else address - begin, size))
-            if is_sent:  # of a tensor that is not plain, such as a sparse one: copied for this snapshot alone
-                sent.append(_bytes(storage))
-                length += size
-        return entries, b"".join(sent)
-
     def close(self) -> None:
-        """Give the memory back. The next :meth:`take` allocates it anew."""
+        """Give the memory back. The next :meth:`take` allocates it again."""
         self._sizes, self._buffers = [], []
         if self._memory is not None:
             self._memory.close()
@@ -133,7 +87,7 @@ class Snapshot:
             total = max(offsets[-1], mmap.PAGESIZE)
             if self._memory is None or self._memory.size < total:
                 self.close()
-                self._memory = _Memory(total, self._named)
+                self._memory = _Memory(total)
             self._buffers = [self._memory.piece(*place) for place in zip(offsets, sizes, strict=False)]
             self._sizes = sizes
         if pinned:
@@ -142,18 +96,14 @@ class Snapshot:
 
 
 class _Memory:
-    """Bytes that are shared with child processes, and with whom the descriptor is handed to."""
+    """Bytes that are shared with child processes."""
 
-    def __init__(self, size: int, named: bool) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
-        self.descriptor = os.memfd_create("checkpoint") if named else None
-        release = [] if self.descriptor is None else [self.descriptor]
         self._pinned: list[int] = []
-        self.close = weakref.finalize(self, _release, release, self._pinned)
-        self.close.atexit = False  # a save may be under way until the very end
-        if self.descriptor is not None:
-            os.posix_fallocate(self.descriptor, 0, size)  # too little memory is an error here, not a SIGBUS later
-        self._bytes = mmap.mmap(-1 if self.descriptor is None else self.descriptor, size)
+        self.close = weakref.finalize(self, _unpin, self._pinned)
+        self.close.atexit = False  # a save may be in progress until the very end
+        self._bytes = mmap.mmap(-1, size)
         self.address = torch.frombuffer(self._bytes, dtype=torch.uint8).data_ptr()
 
     def piece(self, offset: int, size: int) -> torch.UntypedStorage:
@@ -165,11 +115,9 @@ class _Memory:
             self._pinned.append(self.address)
 
 
-def _release(descriptors: list[int], pinned: list[int]) -> None:
+def _unpin(pinned: list[int]) -> None:
     for address in pinned:
         torch.cuda.cudart().cudaHostUnregister(address)  # type: ignore[no-untyped-call]
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 class _Copier:
@@ -244,37 +192,5 @@ def _copy(
         buffer.copy_(storage, non_blocking=non_blocking)
 
 
-def _bytes(storage: torch.UntypedStorage) -> bytes:
-    content = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage).cpu()
-    return ctypes.string_at(content.data_ptr(), content.nbytes) if content.nbytes else b""  # numpy may be missing
-
-
 def _key(storage: torch.UntypedStorage) -> tuple[int, int]:
     return storage.data_ptr(), storage.nbytes()
-
-
-class _Pickler(pickle.Pickler):
-    """Pickles as torch.save does: storages stay outside, each is named by its number."""
-
-    def __init__(self) -> None:
-        self.written = io.BytesIO()
-        self.storages: list[torch.UntypedStorage] = []
-        self._names: dict[int, str] = {}
-        self._dtypes: dict[int, Any] = {}
-        super().__init__(self.written, protocol=2)
-
-    def persistent_id(self, value: Any) -> tuple[str, type, str, str, int] | None:
-        if isinstance(value, torch.storage.TypedStorage):
-            storage, kind = value._untyped_storage, getattr(torch, value._pickle_storage_type())  # type: ignore[no-untyped-call]
-            length = value._size()  # type: ignore[no-untyped-call]
-        elif isinstance(value, torch.UntypedStorage):
-            storage, kind, length = value, torch.UntypedStorage, value.nbytes()
-        else:
-            return None
-        if storage.nbytes() and self._dtypes.setdefault(storage.data_ptr(), kind) is not kind:
-            raise RuntimeError("tensors of different types that view the same memory cannot be saved together")
-        name = self._names.get(storage._cdata)
-        if name is None:
-            name = self._names[storage._cdata] = str(len(self.storages))
-            self.storages.append(storage)
-        return "storage", kind, name, "cpu", length

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from ignite_core.handlers.checkpoint import files
+from ignite_core.handlers.checkpoint.background import start
 from ignite_core.handlers.checkpoint.digests import CHUNK, Hasher
 from ignite_core.handlers.checkpoint.sidecars import FileDigest
 
@@ -59,10 +59,8 @@ def _sync_while(fd: int, look: Callable[[], object]) -> None:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=sync_it, name="ignite-core-sync", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # the interpreter is ending and starts no thread any more
+    thread = start(sync_it, "ignite-core-sync")
+    if thread is None:
         sync_it()
         look()
     else:

@@ -1,20 +1,15 @@
-"""Saves that are written while training goes on: R1, R4 and R24 to R26 for the thread and for the process."""
+"""Saves that are written while training goes on: R1, R4 and R24 to R26."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gc
-import itertools
 import json
 import logging
 import os
-import random
-import signal
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,8 +25,6 @@ from ignite_core.distributed.failures import is_agreed
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint, DiskSaver
-from ignite_core.handlers.checkpoint import writer
-from ignite_core.handlers.checkpoint.async_saver import Mode
 from ignite_core.handlers.checkpoint.background import WriteFailed
 from ignite_core.handlers.checkpoint.loading import load, load_newest
 from ignite_core.handlers.checkpoint.manifest import manifests, read_manifest
@@ -41,50 +34,16 @@ from tests.faults.sizes import FULL, sized
 from tests.handlers.checkpoint.scenarios import leftovers
 
 ROOT = Path(__file__).parents[3]
-MODES: tuple[Mode, ...] = ("thread", "process")
 #: For what must happen soon, on a machine that may be busy with other things.
 LONG_S = 60.0
-
-both_modes = pytest.mark.parametrize("mode", MODES)
-
-#: The writer process, with a disk that fails as the variable IGNITE_IO_SHIM says.
-SHIMMED = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from tests.faults import io_shim; io_shim.install_from_environment(); "
-    "from ignite_core.handlers.checkpoint.writer import serve; serve()"
-)
-
-
-@pytest.fixture
-def shimmed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Tell the disk of writer processes how to fail; of those that are started from now on."""
-    start = [*writer._START]
-    start[start.index("-c") + 1] = SHIMMED
-    monkeypatch.setattr(writer, "_START", start)
-    return lambda told: monkeypatch.setenv("IGNITE_IO_SHIM", told)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    """No thread and no process."""
+    """No thread."""
     yield
     gc.collect()
     assert [thread.name for thread in threading.enumerate() if thread.name == "checkpoint-writer"] == []
-    assert not children()
-
-
-def children() -> list[int]:
-    """Writer processes of this one."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_bytes()
-        except (OSError, IndexError):
-            continue
-        if fields[1] == str(os.getpid()) and b"serve()" in command and fields[0] != "Z":
-            found.append(int(folder.name))
-    return found
 
 
 def state_at(step: int) -> dict[str, Any]:
@@ -157,11 +116,10 @@ def blocked(kind: str = "fsync") -> Iterator[tuple[threading.Event, threading.Ev
 # ------------------------------------------------------------------------------------------------------ what it writes
 
 
-@both_modes
-def test_a_file_is_that_of_disk_saver(tmp_path: Path, mode: Mode) -> None:
+def test_a_file_is_that_of_disk_saver(tmp_path: Path) -> None:
     metadata = {"step": 3, "score": float("nan"), "objects": ["model"]}
     state = state_at(3)
-    with AsyncDiskSaver(tmp_path / "async", mode=mode) as saver:
+    with AsyncDiskSaver(tmp_path / "async") as saver:
         saver(state, "run.pt", metadata)
     DiskSaver(tmp_path / "sync")(state, "run.pt", metadata)
     ours, theirs = (read_manifest(tmp_path / folder / "run.pt") for folder in ("async", "sync"))
@@ -172,11 +130,10 @@ def test_a_file_is_that_of_disk_saver(tmp_path: Path, mode: Mode) -> None:
     assert leftovers(tmp_path / "async") == set()
 
 
-@both_modes
-def test_what_is_saved_is_what_was_there_at_the_call(tmp_path: Path, mode: Mode) -> None:
+def test_what_is_saved_is_what_was_there_at_the_call(tmp_path: Path) -> None:
     """R26: everything is overwritten as soon as the save has returned."""
     state, rounds = state_at(0), sized(25, 500)
-    with AsyncDiskSaver(tmp_path, mode=mode) as saver:
+    with AsyncDiskSaver(tmp_path) as saver:
         for number in range(1, rounds + 1):
             overwrite(state, number)
             saver(state, f"run_{number % 3}.pt", {"step": number})
@@ -195,20 +152,18 @@ def test_a_save_returns_while_the_disk_still_works(tmp_path: Path) -> None:
     assert steps_in(tmp_path) == [1]
 
 
-@both_modes
-def test_no_save_is_left_out(tmp_path: Path, mode: Mode) -> None:
+def test_no_save_is_left_out(tmp_path: Path) -> None:
     """One that comes while another is being written waits for it."""
-    with AsyncDiskSaver(tmp_path, mode=mode) as saver:
+    with AsyncDiskSaver(tmp_path) as saver:
         for step in range(10):
             saver(state_at(step), f"run_{step}.pt", {"step": step})
 
     assert steps_in(tmp_path) == list(range(9, -1, -1))
 
 
-@both_modes
-def test_states_of_all_sizes_follow_each_other(tmp_path: Path, mode: Mode) -> None:
+def test_states_of_all_sizes_follow_each_other(tmp_path: Path) -> None:
     sizes = [10, 100_000, 5, 0, 200_000]
-    with AsyncDiskSaver(tmp_path, mode=mode) as saver:
+    with AsyncDiskSaver(tmp_path) as saver:
         for size in sizes:
             saver({"a": torch.full((size,), float(size)), "note": "x" * size}, f"{size}.pt")
 
@@ -216,6 +171,35 @@ def test_states_of_all_sizes_follow_each_other(tmp_path: Path, mode: Mode) -> No
         loaded = load(tmp_path / f"{size}.pt")
         assert torch.equal(loaded["a"], torch.full((size,), float(size)))
         assert loaded["note"] == "x" * size
+
+
+def test_runs_in_threads_share_a_saver(tmp_path: Path) -> None:
+    """Each run closes it when it ends, while the others go on."""
+    saver, failures = AsyncDiskSaver(tmp_path, timeout_s=LONG_S), []
+
+    def run_one(name: str) -> None:
+        model = nn.Linear(3, 3)
+        trainer = trainer_of(model)
+        checkpoint = Checkpoint({"model": model}, saver, name, n_saved=2)
+        checkpoint.attach(trainer, every=1)
+        try:
+            for epochs in range(1, 9):
+                trainer.run(range(2), max_epochs=epochs)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run_one, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG_S)
+
+    assert failures == []
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        f"{name}_model_{step}.pt{suffix}" for name in "abc" for step in (15, 16) for suffix in ("", ".json")
+    )
+    for manifest in manifests(tmp_path):
+        assert values(load(tmp_path / manifest.name)) == {float(manifest.step or 0)}
 
 
 # --------------------------------------------------------------------------------------------------------- removing
@@ -285,16 +269,11 @@ def test_a_removal_that_fails_is_told(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------- errors
 
 
-@both_modes
-def test_an_error_is_told_once_by_the_next_save(
-    tmp_path: Path, mode: Mode, shimmed: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_is_told_once_by_the_next_save(tmp_path: Path) -> None:
     """R25: it names file and step; the save that tells is not begun, the one after it is as ever."""
-    shimmed("")
-    saver = AsyncDiskSaver(tmp_path, mode=mode)
+    saver = AsyncDiskSaver(tmp_path)
     saver(state_at(1), "run_1.pt", {"step": 1})
     saver.close()
-    shimmed("fail:3:ENOSPC")
     with io_shim.failing(at=3, error=errno.ENOSPC):
         saver(state_at(2), "run_2.pt", {"step": 2})
         with pytest.raises(WriteFailed, match=r"'run_2\.pt' \(step 2\).*No space left") as told:
@@ -332,9 +311,8 @@ def test_an_error_in_the_block_is_not_replaced_by_one_of_the_write(tmp_path: Pat
     assert "'run_2.pt' (step 2) failed" in told.value.__notes__[0]
 
 
-@both_modes
-def test_what_could_never_be_loaded_is_refused(tmp_path: Path, mode: Mode) -> None:
-    saver = AsyncDiskSaver(tmp_path, mode=mode)
+def test_what_could_never_be_loaded_is_refused(tmp_path: Path) -> None:
+    saver = AsyncDiskSaver(tmp_path)
     saver({"loss": nn.MSELoss()}, "run.pt", {"step": 1})
     with pytest.raises(WriteFailed, match="MSELoss"):
         saver.close()
@@ -345,13 +323,12 @@ def test_what_could_never_be_loaded_is_refused(tmp_path: Path, mode: Mode) -> No
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "fiber"}, r"mode must be one of \['thread', 'process'\], got 'fiber'"),
         ({"timeout_s": 0}, "timeout_s must be a positive number of seconds, got 0"),
-        ({"mode": "process", "pickle_protocol": 4}, r"does not use torch.save, got \['pickle_protocol'\]"),
+        ({"mode": "process"}, r"must get its own arguments and those of torch\.save, got \['mode'\]"),
     ],
 )
 def test_arguments_are_checked_at_once(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"AsyncDiskSaver: .*{message}"):
+    with pytest.raises((TypeError, ValueError), match=f"AsyncDiskSaver: .*{message}"):
         AsyncDiskSaver(tmp_path, **options)
 
 
@@ -365,7 +342,7 @@ def test_a_thread_that_hangs_is_waited_for_only_so_long(tmp_path: Path) -> None:
         saver(state_at(1), "run_1.pt", {"step": 1})
         assert reached.wait(LONG_S)
         for _ in range(3):
-            with pytest.raises(CheckpointError, match=r"'run_1\.pt' \(step 1\) must take at most timeout_s=0\.2 s"):
+            with pytest.raises(CheckpointError, match=r"'run_1\.pt' \(step 1\) did not finish within timeout_s=0\.2 s"):
                 saver(state_at(2), "run_2.pt", {"step": 2})
         with pytest.raises(CheckpointError, match="timeout_s"):
             saver.close()
@@ -375,84 +352,6 @@ def test_a_thread_that_hangs_is_waited_for_only_so_long(tmp_path: Path) -> None:
     saver.close()
 
     assert steps_in(tmp_path) == [3, 1]
-
-
-def test_a_process_that_hangs_is_ended(tmp_path: Path, shimmed: Callable[[str], None]) -> None:
-    """R25: the next save says so once; then another process is started."""
-    shimmed(f"slow:{LONG_S}:replace")
-    saver = AsyncDiskSaver(tmp_path, mode="process", timeout_s=1.0)
-    saver(state_at(1), "run_1.pt", {"step": 1})
-    with pytest.raises(WriteFailed, match=r"'run_1\.pt' \(step 1\).*was ended: it took more than timeout_s=1 s"):
-        saver(state_at(2), "run_2.pt", {"step": 2})
-    shimmed("")
-    saver._writes._timeout_s = LONG_S
-    saver(state_at(2), "run_2.pt", {"step": 2})
-    saver.close()
-
-    assert steps_in(tmp_path) == [2]
-    assert leftovers(tmp_path) == set()
-
-
-def wait_for_child() -> int:
-    while not (found := children()):
-        pass
-    return found[0]
-
-
-def test_a_process_that_is_killed_is_told_of_once_and_replaced(tmp_path: Path) -> None:
-    """R25: at a random moment; while the saver has nothing to do nothing is lost, and nothing told."""
-    rng, state = random.Random(5), state_at(0)
-    told, rounds = 0, sized(6, 200)
-    with AsyncDiskSaver(tmp_path, mode="process") as saver:
-        for step in range(1, rounds + 1):
-            saver(state, "run.pt", {"step": step})
-            child = wait_for_child()
-            for _ in range(rng.randrange(2_000)):
-                pass
-            os.kill(child, signal.SIGKILL)
-            message = told_by(saver.flush)
-            with contextlib.suppress(ChildProcessError):  # the saver has seen its end; else it is still to come
-                os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-            newest = steps_in(tmp_path)
-            if message is None:
-                assert newest == [step]
-            else:
-                told += 1
-                assert f"(step {step})" in message
-                assert "was killed by signal 9" in message
-                assert not newest or newest[0] in (step, step - 1)
-            saver(state, "run.pt", {"step": step})
-            saver.flush()
-            assert steps_in(tmp_path) == [step]
-    assert told > 0
-    assert leftovers(tmp_path) == set()
-
-
-@pytest.mark.parametrize("torn", ["kill", "kill-torn"])
-def test_a_process_killed_at_any_operation_loses_nothing(
-    tmp_path: Path, shimmed: Callable[[str], None], torn: str
-) -> None:
-    """R1: for every operation k of a save in the process."""
-    for number in itertools.count(1) if FULL else (1, 2, 3, 4, 6, 8, 10, 12, 30):
-        folder = tmp_path / str(number)
-        DiskSaver(folder)(state_at(1), "run_1.pt", {"step": 1})
-        shimmed(f"{torn}:{number}")
-        saver = AsyncDiskSaver(folder, mode="process", require_empty=False)
-        saver(state_at(2), "run_2.pt", {"step": 2})
-        message = told_by(saver.close)
-        was_killed = message is not None
-        assert message is None or "ended with exit code 137" in message
-        newest, manifest = load_newest(folder)
-        assert values(newest) == {float(manifest.step or 0)}
-        assert manifest.step == 2 or was_killed
-        shimmed("")
-        saver(state_at(3), "run_3.pt", {"step": 3})
-        saver.close()
-        assert leftovers(folder) == set()
-        if not was_killed:
-            break
-    assert not was_killed
-    assert number > 8
 
 
 KILLS = """
@@ -543,33 +442,20 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from ignite_core.handlers import AsyncDiskSaver, DiskSaver
-from ignite_core.handlers.checkpoint import writer
-from ignite_core.handlers.checkpoint.snapshot import Snapshot
 from tests.faults import io_shim
-from tests.handlers.checkpoint.test_async_saver import ENDING_CASES, SHIMMED, children, state_at
+from tests.handlers.checkpoint.test_async_saver import ENDING_CASES, state_at
 
 root, state, kept = Path(sys.argv[1]), state_at(1), []
-start = [*writer._START]
-start[start.index("-c") + 1] = SHIMMED
-writer._START = start
 
 
-def train(folder, mode, disk, then):
+def train(folder, disk, then):
     DiskSaver(folder)({"a": torch.zeros(2)}, "run_0.pt", {"step": 0})
     timeout_s = 1.0 if disk.startswith("slow:600") else 120.0
-    saver = AsyncDiskSaver(folder, mode=mode, timeout_s=timeout_s, require_empty=False)
+    saver = AsyncDiskSaver(folder, timeout_s=timeout_s, require_empty=False)
     kept.append(saver)
     os.environ["IGNITE_IO_SHIM"] = disk
-    if mode == "thread":
-        io_shim.install_from_environment()
-    pickled = Snapshot.pickled
-    Snapshot.pickled = lambda *args: (time.sleep(0.2), pickled(*args))[1]  # the end begins before the process starts
+    io_shim.install_from_environment()
     saver(state, "run_1.pt", {"step": 1})
-    if then == "is killed":
-        while not [*Path(folder).glob(".ignite-*")]:  # it has begun
-            time.sleep(0.01)
-        Path(folder, "writer").write_text(str(children()[0]))
-        os.kill(os.getpid(), signal.SIGKILL)
     if then == "has a fork":
         child = os.fork()
         if child == 0:  # with a copy of the saver
@@ -594,13 +480,12 @@ for name, case in ENDING_CASES.items():
 print(json.dumps(found))
 """  # no `if __name__ == "__main__"`: nothing is started that would import this again
 
-#: Where it is written, how the disk is, and what the process does after a save instead of ending at once.
+#: How the disk is, and what the process does after a save instead of ending at once.
 ENDING_CASES = {
-    **{f"{mode} slow": (mode, "slow:0.1:fsync", "") for mode in MODES},
-    **{f"{mode} failing": (mode, "fail:3:ENOSPC", "") for mode in MODES},
-    **{f"{mode} hanging": (mode, "slow:600:replace", "") for mode in MODES},
-    "process killed": ("process", "slow:600:replace", "is killed"),
-    "thread forked": ("thread", "slow:0.5:fsync", "has a fork"),
+    "slow": ("slow:0.1:fsync", ""),
+    "failing": ("fail:3:ENOSPC", ""),
+    "hanging": ("slow:600:replace", ""),
+    "forked": ("slow:0.5:fsync", "has a fork"),
 }
 
 
@@ -616,79 +501,91 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tup
 Ended = tuple[Path, dict[str, tuple[int, float, str]]]
 
 
-@both_modes
-def test_the_end_of_the_interpreter_waits_for_what_is_under_way(ended: Ended, mode: Mode) -> None:
+def test_the_end_of_the_interpreter_waits_for_what_is_under_way(ended: Ended) -> None:
     folder, found = ended
-    code, _, printed = found[f"{mode} slow"]
+    code, _, printed = found["slow"]
 
     assert (code, printed) == (0, "")
-    assert steps_in(folder / f"{mode} slow") == [1, 0]
+    assert steps_in(folder / "slow") == [1, 0]
 
 
-@both_modes
-def test_an_error_that_nobody_was_told_is_logged_at_the_end(ended: Ended, mode: Mode) -> None:
+def test_an_error_that_nobody_was_told_is_logged_at_the_end(ended: Ended) -> None:
     folder, found = ended
-    code, _, printed = found[f"{mode} failing"]
+    code, _, printed = found["failing"]
 
     assert code == 0
     assert "'run_1.pt' (step 1) failed after it had returned" in printed
     assert "No space left" in printed
-    assert steps_in(folder / f"{mode} failing") == [0]
+    assert steps_in(folder / "failing") == [0]
 
 
-@both_modes
-def test_the_end_of_the_interpreter_does_not_hang(ended: Ended, mode: Mode) -> None:
+def test_the_end_of_the_interpreter_does_not_hang(ended: Ended) -> None:
     """R25: it takes at most `timeout_s`, and says what was not finished."""
     folder, found = ended
-    code, seconds, printed = found[f"{mode} hanging"]
+    code, seconds, printed = found["hanging"]
 
     assert code == 0
     assert 1.0 <= seconds < LONG_S
     assert "'run_1.pt' (step 1)" in printed
     assert "timeout_s=1 s" in printed
-    assert steps_in(folder / f"{mode} hanging") == [0]
+    assert steps_in(folder / "hanging") == [0]
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+AT_EXIT = """
+import atexit, multiprocessing, sys, threading, time
+
+def save_late():
+    saver(state, "late.pt", {"step": 2})
+    print(sorted(thread.name for thread in threading.enumerate()))
+
+def save_early():
+    saver(state, "early.pt", {"step": 1})
+
+def fail_late():
+    from tests.faults import io_shim
+    with io_shim.failing(at=3):
+        try:
+            saver(state, "failed.pt", {"step": 3})
+        except Exception as error:
+            print(type(error).__name__, error)
+
+atexit.register(fail_late)
+atexit.register(save_late)  # runs after the functions of the library
+import torch
+from ignite_core.handlers import AsyncDiskSaver
+from ignite_core.handlers.checkpoint import files
+atexit.register(save_early)
+saver, state = AsyncDiskSaver(sys.argv[1]), {"a": torch.ones(10)}
+sync = files.fsync
+files.fsync = lambda fd: (time.sleep(0.2), sync(fd))
+
+def train():
+    saver = AsyncDiskSaver(sys.argv[1], require_empty=False)
+    saver(state, "worker.pt", {"step": 0})
+
+worker = multiprocessing.get_context("fork").Process(target=train)  # it does not call what is registered with atexit
+worker.start()
+worker.join()
+"""
 
 
-def test_the_writer_process_dies_with_the_one_that_started_it(ended: Ended) -> None:
-    """Else it could publish in the middle of the next run."""
-    folder, found = ended
-    place = folder / "process killed"
-    writer, deadline = int((place / "writer").read_text()), time.monotonic() + LONG_S / 2
-    while (lives := is_running(writer)) and time.monotonic() < deadline:
-        pass
-    if lives:
-        os.kill(writer, signal.SIGKILL)
+def test_saves_by_functions_registered_at_exit_are_finished(tmp_path: Path) -> None:
+    """No thread is alive after the last of these functions, whether it ran before or after those of the library."""
+    done = run(AT_EXIT, tmp_path)
 
-    assert not lives
-    assert found["process killed"][0] == -signal.SIGKILL
-    assert steps_in(place) == [0]
+    assert (done.returncode, done.stderr) == (0, "")
+    threads, failure = done.stdout.splitlines()
+    assert threads == "['MainThread']"
+    assert failure.startswith("WriteFailed AsyncDiskSaver: the save of 'failed.pt' (step 3) failed")
+    assert steps_in(tmp_path) == [2, 1, 0]
 
 
 def test_a_forked_copy_of_a_saver_ends_at_once(ended: Ended) -> None:
     """It has no thread, and must not wait for one."""
     folder, found = ended
 
-    assert found["thread forked"][0::2] == [0, ""]
-    assert steps_in(folder / "thread forked") == [1, 0]
-
-
-def test_signals_to_all_processes_do_not_end_the_writer(tmp_path: Path, shimmed: Callable[[str], None]) -> None:
-    """Ctrl-C goes to it too, and to the trainer, which answers with a last save."""
-    shimmed("slow:0.2:fsync")
-    with AsyncDiskSaver(tmp_path, mode="process") as saver:
-        saver(state_at(1), "run_1.pt", {"step": 1})
-        child = wait_for_child()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            os.kill(child, number)
-
-    assert steps_in(tmp_path) == [1]
+    assert (found["forked"][0], found["forked"][2]) == (0, "")
+    assert steps_in(folder / "forked") == [1, 0]
 
 
 def test_a_saver_that_is_forgotten_finishes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -722,35 +619,11 @@ def test_a_saver_that_is_collected_in_its_own_thread_does_not_wait_for_itself(tm
     finally:
         gc.enable()
     assert background.wait(LONG_S)
-    while background._thread is not None:
-        pass
 
     assert steps_in(tmp_path) == [1]
 
 
 # ------------------------------------------------------------------------------------------------- forks and processes
-
-
-def test_the_writer_is_no_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """R24: a fork of a process with threads may deadlock."""
-
-    def refuse() -> int:
-        raise AssertionError("a process with threads was forked")
-
-    monkeypatch.setattr(os, "fork", refuse)
-    with AsyncDiskSaver(tmp_path, mode="process") as saver:
-        saver(state_at(1), "run_1.pt", {"step": 1})
-
-    assert steps_in(tmp_path) == [1]
-
-
-def test_the_writer_imports_the_standard_library_alone() -> None:
-    look = "; import ignite_core.handlers.checkpoint.writer; print({'torch', 'numpy', 'site'} & {*sys.modules})"
-    code = writer._START[writer._START.index("-c") + 1].partition(";")[0] + "; sys.path.insert(0, sys.argv[1])" + look
-    command = [sys.executable, "-I", "-S", "-c", code, str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LONG_S, check=True)
-
-    assert done.stdout == "set()\n"
 
 
 def squares(number: int) -> int:
@@ -765,19 +638,14 @@ class Squares(torch.utils.data.Dataset[int]):
         return squares(index)
 
 
-@both_modes
 @pytest.mark.parametrize(
     ("method", "starts"), [("fork", sized(3, 200)), ("forkserver", sized(1, 200)), ("spawn", sized(1, 200))]
 )
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")  # of the DataLoader, which the test asks for
-def test_workers_of_a_data_loader_start_while_a_save_is_under_way(
-    tmp_path: Path, mode: Mode, method: str, starts: int
-) -> None:
+def test_workers_of_a_data_loader_start_while_a_save_is_under_way(tmp_path: Path, method: str, starts: int) -> None:
     """R24"""
-    if method != "fork" and mode == "process" and not FULL:
-        pytest.skip("with the thread on each change; part of `make faults`")
     state = state_at(1)
-    with AsyncDiskSaver(tmp_path, mode=mode) as saver:
+    with AsyncDiskSaver(tmp_path) as saver:
         for number in range(starts):
             saver(state, f"run_{number % 2}.pt", {"step": number})
             loader = torch.utils.data.DataLoader(
@@ -800,15 +668,14 @@ def trainer_of(model: nn.Module) -> Engine:
     return Engine(step)
 
 
-@both_modes
-def test_checkpoint_closes_it_when_the_run_ends(tmp_path: Path, mode: Mode) -> None:
+def test_checkpoint_closes_it_when_the_run_ends(tmp_path: Path) -> None:
     model = nn.Linear(3, 3)
-    trainer, saver = trainer_of(model), AsyncDiskSaver(tmp_path, mode=mode)
+    trainer, saver = trainer_of(model), AsyncDiskSaver(tmp_path)
     checkpoint = Checkpoint({"model": model}, saver, n_saved=2)
     trainer.add_event_handler(Events.ITERATION_COMPLETED, checkpoint)
     for epochs in (1, 2):
         trainer.run(range(5), max_epochs=epochs)
-        assert not saver._writes._background._thread
+        assert saver._writes.is_idle
         assert steps_in(tmp_path) == [5 * epochs, 5 * epochs - 1]
 
     for manifest in manifests(tmp_path):
@@ -847,7 +714,7 @@ def test_after_an_error_of_the_run_what_is_under_way_is_finished(tmp_path: Path)
         trainer.run(range(5))
 
     assert steps_in(tmp_path) == [2]
-    assert not saver._writes._background._thread
+    assert saver._writes.is_idle
 
 
 def fail_on_one_rank(folder: Path) -> tuple[str, bool, int, bool]:
