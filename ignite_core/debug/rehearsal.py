@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from ignite_core.debug.objects import find_objects
 from ignite_core.engine.data import length_of
 from ignite_core.engine.describe import describe
 from ignite_core.engine.dispatch import Channel
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Filter
 from ignite_core.engine.listener import Listener
+from ignite_core.engine.step import EvaluationStep, TrainingStep
 from ignite_core.handlers.arguments import integer
-from ignite_core.handlers.put_back import PutBack, can_be_remembered
+from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
+from ignite_core.snapshot import Snapshot, can_be_saved
 
 __all__ = ["DevRun", "dev_run", "overfit", "sanity_check"]
 
@@ -96,7 +98,7 @@ def dev_run(
         stack.enter_context(_rehearsal(engines, data, restore))
         for number, engine in enumerate(engines):
             stack.enter_context(_opened(engine))
-            stack.enter_context(_watched(engine, partial(_note, called, number)))
+            stack.enter_context(_watched(engine, functools.partial(_note, called, number)))
             stack.enter_context(_limited(engine, batches))
         trainer.run(data)
         metrics = tuple(dict(engine.state.metrics) for engine in engines)
@@ -165,8 +167,8 @@ def overfit(loader: Iterable[Any], batches: int = 1) -> list[Any]:
         [0, 1, 2]
     """
     batches = integer("overfit", "batches", batches, least=1)
-    with PutBack() as trial:
-        trial.remember_data(loader)
+    with Snapshot() as snapshot:
+        snapshot.save_data(loader)
         first = list(islice(loader, batches))
     if len(first) < batches:
         raise ValueError(f"overfit: the loader must have at least {batches} batches, got {len(first)}; ask for fewer")
@@ -187,18 +189,18 @@ def _checked(where: str, *engines: Engine) -> tuple[Engine, ...]:
 def _rehearsal(engines: Iterable[Engine], data: Any, restore: Iterable[Any]) -> Iterator[None]:
     """Inside, nothing that happens lasts."""
     engines = list(engines)
-    objects = [one for engine in engines for one in find_objects(engine)]
+    objects = [one for engine in engines for one in _objects_of(engine)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ignite_core_rehearsal_")))
-        trial = stack.enter_context(PutBack())
+        snapshot = stack.enter_context(Snapshot())
         for one in {id(one): one for one in (*objects, *restore)}.values():
-            if can_be_remembered(one):
-                trial.remember(one)
-        trial.remember_data(data)
+            if can_be_saved(one):
+                snapshot.save(one)
+        snapshot.save_data(data)
         for owner in _rehearsing(engines):
             stack.enter_context(owner.rehearse(folder))
         for engine in engines:
-            trial.remember_engine(engine)
+            snapshot.save_engine(engine)
         yield
 
 
@@ -257,7 +259,7 @@ def _opened(engine: Engine) -> Iterator[None]:
 
 def _is_request(engine: Engine, listener: Listener) -> bool:
     handler: Any = listener.handler
-    while isinstance(handler, partial):
+    while isinstance(handler, functools.partial):
         handler = handler.func
     return getattr(handler, "__self__", None) is engine and handler.__name__ in _REQUESTS
 
@@ -286,3 +288,50 @@ def _note(called: set[tuple[int, int]], number: int, listener: Listener) -> None
 
 def _describe(listener: Listener) -> str:
     return f"{describe(listener.handler)} of {listener.event!r}"
+
+
+# ------------------------------------------------------------------------------------------- which objects are saved
+
+
+def _objects_of(engine: Engine) -> Iterator[Any]:
+    """Models, optimizers and other objects with a state that an engine's step and handlers refer to."""
+    step = engine._process_function
+    if isinstance(step, TrainingStep | EvaluationStep):
+        yield step._forward.model
+    if isinstance(step, TrainingStep):
+        yield from (step._update.optimizer, step._update.scaler)
+    yield from _named_by(step)
+    for channel in engine._dispatch:
+        for listener in channel:
+            yield from _named_by(listener.handler)
+            yield from _flat((*listener.args, *listener.kwargs.values()))
+            owner = getattr(listener.handler, "__self__", listener.handler)
+            if isinstance(owner, Checkpoint):
+                yield from _flat([owner.to_save])
+
+
+def _named_by(function: Callable[..., Any]) -> Iterator[Any]:
+    """What a function refers to: its object with the attributes, its closure and its globals."""
+    while isinstance(function, functools.partial):
+        yield from _flat((*function.args, *function.keywords.values()))
+        function = function.func
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        yield from _flat([owner, *getattr(owner, "__dict__", {}).values()])
+    function = getattr(function, "__func__", function)
+    if inspect.isfunction(function):
+        found = inspect.getclosurevars(function)
+        yield from _flat((*found.nonlocals.values(), *found.globals.values()))
+    elif not inspect.isbuiltin(function):
+        yield from _flat([function, *getattr(function, "__dict__", {}).values()])
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    """The values; those of lists and mappings instead of these."""
+    for value in values:
+        if isinstance(value, Mapping):
+            yield from value.values()
+        elif isinstance(value, list | tuple):
+            yield from value
+        else:
+            yield value

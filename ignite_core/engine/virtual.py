@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final
 
-from ignite_core.engine.aside import ScratchState
 from ignite_core.engine.data import PlainPasses, Position, length_of
 from ignite_core.engine.events import Events
 from ignite_core.engine.plan import plan_run
+from ignite_core.engine.state import State
 
 if TYPE_CHECKING:
     from ignite_core.engine.engine import Engine
@@ -22,6 +22,19 @@ __all__ = ["Limits", "set_up"]
 
 _silent: Final = logging.Logger("a virtual run")
 _silent.disabled = True
+
+
+class _ScratchState(State):
+    """A state that reads the attributes that it does not have from another one, and writes nothing there."""
+
+    def __init__(self, real: State) -> None:
+        super().__init__()
+        self._real = real
+        self.event_to_attr = real.event_to_attr
+        self.metrics = dict(real.metrics)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +114,8 @@ def _data_of_run(real: Engine, limits: Limits, paused: bool) -> Any:
     return None if not isinstance(length, int) else _VirtualData(length, None)
 
 
-def _counters_of(real: Engine) -> ScratchState:
-    state = ScratchState(real.state)
+def _counters_of(real: Engine) -> _ScratchState:
+    state = _ScratchState(real.state)
     for name in ("iteration", "epoch", "epoch_length", "max_epochs", "max_iters"):
         setattr(state, name, getattr(real.state, name))
     return state

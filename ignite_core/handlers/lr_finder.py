@@ -20,8 +20,8 @@ from ignite_core.handlers.arguments import check_engine, integer, number
 from ignite_core.handlers.checkpoint.objects import check_objects, leaves
 from ignite_core.handlers.lr_ramp import LRRamp, write_lrs
 from ignite_core.handlers.optimizer_steps import check_optimizer
-from ignite_core.handlers.put_back import PutBack
 from ignite_core.metrics.plotting import axes_for
+from ignite_core.snapshot import Snapshot
 
 __all__ = ["FastaiLRFinder"]
 
@@ -123,13 +123,13 @@ class FastaiLRFinder:
         diverge_th = number(_ATTACH, "diverge_th", diverge_th, least=1)
         if self._is_attached or trainer._is_running:
             raise RuntimeError(f"{_ATTACH}: this finder is attached already, or the trainer is running")
-        with PutBack() as trial, ExitStack() as handlers:
-            trial.remember_engine(trainer)
+        with Snapshot() as snapshot, ExitStack() as handlers:
+            snapshot.save_engine(trainer)
             for one in _in_order(to_save):
                 if one is not trainer:
-                    trial.remember(one)
+                    snapshot.save(one)
             for event, handler, *args in (
-                (Events.STARTED, self._begin, ramp, trial),
+                (Events.STARTED, self._begin, ramp, snapshot),
                 (Events.ITERATION_STARTED(priority=_LAST), ramp.set_lr),
                 (Events.ITERATION_COMPLETED, self._look, ramp, output_transform, smooth_f, diverge_th),
                 (Events.COMPLETED, self._end),
@@ -258,10 +258,10 @@ class FastaiLRFinder:
         if not self._history:
             raise RuntimeError(f"{_HERE}: nothing was recorded yet; run the trainer inside attach() first")
 
-    def _begin(self, trainer: Engine, ramp: LRRamp, trial: PutBack) -> None:
+    def _begin(self, trainer: Engine, ramp: LRRamp, snapshot: Snapshot) -> None:
         self._history = {"lr": [], "loss": []}
         self._best_loss, self._has_diverged = None, False
-        trial.remember_data(trainer.state.dataloader)
+        snapshot.save_data(trainer.state.dataloader)
         ramp.plan(trainer)
         self.logger.debug("Running the LR finder for %d iterations", ramp.length)
 

@@ -303,3 +303,33 @@ def test_what_a_step_has_gathered_for_its_next_move_is_there_again() -> None:
         return model.weight.detach()
 
     assert torch.equal(train(rehearses=True), train(rehearses=False))
+
+
+def test_a_reference_to_the_state_stays_valid() -> None:
+    """A handler that keeps ``trainer.state`` reads the counters of the dry run, and what it sets there is undone."""
+    trainer = Engine(lambda engine, batch: None)
+    state, read = trainer.state, []
+    state.seen, state.metrics["loss"] = 0, 1.0
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def count() -> None:
+        state.seen += 1
+        state.extra = True
+        state.metrics["loss"] = 2.0
+        read.append(state.iteration)
+
+    dev_run(trainer, data=range(10), batches=2)
+
+    assert read == [1, 2]
+    assert (state.seen, state.iteration, dict(state.metrics)) == (0, 0, {"loss": 1.0})
+    assert trainer.state is state
+    assert not hasattr(state, "extra")
+
+
+def test_buffers_that_are_not_saved_are_restored() -> None:
+    model = torch.nn.Linear(1, 1)
+    model.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    dev_run(Engine(lambda engine, batch: model.seen.add_(1)), data=range(10), restore=[model])
+
+    assert model.seen == 0
