@@ -123,9 +123,16 @@ PLANTED: list[Planted] = [
     Planted(
         "half loaded",
         "ignite_core/handlers/checkpoint/restoring.py",
-        "for reason in self.put_back())",
-        "for reason in [])",
+        "for why in self.put_back())",
+        "for why in [])",
         "tests/handlers/checkpoint/test_restoring.py::test_if_one_thing_is_wrong_nothing_is_changed",
+    ),
+    Planted(
+        "half loaded by Ctrl-C",
+        "ignite_core/handlers/checkpoint/restoring.py",
+        "            except BaseException as error:\n                left",
+        "            except Exception as error:\n                left",
+        "tests/handlers/checkpoint/test_restoring.py::test_interrupted_while_something_is_loaded_all_objects_are_as_they_were",
     ),
     Planted(
         "loaded without a look",

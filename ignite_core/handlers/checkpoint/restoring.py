@@ -57,7 +57,8 @@ class Restoring:
                 f"{source}: what was saved does not fit the objects, which were left as they were: "
                 f"{'; '.join(complaints[:_SHOWN])}{more}"
             )
-        parts.sort(key=lambda part: isinstance(part.obj, Engine))  # an engine looks at everything before it changes
+        # An engine checks everything before it changes, and what has no state_dict() cannot go back: these come last.
+        parts.sort(key=lambda part: (not hasattr(part.obj, "state_dict"), isinstance(part.obj, Engine)))
         self._risky = [part for part in parts if not part.is_safe]
         self._safe = [part for part in parts if part.is_safe]
         self._undo: list[_Part] = []
@@ -72,18 +73,21 @@ class Restoring:
         self.load_safe()
 
     def load_risky(self) -> None:
-        """Load what may fail; everything is put back if it does."""
+        """Load what may fail; everything is put back if it does, or if it is interrupted (Ctrl-C)."""
         self._undo = []
         for part in self._risky:
             try:
                 part.keep()
                 self._undo.append(part)
                 part.load()
-            except Exception as error:
-                lost = "".join(f", but for {reason}" for reason in self.put_back())
+            except BaseException as error:
+                left = "All objects were left as they were" + "".join(f", but for {why}" for why in self.put_back())
+                if not isinstance(error, Exception):
+                    error.add_note(f"{part.source}: interrupted while {part.path!r} was being loaded. {left}")
+                    raise
                 raise CheckpointError(
                     f"{part.source}: {part.path!r}, a {type(part.obj).__name__}, does not take what was saved of it: "
-                    f"{type(error).__name__}: {error}. All objects were left as they were{lost}"
+                    f"{type(error).__name__}: {error}. {left}"
                 ) from error
 
     def put_back(self) -> list[str]:
@@ -92,14 +96,23 @@ class Restoring:
         for part in reversed(self._undo):
             try:
                 part.put_back()
-            except Exception as error:
+            except BaseException as error:  # the others go back all the same
                 lost.append(f"{part.path!r}, which does not take back its own state: {type(error).__name__}: {error}")
         return lost
 
     def load_safe(self) -> None:
-        """Load what was found to fit."""
+        """Load what was found to fit. It was not copied, so an interruption is raised when all of it is loaded."""
+        interruption: BaseException | None = None
         for part in self._safe:
-            part.load()
+            try:
+                part.load()
+            except BaseException as error:
+                if isinstance(error, Exception):
+                    raise
+                part.load()
+                interruption = error
+        if interruption is not None:
+            raise interruption
 
 
 def paired(objects: Any, states: Any, source: str, path: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -163,13 +176,15 @@ class _Part:
         else:
             # A copy: what was read is mapped from the file, and must not be kept when that is removed.
             state = copy.deepcopy(self.state)
-            if is_zero(self.obj):
+            if is_zero(self.obj) or not hasattr(self.obj, "state_dict"):
                 self.obj.load_state_dict(state)
             else:
                 load_sharded(self.obj, state)
 
     def keep(self) -> None:
-        """Remember what the object holds."""
+        """Remember what the object holds; of one without ``state_dict`` nothing."""
+        if not hasattr(self.obj, "state_dict"):
+            return
         if isinstance(self.obj, torch.optim.Optimizer):  # it takes over other tensors and leaves its own alone
             self._kept = self.obj.state_dict()
         elif isinstance(self.obj, nn.Module):
@@ -179,6 +194,8 @@ class _Part:
             self._kept = copy.deepcopy(self.obj.state_dict())
 
     def put_back(self) -> None:
+        if not hasattr(self.obj, "state_dict"):
+            raise AttributeError("it has no state_dict()")
         if not isinstance(self.obj, nn.Module):
             self.obj.load_state_dict(self._kept)
             return

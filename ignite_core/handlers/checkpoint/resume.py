@@ -30,6 +30,12 @@ __all__ = ["Resumed", "resume"]
 #: What a trainer is called in a checkpoint that does not say.
 _TRAINER = "trainer"
 
+#: What the names of checkpoints end with: a path that ends so is one of a single checkpoint, which must be there.
+_SUFFIXES = (f".{EXTENSION}", ".pth", ".ckpt", ".tar", ".bin")
+
+#: So many names are listed in a message.
+_SHOWN = 6
+
 
 @dataclass(frozen=True)
 class Resumed:
@@ -90,7 +96,7 @@ def resume(
             under, and need not be in ``to_load``.
         to_load: Names, as they were saved, and objects with ``load_state_dict``.
         folder: Where the checkpoints are. One that is not there, or has none, means a fresh start. A path of a single
-            checkpoint is taken as it is, also one that was not saved by this library.
+            checkpoint (``*.pt``) is taken as it is, also one that was not saved by this library; it must be there.
         prefix: Only checkpoints whose names begin with it.
         verify: ``"full"`` compares every byte with what was saved, ``"size"`` only sizes.
         map_location: As of :func:`torch.load`; objects put what they are given where they need it.
@@ -103,7 +109,8 @@ def resume(
     Raises:
         TypeError: If an object has no ``load_state_dict``.
         CheckpointError: If there are checkpoints, but none that is whole, or none that holds what is asked for; if the
-            newest whole one does not fit the objects. Nothing was changed then. On several ranks all raise it.
+            newest whole one does not fit the objects, or a named one is not there. Nothing was changed then. On several
+            ranks all raise it.
 
     Example:
         >>> import tempfile
@@ -164,6 +171,8 @@ def _look_here(place: Path, prefix: str | None) -> _Found:
     if place.is_file():
         return _Found(place.parent, [], {}, single=Manifest(place.name, "file", {}, 0, 0.0, ""))
     if not place.exists():
+        if place.suffix in _SUFFIXES:
+            raise CheckpointError(f"resume: there must be a checkpoint {str(place)!r}, {_there(place.parent)}")
         return _Found(place, [], {})
     seen = scan(place, prefix)
     found = _Found(place, seen.manifests, seen.damaged)
@@ -178,6 +187,16 @@ def _look_here(place: Path, prefix: str | None) -> _Found:
             stacklevel=4,
         )
     return found
+
+
+def _there(folder: Path) -> str:
+    """The checkpoints in a folder in words, for an error."""
+    if not folder.is_dir():
+        return "its folder is not there either"
+    names = [one.name for one in scan(folder).manifests]
+    names += sorted({path.name for path in folder.iterdir() if path.suffix in _SUFFIXES} - set(names))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"its folder has {names[:_SHOWN]}{more}" if names else "there are none in its folder"
 
 
 def _chosen(found: _Found, to_load: Mapping[str, Any], trainer: Engine) -> list[Manifest]:
@@ -250,10 +269,13 @@ def _read(path: Path, kind: str, verify: Verify, map_location: Any) -> Any:
 
 def _with_trainer(trainer: Engine, to_load: Mapping[str, Any], one: Manifest, payload: Any) -> dict[str, Any]:
     """What is to be loaded, the trainer under the name that it was saved under."""
-    held = payload if isinstance(payload, Mapping) else one.about.get("objects", ())
+    held = one.about.get("objects")  # a single object is saved bare, so the payload may not say
+    held = held if isinstance(held, list) else list(payload) if isinstance(payload, Mapping) else []
     objects = {name: obj for name, obj in to_load.items() if obj is not trainer}
     asked = [name for name, obj in to_load.items() if obj is trainer]
     name = next((name for name in (one.about.get("trainer"), *asked, _TRAINER) if name in held), None)
+    if name is None and not objects and "iteration" in held:  # the bare state of a trainer, without a manifest
+        name = (*asked, _TRAINER)[0]
     if name is None or name in objects:
         raise agreed(
             CheckpointError(
@@ -282,8 +304,8 @@ def _load_everywhere(objects: Mapping[str, Any], payload: Any, path: Path, kind:
         error = caught(failure)
     try:
         share(what, error, None)
-    except CheckpointError:
-        if error is None:  # another rank failed
+    except BaseException:
+        if error is None:  # another rank failed, or this one was interrupted
             restoring.put_back()
         raise
     restoring.load_safe()

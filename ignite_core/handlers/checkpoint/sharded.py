@@ -99,7 +99,7 @@ class Layout:
     """How the state of an object is spread over the ranks.
 
     Args:
-        obj: With ``state_dict()``.
+        obj: What the state is of. Without ``state_dict()`` nothing of it is spread.
 
     Attributes:
         is_sharded: Whether any of it is.
@@ -111,7 +111,7 @@ class Layout:
         if dtensor_type() is not None:
             if isinstance(obj, torch.optim.Optimizer):
                 self._parameters = [parameter for group in obj.param_groups for parameter in group["params"]]
-            self._own = obj.state_dict()
+            self._own = obj.state_dict() if hasattr(obj, "state_dict") else {}
         self.is_sharded = is_sharded(self._parameters) or is_sharded(self._own)
 
     def like(self, path: Path, shape: tuple[int, ...]) -> DTensor | None:

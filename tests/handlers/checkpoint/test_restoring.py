@@ -207,3 +207,71 @@ def test_nothing_of_what_was_loaded_lies_in_the_file(tmp_path: Path) -> None:
 def test_what_is_neither_path_nor_mapping_is_refused(checkpoint: Any) -> None:
     with pytest.raises(TypeError, match="checkpoint must be a path or a mapping of names to states"):
         Checkpoint.load_objects({"model": nn.Linear(1, 1)}, checkpoint)
+
+
+class Interrupted(Counter):
+    """Ctrl-C is pressed while it takes its state."""
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        super().load_state_dict(state_dict)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_interrupted_while_something_is_loaded_all_objects_are_as_they_were(kind: type[BaseException]) -> None:
+    class Slow(nn.Linear):
+        def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+            super()._load_from_state_dict(*args, **kwargs)
+            raise kind
+
+    objects = {**build(), "slow": Slow(2, 1), "interrupted": Interrupted()}
+    saved, before = states({**build(), "slow": nn.Linear(2, 1), "interrupted": Counter(1)}), states(objects)
+    with pytest.raises((kind, KeyboardInterrupt)) as caught:
+        Checkpoint.load_objects(objects, saved)
+
+    assert same(states(objects), before)
+    assert "All objects were left as they were" in caught.value.__notes__[0]
+
+
+def test_interrupted_while_models_are_loaded_that_fit_all_of_them_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are loaded last, and no copy of them was taken: so the objects hold the checkpoint, not a half of it."""
+    objects, saved = build(), states(build())
+    load, pressed = nn.Module.load_state_dict, iter([True])
+
+    def press(module: nn.Module, *args: Any, **options: Any) -> Any:
+        load(module, *args, **options)
+        if next(pressed, False):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(nn.Module, "load_state_dict", press)
+    press.__module__ = "torch.nn"
+    with pytest.raises(KeyboardInterrupt):
+        Checkpoint.load_objects(objects, saved)
+
+    assert same(states(objects), saved)
+
+
+class OnlyLoads:
+    """What other programs load into: it cannot say what it holds."""
+
+    state: Any = None
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        if state_dict == "wrong":
+            raise ValueError("wrong")
+        self.state = state_dict
+
+
+def test_what_has_only_load_state_dict_is_loaded_last() -> None:
+    one, two, counter = OnlyLoads(), OnlyLoads(), Counter()
+    Checkpoint.load_objects({"one": one}, {"one": {"a": 1}})
+    with pytest.raises(CheckpointError, match=r"'counter', a Counter, does not take"):
+        Checkpoint.load_objects({"one": one, "counter": counter}, {"one": 2, "counter": {"value": "x", "tensor": 0}})
+    assert (one.state, counter.value) == ({"a": 1}, 0)
+
+    with pytest.raises(CheckpointError, match=r"left as they were, but for 'two'.*no state_dict\(\).*but for 'one'"):
+        Checkpoint.load_objects(
+            {"one": one, "two": two, "counter": counter},
+            {"one": 3, "two": "wrong", "counter": {"value": 1, "tensor": torch.ones(2)}},
+        )
+    assert (one.state, counter.value) == (3, 0)

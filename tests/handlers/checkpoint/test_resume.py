@@ -140,6 +140,42 @@ def test_without_the_trainer_in_it_a_checkpoint_is_no_place_to_resume_from(tmp_p
         resume(Engine(lambda engine, batch: None), {"model": nn.Linear(1, 1)}, tmp_path)
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_a_checkpoint_of_the_trainer_alone_is_resumed(is_named: bool, has_manifest: bool, tmp_path: Path) -> None:
+    first, second = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+    first.run(range(5), seed=1)
+    Checkpoint({"loop": first}, tmp_path)(first)
+    if not has_manifest:
+        (tmp_path / "loop_5.pt.json").unlink()
+    path = tmp_path if has_manifest else tmp_path / "loop_5.pt"
+    resumed = resume(second, {"loop": second} if is_named else {}, path)
+
+    assert (resumed.iteration, second.state.seed) == (5, 1)
+
+
+@pytest.mark.parametrize("name", ["checkpoint_9.pt", "none/checkpoint_4.pt", "checkpoint_9.pth"])
+def test_a_named_checkpoint_that_is_not_there_is_an_error_with_those_that_are(name: str, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(1)
+    there = r"its folder has \['checkpoint_4.pt'\]" if "/" not in name else "its folder is not there either"
+    with pytest.raises(CheckpointError, match=f"there must be a checkpoint '.*{name}', {there}"):
+        resume(run.trainer, run.objects, tmp_path / name)
+
+
+def test_an_object_that_has_only_load_state_dict_is_resumed(tmp_path: Path) -> None:
+    class OnlyLoads:
+        def load_state_dict(self, state: Any) -> None:
+            self.state = state
+
+    run = Run(tmp_path)
+    run.train(1)
+    scheduler = OnlyLoads()
+    resume(run.trainer, {**run.objects, "scheduler": scheduler}, tmp_path)
+
+    assert scheduler.state["last_epoch"] == 4
+
+
 def test_models_that_were_saved_alone_are_passed_over(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.train(1)
