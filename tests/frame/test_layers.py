@@ -19,7 +19,8 @@ CORE = "exceptions rng tensors threads distributed distributed.* engine engine.*
 ENGINE = "exceptions rng distributed distributed.*"
 TABLE = [
     # module                                                      may import, of ours
-    ("_lazy exceptions rng tensors threads engine.gradients", ""),
+    ("_lazy exceptions tensors threads engine.gradients", ""),
+    ("rng", "exceptions"),
     ("distributed.*", "exceptions threads distributed.*"),
     ("testing.*", f"{CORE} handlers handlers.*"),
     ("checkpoint", f"{CORE} handlers handlers.*"),
