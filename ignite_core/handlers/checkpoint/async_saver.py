@@ -80,7 +80,7 @@ class AsyncDiskSaver(DiskSaver):
         Raises:
             CheckpointError: If an earlier one could not be written, or takes too long. This one is then not saved.
         """
-        path, about = self._path(filename), self._about(metadata)
+        path, about = self._target(filename), self._about(metadata)
         with self._lock:
             try:
                 self.flush()  # the memory is still read while the last one is being written
@@ -94,7 +94,8 @@ class AsyncDiskSaver(DiskSaver):
 
     def remove(self, filename: str) -> None:
         """Remove a checkpoint after what was asked for before, and only if that is safe on the disk."""
-        self._writes.remove(self._path(filename))
+        if filename != self._spared:
+            self._writes.remove(self._path(filename))
 
     def flush(self) -> None:
         """Wait until everything that was asked for is done.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -359,17 +359,22 @@ class Checkpoint(Keeper):
             if isinstance(failure, WriteFailed):  # an earlier save
                 self._kept = self._kept.without(failure.filename)
             error = caught(failure)
-        share(f"Checkpoint: {save.filename} {doing}", error, None)
+        told = share(f"Checkpoint: {save.filename} {doing}", error, getattr(self.save_handler, "_written", None))
         self._kept = save.kept
+        written = told[saving_rank(self.save_on_rank)]
+        if written not in (None, save.filename):
+            kept = {name: file for name, file in self._files.items() if name in save.kept.filenames}
+            self._files = {**kept, save.filename: written}
 
     def _remove(self, filenames: list[str]) -> None:
         """Remove what stays no longer; what cannot be removed is tried again after the next save."""
         if not isinstance(self.save_handler, BaseSaveHandler):
             return
         self._to_remove = filenames
-        while self._to_remove:
-            self.save_handler.remove(self._to_remove[0])
-            self._to_remove = self._to_remove[1:]
+        with self.save_handler.removing() if isinstance(self.save_handler, DiskSaver) else nullcontext():
+            while self._to_remove:
+                self.save_handler.remove(self._to_remove[0])
+                self._to_remove = self._to_remove[1:]
 
     @contextmanager
     def rehearse(self, folder: Path) -> Iterator[None]:

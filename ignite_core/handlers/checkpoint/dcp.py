@@ -63,7 +63,7 @@ class DCPSaver(DiskSaver):
             CheckpointError: On all ranks, if one of them failed; it says which, and with what.
         """
         about = {"world_size": idist.get_world_size(), **self._about(metadata)}
-        save = _Save(self._path(filename), about, checkpoint)
+        save = _Save(self._target(filename), about, checkpoint)
         error: Exception | None = None
         try:
             save.lead() if idist.get_rank() == 0 else save.follow()
@@ -78,7 +78,7 @@ class DCPSaver(DiskSaver):
             CheckpointError: On all ranks, if the disk refuses.
         """
         path, error = self._path(filename), None
-        if idist.get_rank() == 0:
+        if idist.get_rank() == 0 and filename != self._spared:
             try:
                 storage.remove(path)
             except CheckpointError as failure:

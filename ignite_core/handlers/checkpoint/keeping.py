@@ -33,6 +33,7 @@ class Keeper:
         self._kept = Kept()
         self._newest: str | None = None
         self._to_remove: list[str] = []  # what could not be removed when it was time
+        self._files: dict[str, str] = {}  # what a saver of the user's own has called otherwise
 
     @property
     def n_saved(self) -> int | None:
@@ -76,11 +77,12 @@ class Keeper:
         return None if self._newest is None else self._place(self._newest)
 
     def _place(self, filename: str) -> Path | str:
-        return self.save_handler.dirname / filename if isinstance(self.save_handler, DiskSaver) else filename
+        saver = self.save_handler
+        return saver.dirname / self._files.get(filename, filename) if isinstance(saver, DiskSaver) else filename
 
     def reset(self) -> None:
         """Forget what was saved; the files stay. For an engine that is run anew for something else, such as a fold."""
-        self._kept, self._newest, self._to_remove = Kept(), None, []
+        self._kept, self._newest, self._to_remove, self._files = Kept(), None, [], {}
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """What stays: pairs of priority and file name under ``_saved``, the newest under ``_last``."""

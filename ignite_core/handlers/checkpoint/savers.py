@@ -6,7 +6,8 @@ import inspect
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -62,7 +63,10 @@ class BaseSaveHandler(ABC):
 
     @abstractmethod
     def remove(self, filename: str) -> None:
-        """Remove a checkpoint that was saved; it may be gone already."""
+        """Remove a checkpoint that was saved; it may be gone already.
+
+        It is called when the newer one has been saved, so a saver with one name for all must not remove that.
+        """
 
 
 class DiskSaver(BaseSaveHandler):
@@ -98,6 +102,9 @@ class DiskSaver(BaseSaveHandler):
         ['run.pt', 'run.pt.json'] {'epoch': 3}
     """
 
+    _written: str | None = None  # the file of the last save
+    _spared: str | None = None  # a file that is not removed at present
+
     def __init__(
         self,
         dirname: str | os.PathLike[str],
@@ -125,14 +132,32 @@ class DiskSaver(BaseSaveHandler):
                 list, tuple or dictionary.
         """
         storage.publish(
-            self._path(filename),
+            self._target(filename),
             lambda file: torch.save(checkpoint, file, **self.kwargs),
             self._about(metadata),
             check=safety.check,
         )
 
     def remove(self, filename: str) -> None:
-        storage.remove(self._path(filename))
+        if filename != self._spared:
+            storage.remove(self._path(filename))
+
+    @contextmanager
+    def removing(self) -> Iterator[None]:
+        """Inside, older checkpoints are removed, and the file of the last save stays.
+
+        A subclass may give one name to all, so that the name of an older one leads to it.
+        """
+        self._spared = self._written
+        try:
+            yield
+        finally:
+            self._spared = None
+
+    def _target(self, filename: str) -> Path:
+        """Where a save goes."""
+        self._written = filename
+        return self._path(filename)
 
     def _path(self, filename: str) -> Path:
         return self.dirname / filename

@@ -49,7 +49,7 @@ class Renaming(DiskSaver):
         super().__call__(checkpoint, "model.pt", metadata)
 
     def remove(self, filename: str) -> None:
-        """There is but one file, and the last one written stays."""
+        super().remove("model.pt")
 
 
 @pytest.mark.parametrize("saver", [DiskSaver, AsyncDiskSaver, DCPSaver, Renaming])
@@ -59,7 +59,7 @@ def test_the_best_in_a_folder_of_its_own_is_not_forgotten(saver: Callable[..., A
         best = run.best("best", saver)
         run.train(max_epochs, best)
         assert names(tmp_path / "best") == ["model.pt" if saver is Renaming else "best_model_accuracy=0.9000.pt"]
-        assert best.best_checkpoint is not None
+        assert best.best_checkpoint == tmp_path / "best" / names(tmp_path / "best")[0]
 
 
 def test_a_model_checkpoint_that_does_not_know_its_objects_yet_finds_its_best(tmp_path: Path) -> None:

@@ -14,8 +14,17 @@ from torch import nn
 
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers import BaseSaveHandler, Checkpoint, CheckpointEvents, DiskSaver, ModelCheckpoint
+from ignite_core.handlers import (
+    AsyncDiskSaver,
+    BaseSaveHandler,
+    Checkpoint,
+    CheckpointEvents,
+    DCPSaver,
+    DiskSaver,
+    ModelCheckpoint,
+)
 from ignite_core.handlers.checkpoint import files
+from ignite_core.handlers.checkpoint.manifest import find_manifest
 from ignite_core.handlers.vote import vote_of
 
 
@@ -410,6 +419,27 @@ def test_a_save_that_failed_changes_nothing_and_the_next_one_succeeds() -> None:
     checkpoint(trainer)
     assert list(memory.saved) == ["model_2.pt", "model_3.pt"]
     assert heard == ["saved"]
+
+
+@pytest.mark.parametrize("base", [DiskSaver, AsyncDiskSaver, DCPSaver])
+def test_a_saver_with_one_name_for_all_keeps_what_it_wrote_last(base: type[DiskSaver], tmp_path: Path) -> None:
+    class OneName(base):  # type: ignore[misc, valid-type]
+        def __call__(self, checkpoint: Any, filename: str, metadata: Any = None) -> None:
+            super().__call__(checkpoint, "latest", metadata)
+
+        def remove(self, filename: str) -> None:
+            super().remove("latest")
+
+    trainer, saver = Engine(lambda engine, batch: None), OneName(tmp_path)
+    best = Checkpoint({"model": nn.Linear(1, 1)}, saver, score_function=lambda engine: engine.state.epoch, n_saved=2)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, best)
+    trainer.run([1], max_epochs=4)
+
+    assert best.last_checkpoint == best.best_checkpoint == best.newest_checkpoint == tmp_path / "latest"
+    assert find_manifest(tmp_path / "latest").step == 4  # type: ignore[union-attr]
+    saver.remove("any")  # asked for by itself it goes
+    getattr(saver, "close", lambda: None)()
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_could_not_be_removed_is_removed_after_the_next_save() -> None:
