@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import CheckpointError
+from ignite_core.exceptions import CheckpointError, shown
 from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
 from ignite_core.handlers.checkpoint.manifest import Manifest, find_manifest, scan, sidecar_path
 
@@ -53,14 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     missing = [path for path in options.paths if not path.exists() and not sidecar_path(path).exists()]
     if missing:
-        print(f"{parser.prog}: there is no {missing[0]}", file=sys.stderr)
+        _print(f"{parser.prog}: there is no {missing[0]}", file=sys.stderr)
         return _TROUBLE
     try:
         code: int = options.command(*options.paths, **({"most": options.most} if "most" in options else {}))
     except CheckpointError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        _print(f"{parser.prog}: {error}", file=sys.stderr)
         return _TROUBLE
     return code
+
+
+def _print(text: object, file: TextIO | None = None) -> None:
+    """Everything is printed here: what is in a checkpoint does not reach the terminal as it is."""
+    print(shown(text).replace("\n", "\\n"), file=file)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,7 +90,7 @@ def _show(path: Path) -> int:
     if _is_folder_of_checkpoints(path):
         return _list(path)
     manifest = find_manifest(path)
-    print(path if manifest is not None else f"{path}: nothing stands beside it that tells of it")
+    _print(path if manifest is not None else f"{path}: nothing stands beside it that tells of it")
     if manifest is not None:
         _show_manifest(manifest)
     if manifest is not None and manifest.kind == "folder":
@@ -94,7 +99,7 @@ def _show(path: Path) -> int:
         lines = [(name, _said(value)) for name, value in _entries(load(path))]
     width = max((len(name) for name, _ in lines), default=0)
     for name, text in lines:
-        print(f"  {name:{width}}  {text}")
+        _print(f"  {name:{width}}  {text}")
     return 0
 
 
@@ -104,11 +109,11 @@ def _list(folder: Path) -> int:
     for manifest in found.manifests:
         size = sum(file.size for file in manifest.files.values())
         about = [f"{key} {manifest.about[key]}" for key in _FIRST[:2] if manifest.about.get(key) is not None]
-        print(f"{manifest.name}  {', '.join([*about, _bytes(size), _date(manifest)])}")
+        _print(f"{manifest.name}  {', '.join([*about, _bytes(size), _date(manifest)])}")
     for damage in found.damaged.values():
-        print(f"damaged: {damage.reason}")
+        _print(f"damaged: {damage.reason}")
     if not found.manifests and not found.damaged:
-        print(f"{folder}: there is no checkpoint in it that something tells of")
+        _print(f"{folder}: there is no checkpoint in it that something tells of")
     return 0
 
 
@@ -119,7 +124,7 @@ def _show_manifest(manifest: Manifest) -> None:
     for name in ("versions", *_FIRST):
         about.pop(name, None)
     for name, value in {**lines, **about, "saved": _date(manifest), "versions": versions}.items():
-        print(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+        _print(f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
 def _verify(path: Path) -> int:
@@ -130,16 +135,16 @@ def _verify(path: Path) -> int:
         paths = [path / manifest.name for manifest in found.manifests]
         damaged = [damage.reason for damage in found.damaged.values()]
         if not paths and not damaged:
-            print(f"{path}: there is no checkpoint in it that something tells of")
+            _print(f"{path}: there is no checkpoint in it that something tells of")
     for one in paths:
         try:
             manifest = verify_checkpoint(one)
         except CheckpointError as error:
             damaged.append(str(error))
         else:
-            print(f"{one}: {'whole' if manifest is not None else 'safe to load; nothing tells whether it is whole'}")
+            _print(f"{one}: {'whole' if manifest is not None else 'safe to load; nothing tells whether it is whole'}")
     for reason in damaged:
-        print(f"damaged: {reason}")
+        _print(f"damaged: {reason}")
     return _DIFFERENT if damaged else 0
 
 
@@ -150,10 +155,10 @@ def _diff(one: Path, two: Path, most: int) -> int:
         f"{name}: {difference}" for name in names if (difference := _difference(name, first, second)) is not None
     ]
     for line in islice(differences, max(0, most)):
-        print(line)
+        _print(line)
     if len(differences) > most:
-        print(f"and {len(differences) - most} more (--most N shows more)")
-    print(f"{len(differences)} of {len(names)} entries are different" if differences else "the same")
+        _print(f"and {len(differences) - most} more (--most N shows more)")
+    _print(f"{len(differences)} of {len(names)} entries are different" if differences else "the same")
     return _DIFFERENT if differences else 0
 
 

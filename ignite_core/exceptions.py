@@ -1,6 +1,21 @@
 """Errors that a caller may want to catch by name."""
 
-__all__ = ["CheckpointError", "NotComputableError", "RankFailed"]
+__all__ = ["CheckpointError", "NotComputableError", "RankFailed", "shown"]
+
+
+def shown(text: object) -> str:
+    r"""A text as it can be printed, whatever file it comes from: characters that act on a terminal are escaped.
+
+    Example:
+        >>> print(shown("a\x1b[31m\u202eb"))
+        a\x1b[31m\u202eb
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode("ascii") for one in text
+    )
 
 
 class NotComputableError(RuntimeError):
@@ -10,8 +25,12 @@ class NotComputableError(RuntimeError):
 class CheckpointError(RuntimeError):
     """A checkpoint could not be written, or what is there is damaged, incomplete or not safe to read.
 
-    Nothing was changed: an older checkpoint still stands, and objects that were to be loaded are as they were.
+    Nothing was changed: an older checkpoint still stands, and objects that were to be loaded are as they were. The
+    message may quote what is in a file; it is escaped, so that it can be printed.
     """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(shown(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class RankFailed(RuntimeError):  # noqa: N818 - says what happened

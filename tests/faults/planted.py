@@ -876,4 +876,18 @@ PLANTED: list[Planted] = [
         "with model._explained('alone'):",
         "tests/distributed/test_lone_handlers.py::test_a_lone_handler_acts_alone_with_one_warning",
     ),
+    Planted(
+        "whatever a file names is removed",
+        "ignite_core/handlers/checkpoint/storage.py",
+        "    reason = _foreign(path)\n",
+        "    reason: str | None = None\n",
+        "tests/handlers/checkpoint/test_forged_files.py::test_only_own_files_are_removed",
+    ),
+    Planted(
+        "a forged serial is counted on",
+        "ignite_core/handlers/checkpoint/sidecars.py",
+        "not 1 <= serial < LARGEST_SERIAL",
+        "not 1 <= serial",
+        "tests/handlers/checkpoint/test_forged_files.py::test_a_forged_serial_makes_no_save_vanish",
+    ),
 ]

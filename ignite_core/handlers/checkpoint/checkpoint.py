@@ -370,7 +370,7 @@ class Checkpoint(Keeper):
         """Remove what stays no longer; what cannot be removed is tried again after the next save."""
         if not isinstance(self.save_handler, BaseSaveHandler):
             return
-        self._to_remove = filenames
+        self._to_remove = [name for name in filenames if name not in self._foreign]
         with self.save_handler.removing() if isinstance(self.save_handler, DiskSaver) else nullcontext():
             while self._to_remove:
                 self.save_handler.remove(self._to_remove[0])

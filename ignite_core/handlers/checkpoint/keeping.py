@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ignite_core.handlers.checkpoint.names import Naming, object_name
-from ignite_core.handlers.checkpoint.retention import Item, Kept, Retention
+from ignite_core.handlers.checkpoint.retention import Item, Kept, Retention, by_priority, checked
 from ignite_core.handlers.checkpoint.savers import DiskSaver
 
 __all__ = ["Keeper", "kept_state"]
+
+#: A step or a score in the name of a file that another file names.
+_NUMBER = r"[A-Za-z0-9.+-]+"
 
 
 class Keeper:
@@ -34,6 +38,7 @@ class Keeper:
         self._newest: str | None = None
         self._to_remove: list[str] = []  # what could not be removed when it was time
         self._files: dict[str, str] = {}  # what a saver of the user's own has called otherwise
+        self._foreign: frozenset[str] = frozenset()  # what was taken over but is not this handler's to remove
 
     @property
     def n_saved(self) -> int | None:
@@ -83,6 +88,7 @@ class Keeper:
     def reset(self) -> None:
         """Forget what was saved; the files stay. For an engine that is run anew for something else, such as a fold."""
         self._kept, self._newest, self._to_remove, self._files = Kept(), None, [], {}
+        self._foreign = frozenset()
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """What stays: pairs of priority and file name under ``_saved``, the newest under ``_last``."""
@@ -91,13 +97,19 @@ class Keeper:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict`, or that of pytorch-ignite, has saved.
 
+        Files that this handler would not name so are counted, but never removed.
+
         Raises:
             ValueError: If ``_saved`` is missing.
+            CheckpointError: If there is something else in it than priorities and names of files.
         """
         if "_saved" not in state_dict:
             raise ValueError(f"Checkpoint.load_state_dict: the key '_saved' must be there, got {list(state_dict)}")
-        best, last = (tuple(Item(*pair) for pair in state_dict.get(key, ())) for key in ("_saved", "_last"))
-        self._kept = Kept(best, last)
+        best, last = (checked(state_dict.get(key, ()), key) for key in ("_saved", "_last"))
+        self._kept = Kept(by_priority(item for item in best if math.isfinite(item.priority or 0)), tuple(last))
+        name = object_name(self.to_save) if self.to_save else None
+        names = self._kept.filenames
+        self._foreign = frozenset(one for one in names if not self._naming.fits(name, one, _NUMBER))
 
     @property
     def basename(self) -> str:

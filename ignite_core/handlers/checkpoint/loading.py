@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ignite_core.exceptions import CheckpointError
+from ignite_core.exceptions import CheckpointError, shown
 from ignite_core.handlers.checkpoint.digests import Hasher
 from ignite_core.handlers.checkpoint.manifest import (
     Manifest,
@@ -162,7 +162,8 @@ def load_newest(
         raise CheckpointError(
             f"{place}: there is no checkpoint{which} that can be loaded" + f": {reasons}" * bool(reasons)
         )
-    warnings.warn(f"{place / manifest.name} is loaded, as a newer checkpoint cannot be: {reasons}", stacklevel=2)
+    newest = shown(place / manifest.name)
+    warnings.warn(f"{newest} is loaded, as a newer checkpoint cannot be: {reasons}", stacklevel=2)
     return loaded, manifest
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ignite_core.exceptions import CheckpointError
+from ignite_core.exceptions import CheckpointError, shown
 from ignite_core.handlers.checkpoint.digests import digest
 from ignite_core.handlers.checkpoint.sidecars import (
     KEYS,
@@ -39,6 +39,7 @@ __all__ = [
     "find_manifest",
     "is_of_others",
     "manifests",
+    "names_in",
     "read_manifest",
     "scan",
     "sidecar_path",
@@ -177,7 +178,7 @@ def _look_at(place: Path, prefix: str, found: Scan) -> None:
             found.manifests.append(standing(folder, sidecar))
         elif os.path.lexists(place):  # else it is being removed
             reason = f"{folder / manifest.name}: is missing, though {place.name} is there"
-            found.damaged[manifest.name] = Damage(reason, manifest.serial)
+            found.damaged[manifest.name] = Damage(shown(reason), manifest.serial)
     except CheckpointError as error:
         name = place.name.removesuffix(SUFFIX)
         if name.startswith(prefix) and not isinstance(error.__cause__, FileNotFoundError):
@@ -314,13 +315,23 @@ def check_digest(found: str, path: Path, expected: FileDigest) -> None:
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Every file of a folder was saved, none is missing, and nothing leads elsewhere."""
+    found = names_in(folder)
+    if found != set(manifest.files):
+        missing, more = sorted(set(manifest.files) - found), sorted(found - set(manifest.files))
+        raise CheckpointError(f"{folder}: is damaged: the files {missing} are missing, {more} do not belong there")
+
+
+def names_in(folder: Path) -> set[str]:
+    """The files in a folder and in those within it, links as they are.
+
+    Raises:
+        CheckpointError: If one of them cannot be read.
+    """
     found = set()
     for place, folders, names in os.walk(folder, onerror=_refuse):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         found |= {os.path.relpath(os.path.join(place, name), folder) for name in [*names, *links]}
-    if found != set(manifest.files):
-        missing, more = sorted(set(manifest.files) - found), sorted(found - set(manifest.files))
-        raise CheckpointError(f"{folder}: is damaged: the files {missing} are missing, {more} do not belong there")
+    return found
 
 
 def _refuse(error: OSError) -> None:

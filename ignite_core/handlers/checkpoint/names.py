@@ -104,16 +104,22 @@ class Naming:
         """What the names of one handler have in common."""
         return f"{self.prefix}_{name}" if self.prefix else name
 
-    def fits(self, name: str, filename: str) -> bool:
+    def fits(self, name: str | None, filename: str, number: str = ".+") -> bool:
         """Whether a file may have been named so, at some step and with some score.
+
+        Args:
+            name: Of the object in it; None if it is not known yet.
+            filename: To be looked at.
+            number: A regular expression for steps and scores.
 
         Example:
             >>> Naming("run").fits("model", "run_model_30.pt"), Naming("run", pattern="latest.pt").fits("model", "a.pt")
             (True, False)
         """
-        known = {"filename_prefix": self.prefix, "name": name, "score_name": self.score_name, "ext": EXTENSION}
+        values = {"filename_prefix": self.prefix, "name": name, "score_name": self.score_name, "ext": EXTENSION}
+        known = {part: number if value is None else re.escape(value) for part, value in values.items()}
         texts = [self.pattern] if self.pattern is not None else self._patterns()
-        return any(re.fullmatch(_expression(text, known), filename) is not None for text in texts)
+        return any(re.fullmatch(_expression(text, known, number), filename) is not None for text in texts)
 
     def _patterns(self) -> list[str]:
         """Without a pattern of the user's own: with the step and, where there is a score, without it."""
@@ -153,13 +159,10 @@ class Naming:
         )
 
 
-def _expression(pattern: str, known: Mapping[str, Any]) -> str:
+def _expression(pattern: str, known: Mapping[str, str], number: str) -> str:
     """A regular expression for the names that a pattern gives."""
     parts = Formatter().parse(pattern)
-    return "".join(
-        re.escape(text) + ("" if part is None else re.escape(str(known[part])) if part in known else ".+")
-        for text, part, _, _ in parts
-    )
+    return "".join(re.escape(text) + ("" if part is None else known.get(part, number)) for text, part, _, _ in parts)
 
 
 def object_name(names: Collection[str]) -> str:

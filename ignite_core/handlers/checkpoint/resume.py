@@ -14,7 +14,7 @@ import torch
 from ignite_core.distributed import utils as idist
 from ignite_core.distributed.failures import agreed
 from ignite_core.engine.engine import Engine
-from ignite_core.exceptions import CheckpointError
+from ignite_core.exceptions import CheckpointError, shown
 from ignite_core.handlers.checkpoint.adoption import adopt, checkpoint_handlers, scan_folders
 from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
 from ignite_core.handlers.checkpoint.dcp_reading import read_folder
@@ -67,7 +67,7 @@ class Resumed:
         if self.path is None:
             return "nothing to resume from: a fresh start"
         skipped = "".join(f"; passed over {name}: {reason}" for name, reason in self.skipped)
-        return (
+        return shown(
             f"resumed from {self.path}: {self.epoch} epochs, {self.iteration} iterations; "
             f"loaded {', '.join(self.objects)}{skipped}"
         )
@@ -250,7 +250,7 @@ def _first_whole(
             skipped |= {name: bad.reason for name, bad in damaged if bad.serial is None or bad.serial > one.serial}
             if skipped and idist.get_rank() == 0:
                 why = "; ".join(skipped.values())
-                warnings.warn(f"resume: took {one.name}, as others cannot be used: {why}", stacklevel=3)
+                warnings.warn(f"resume: took {shown(one.name)}, as others cannot be used: {why}", stacklevel=3)
             return one, payload, skipped
         skipped[one.name] = "; ".join(sorted(reasons))
     why = "; ".join([*skipped.values(), *(bad.reason for bad in found.damaged.values())])

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Item", "Kept", "Retention", "as_number", "plain"]
+from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint.sidecars import check_name
+
+__all__ = ["Item", "Kept", "Retention", "as_number", "by_priority", "checked", "plain"]
 
 
 class Item(NamedTuple):
@@ -90,7 +93,7 @@ class Retention:
         if self._is_among_best(kept, item.priority):
             others = _without(best, item.filename)
             is_full = self.n_saved is not None and len(others) >= self.n_saved
-            best = _by_priority([*(others[1:] if is_full else others), item])
+            best = by_priority([*(others[1:] if is_full else others), item])
         elif item.filename in kept.filenames:  # overwritten by one that is not among the best
             best = tuple(_without(best, item.filename))
         last = kept.last
@@ -126,8 +129,27 @@ def _without(items: tuple[Item, ...], filename: str) -> list[Item]:
     return [item for item in items if item.filename != filename]
 
 
-def _by_priority(items: list[Item]) -> tuple[Item, ...]:
-    return tuple(sorted(items, key=lambda item: item.priority or 0))  # a stable sort: of equals the later stays later
+def checked(pairs: Any, key: str) -> list[Item]:
+    """What a file says of the checkpoints that stay.
+
+    Raises:
+        CheckpointError: If it is no list of priorities and plain names of files.
+    """
+    try:
+        items = [Item(plain(as_number(priority, "priority")), filename) for priority, filename in pairs]
+        for item in items:
+            check_name(item.filename)
+            float(item.priority or 0)  # an integer may be too large
+    except (TypeError, ValueError, OverflowError, CheckpointError) as error:
+        raise CheckpointError(
+            f"Checkpoint.load_state_dict: {key!r} must be a list of (priority, file name), but: {error}"
+        ) from error
+    return items
+
+
+def by_priority(items: Iterable[Item]) -> tuple[Item, ...]:
+    """In their order, the best last; of equal ones the later stays later."""
+    return tuple(sorted(items, key=lambda item: item.priority or 0))
 
 
 def as_number(value: Any, where: str) -> Any:

@@ -16,6 +16,7 @@ import torch
 from ignite_core.distributed import utils as idist
 from ignite_core.handlers.checkpoint import files, safety, storage
 from ignite_core.handlers.checkpoint.names import EXTENSION
+from ignite_core.handlers.checkpoint.sidecars import check_name
 from ignite_core.handlers.checkpoint.together import saving_rank
 
 __all__ = ["BaseSaveHandler", "DiskSaver", "as_function", "as_saver"]
@@ -160,6 +161,7 @@ class DiskSaver(BaseSaveHandler):
         return self._path(filename)
 
     def _path(self, filename: str) -> Path:
+        check_name(filename)  # it may come from a file, and must not lead out of the folder
         return self.dirname / filename
 
     def _about(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +21,13 @@ from ignite_core.exceptions import CheckpointError
 
 __all__ = [
     "KEYS",
+    "LARGEST_SERIAL",
     "SUFFIX",
     "TEMPORARY",
     "FileDigest",
     "Manifest",
     "Sidecar",
+    "check_about",
     "check_name",
     "open_file",
     "parse",
@@ -49,7 +52,11 @@ _NAME_BYTES = 255
 #: A larger sidecar is not read; the largest that is ever written names some ten thousand files.
 _MOST_BYTES = 4 * 2**20
 
-_LARGEST = 2**63
+#: Seconds, some thousand years, which any calendar can show.
+_LARGEST_TIME = 1e11
+
+#: Numbers are smaller. A serial counts saves: one this large was not counted, and nothing could follow it.
+_LARGEST, LARGEST_SERIAL = 2**63, 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,26 +97,22 @@ class Manifest:
     @property
     def step(self) -> int | None:
         """How far the run was, in whatever its saver counts."""
-        step = self.about.get("step")
-        return step if isinstance(step, int) and not isinstance(step, bool) else None
+        return self.about.get("step")
 
     @property
     def score(self) -> float | None:
         """How good it was, if that was measured."""
-        score = self.about.get("score")
-        return score if isinstance(score, int | float) and not isinstance(score, bool) else None
+        return self.about.get("score")
 
     @property
     def world_size(self) -> int:
         """How many processes took part in the run."""
-        world_size = self.about.get("world_size")
-        return world_size if isinstance(world_size, int) else 1
+        return self.about.get("world_size") or 1
 
     @property
     def versions(self) -> Mapping[str, str]:
         """Of what it was written with."""
-        versions = self.about.get("versions")
-        return versions if isinstance(versions, dict) else {}
+        return self.about.get("versions") or {}
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,11 @@ def check_name(name: str) -> None:
     Raises:
         CheckpointError: If it may not.
     """
-    size = len(os.fsencode(name)) if "\0" not in name else 0
+    is_name = isinstance(name, str) and "\0" not in name
+    try:
+        size = len(os.fsencode(name)) if is_name else 0
+    except UnicodeEncodeError:
+        size = 0
     if not 0 < size <= _NAME_BYTES or "/" in name or name in (".", ".."):
         raise CheckpointError(f"a checkpoint must have a file name of 1 to {_NAME_BYTES} bytes, got {name!r}")
     if name.startswith(TEMPORARY) or name.endswith(SUFFIX):
@@ -134,6 +141,39 @@ def check_name(name: str) -> None:
             f"the name of a checkpoint must not begin with {TEMPORARY!r} or end with {SUFFIX!r}, which mean temporary "
             f"files and what stands beside a checkpoint; got {name!r}"
         )
+
+
+def check_about(about: Any) -> None:
+    """Make sure that what is known of a checkpoint is what it must be; there may be more that is known to others.
+
+    Raises:
+        ValueError: Naming what is wrong.
+    """
+    if not isinstance(about, dict):
+        raise ValueError(f"what is known of a checkpoint must be a mapping, got {type(about).__name__}")
+    for name, (is_right, what) in _KNOWN.items():
+        if about.get(name) is not None and not is_right(about[name]):
+            raise ValueError(f"{name} must be {what}, got {about[name]!r:.50}")
+
+
+def _is_score(value: Any) -> bool:
+    return (isinstance(value, float) and math.isfinite(value)) or (type(value) is int and abs(value) < _LARGEST)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+#: What is known of a checkpoint, and what it must be.
+_KNOWN: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "step": (lambda value: type(value) is int and abs(value) < _LARGEST, "an integer of 64 bits"),
+    "score": (_is_score, "a finite number"),
+    "priority": (_is_score, "a finite number"),
+    "world_size": (lambda value: _is_number(value) and value > 0, "a positive integer"),
+    "objects": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list of names"),
+    "versions": (lambda value: isinstance(value, dict) and all(map(_is_text, value.values())), "a mapping of texts"),
+    **dict.fromkeys(("basename", "score_name", "trainer"), (_is_text, "a text")),
+}
 
 
 def sidecar_path(path: Path) -> Path:
@@ -232,10 +272,11 @@ def _manifest(content: Any) -> Manifest:
     serial, saved_at, uuid, about = (content[key] for key in ("serial", "saved_at", "uuid", "about"))
     if not isinstance(name, str) or kind not in ("file", "folder") or not isinstance(files, dict):
         raise ValueError("name must be a string, kind 'file' or 'folder', files a mapping")
-    if not _is_number(serial) or serial < 1:
-        raise ValueError("serial must be a positive integer")
-    if not isinstance(saved_at, float) or not isinstance(about, dict):
-        raise ValueError("saved_at must be a float, about a mapping")
+    if not _is_number(serial) or not 1 <= serial < LARGEST_SERIAL:
+        raise ValueError(f"serial must be a positive integer below {LARGEST_SERIAL}, got {serial!r:.50}")
+    if not isinstance(saved_at, float) or not 0 <= saved_at < _LARGEST_TIME:
+        raise ValueError("saved_at must be seconds since 1970, as a float")
+    check_about(about)
     if not isinstance(uuid, str) or not re.fullmatch(r"[0-9a-f-]{1,64}", uuid):
         raise ValueError("uuid must be made of hexadecimal digits")
     try:

@@ -18,16 +18,27 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, Literal
 
-from ignite_core.exceptions import CheckpointError
+from ignite_core.exceptions import CheckpointError, shown
 from ignite_core.handlers.checkpoint import files
 from ignite_core.handlers.checkpoint.leftovers import sweep
-from ignite_core.handlers.checkpoint.manifest import FileDigest, Manifest, is_of_others, scan
-from ignite_core.handlers.checkpoint.sidecars import Sidecar, check_name, open_file, sidecar_path, temporary_path
+from ignite_core.handlers.checkpoint.manifest import FileDigest, Manifest, is_of_others, names_in, scan
+from ignite_core.handlers.checkpoint.sidecars import (
+    LARGEST_SERIAL,
+    Sidecar,
+    check_about,
+    check_name,
+    open_file,
+    parse,
+    read_text,
+    sidecar_path,
+    temporary_path,
+)
 from ignite_core.handlers.checkpoint.temporaries import create_file, create_folder, discard, new_uuid, put_sidecar
 from ignite_core.handlers.checkpoint.written import sync, write_through
 
@@ -98,9 +109,16 @@ def publish_folder(path: Path, fill: Callable[[Path], object], about: Mapping[st
 def remove(path: Path) -> None:
     """Delete a checkpoint: first its data, in one step, then what stands beside it. One that is not there is fine.
 
+    What was not saved by this library, as its manifest tells, is left alone, with a warning.
+
     Raises:
         CheckpointError: If the disk refuses.
     """
+    reason = _foreign(path)
+    if reason is not None:
+        text = shown(f"{path}: is not removed: {reason}; remove it yourself if it is not needed")
+        warnings.warn(text, stacklevel=2)
+        return
     try:
         removed = temporary_path(path.parent, new_uuid(), "removed")
         if _is_folder(path):
@@ -108,11 +126,27 @@ def remove(path: Path) -> None:
         else:
             files.unlink(path)
         files.fsync_path(path.parent)
-        if not is_of_others(path):
-            files.unlink(sidecar_path(path))
+        files.unlink(sidecar_path(path))
         discard(removed)
     except OSError as error:
         raise CheckpointError(f"{path}: the checkpoint could not be deleted: {error}") from error
+
+
+def _foreign(path: Path) -> str | None:
+    """Why what has the name of a checkpoint is none of this library; None if it is, or there is nothing."""
+    check_name(path.name)
+    place = sidecar_path(path)
+    if not os.path.lexists(place):
+        return "no manifest tells that it was saved here" if os.path.lexists(path) else None
+    try:
+        manifest = parse(read_text(place), place).checkpoint
+    except CheckpointError as error:
+        return str(error)
+    is_other = path.is_symlink() or (path.exists() and path.is_dir() != (manifest.kind == "folder"))
+    if manifest.name != path.name or is_other:
+        return f"{place.name} tells of something else"
+    more = sorted(names_in(path) - set(manifest.files)) if path.is_dir() else []
+    return f"there are files in it that were not saved, such as {more[0]!r}" if more else None
 
 
 @contextlib.contextmanager
@@ -120,6 +154,7 @@ def _saving(path: Path, about: Mapping[str, Any]) -> Iterator[_Save]:
     check_name(path.name)
     try:
         json.dumps(dict(about), allow_nan=False)
+        check_about(dict(about))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: what is to stand beside it must be JSON with finite numbers: {error}") from error
     save = _Save(path, about)
@@ -185,6 +220,11 @@ class _Save:
         self.phase = "looking at what is there"
         found = scan(self._path.parent).manifests
         serial = 1 + max((manifest.serial for manifest in found), default=0)
+        if serial >= LARGEST_SERIAL:
+            last = max(found, key=lambda manifest: manifest.serial).name
+            raise CheckpointError(
+                f"{self._path}: nothing can follow the serial of {last!r}; move it away, it is forged"
+            )
         self._previous = next((manifest for manifest in found if manifest.name == self._path.name), None)
         manifest = Manifest(self._path.name, kind, digests, serial, time.time(), self.uuid, self._about)
         is_foreign = os.path.lexists(self._path) and not os.path.lexists(sidecar_path(self._path))
