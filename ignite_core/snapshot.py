@@ -23,12 +23,14 @@ __all__ = ["Snapshot", "can_be_saved"]
 #: What an engine knows of its run, beside its state, its place in the data and the counts of its events.
 _OF_RUN: Final = (
     "_data_is_set",
+    "_is_final",
     "_length_is_found",
     "_paused_at",
     "_position",
     "_resumption",
     "_skip",
     "_stop",
+    "_was_nested",
     "last_event_name",
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -19,12 +18,10 @@ from ignite_core.metrics import Average
 
 __all__ = ["Defaults"]
 
-_logger = logging.getLogger(__name__)
-
 #: Curves are drawn again after an epoch when so many seconds have passed, and at the end of the run.
 _SECONDS_BETWEEN_DRAWINGS = 60.0
 
-_FIRST, _LAST = 1_000_000, -1_000
+_LAST = -1_000
 
 
 class Defaults:
@@ -165,24 +162,10 @@ class Defaults:
             self.best = Checkpoint(model, self.folder, "best", score, filename_pattern=pattern, require_empty=False)
             self.best.attach(evaluator, Events.COMPLETED)
         resumed = resume(trainer, everything, self.folder, checkpoint=self.best or ())
-        if resumed.path is not None:
-            trainer.add_event_handler(Events.STARTED(priority=_FIRST), self._stay_over, resumed)
+        stopping = self.early_stopping
+        if stopping is not None and stopping.counter < stopping.patience and trainer._position.left == "nothing":
+            trainer._position.left = None  # there is more patience than when the run ended
         return resumed
-
-    def _stay_over(self, trainer: Engine, resumed: Resumed) -> None:
-        """A run that was over when it was loaded is not begun anew."""
-        stopping, state = self.early_stopping, trainer.state
-        if resumed.iteration and state.iteration == 0:
-            reason = f"all {resumed.epoch} epochs are done: ask for more, or choose another folder"
-        elif stopping is not None and state.iteration == resumed.iteration and stopping.counter >= stopping.patience:
-            reason = (
-                f"no improvement in {stopping.counter} evaluations: ask for more patience, or choose another folder"
-            )
-        else:
-            return
-        _logger.warning("Defaults: the run in %s is over, %s", self.folder, reason)
-        state.epoch, state.iteration = resumed.epoch, resumed.iteration
-        trainer.terminate(skip_completed=True)
 
     def _attach_files(self, trainer: Engine, evaluator: Engine | None, is_new: bool) -> None:
         from ignite_contrib.loggers import CSVLogger  # with everything that it needs, if it is wanted

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
+from ignite_core.engine.saved import CUTS
 from ignite_core.engine.state import State
 
 __all__ = ["Passes", "PlainPasses", "Position", "length_of", "tell_epoch"]
@@ -55,6 +56,9 @@ class Position:
         epoch_is_over: No batch of this epoch will follow, whatever its length.
         restarted: The data ran out and was asked again, but has not given a batch since.
         resumed: What ``STARTED`` or ``EPOCH_STARTED`` announces had begun before, in the run that was loaded.
+        left: What is left of the run that was loaded, where that does not follow from its numbers (see
+            :mod:`ignite_core.engine.saved`).
+        completes: ``EPOCH_COMPLETED`` follows where ``epoch_is_over``.
         done: ``state.iteration`` when the step returned last; another number while an iteration is under way.
         iterator: Where the next batch comes from.
     """
@@ -71,19 +75,23 @@ class Position:
         "_stopped",
         "_to_leave",
         "_to_skip",
+        "completes",
         "done",
         "epoch_is_over",
         "exhausted",
         "in_epoch",
         "iterator",
+        "left",
         "place",
         "restarted",
         "resumed",
         "started",
     )
 
-    def __init__(self, place: int = 0, passes: int = 0) -> None:
+    def __init__(self, place: int = 0, passes: int = 0, left: str | None = None) -> None:
         self.place = place
+        self.left = left
+        self.completes = True
         self.started = False
         self.in_epoch = False
         self.epoch_is_over = False
@@ -129,26 +137,41 @@ class Position:
 
     def end_epoch(self) -> None:
         self.in_epoch = self.epoch_is_over = False
+        self.completes = True
         self.place = 0
+
+    def cut_epoch(self, completes: bool) -> None:
+        """No batch of this epoch will follow, and none of the pass over the data that it is in."""
+        self.epoch_is_over, self.completes = True, completes
+        self.resume_pass(self._pass + 1, 0, False)
+        self._in_pass = False
+
+    def has_epoch_to_end(self, state: State) -> bool:
+        """Whether the run was saved between the last batch of an epoch and ``EPOCH_COMPLETED``."""
+        return not self.in_epoch and self.place > 0 and (self.left in CUTS or self.place == state.epoch_length)
 
     def leave(self) -> None:
         """Let go of the data: the run is over."""
         self.iterator = iter(())
 
-    def progress(self, state: State) -> tuple[int, int, int]:
+    def progress(self, state: State, is_cut: bool = False) -> tuple[int, int, int]:
         """Iterations done, epochs done, and the iterations done in the epoch that is not.
 
-        An iteration is done when its step has returned, an epoch from ``EPOCH_COMPLETED`` on, or when it was cut.
+        An iteration is done when its step has returned, or the epoch was cut; an epoch from ``EPOCH_COMPLETED`` on.
         """
         if not self.in_epoch:
             return state.iteration, state.epoch, self.place
+        if is_cut:
+            return state.iteration, state.epoch - 1, self.begun_in_epoch(state)
         if self.epoch_is_over:
             return state.iteration, state.epoch, 0
         done = self._iterations_done(state)
         return done, state.epoch - 1, done - self._before
 
-    def progress_in_data(self, state: State) -> tuple[int, int]:
+    def progress_in_data(self, state: State, is_cut: bool = False) -> tuple[int, int]:
         """The number of a pass over the data, and how many of its batches are done; the next one comes from there."""
+        if is_cut:
+            return self._pass + 1, 0
         if self._to_skip:
             return self._pass, self._to_skip
         if not self._in_pass:

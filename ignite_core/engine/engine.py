@@ -27,11 +27,12 @@ from ignite_core.engine.dispatch import Channel, Relay
 from ignite_core.engine.emitter import Emitter
 from ignite_core.engine.events import Events
 from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
-from ignite_core.engine.plan import check_not_empty, is_done, plan_run
-from ignite_core.engine.saved import read_carried, read_progress
+from ignite_core.engine.plan import check_not_empty, is_done, plan_run, said_over
+from ignite_core.engine.saved import CUTS, read_carried, read_progress
 from ignite_core.engine.seeding import Resumption, check_seed
 from ignite_core.engine.state import State
 from ignite_core.exceptions import RankFailed
+from ignite_core.rng import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from ignite_core.engine.calendar import Calendar
@@ -94,6 +95,8 @@ class Engine(Emitter):
         self._resumption = Resumption()
         self._stop = Stop.NO
         self._skip = False  # the request is to skip the COMPLETED event that belongs to it
+        self._is_final = False  # the run was terminated for good
+        self._was_nested = False  # the last run was inside that of another engine
         self._is_running = False
         self._paused_at: Any = None  # the event after which the run was interrupted
         self._data_is_set = False  # by set_data, for the next run
@@ -104,15 +107,19 @@ class Engine(Emitter):
 
     # ----------------------------------------------------------------------------------------------- stop requests
 
-    def terminate(self, skip_completed: bool = False) -> None:
+    def terminate(self, skip_completed: bool = False, *, final: bool = False) -> None:
         """End the run after the event at which this is called: ``TERMINATE`` and ``COMPLETED`` follow.
 
-        The next :meth:`run` goes on with the next epoch, or starts anew if this was the last.
+        The next :meth:`run` goes on with the next epoch, or starts from zero if this was the last. A run that was saved
+        from here on goes on, too, where it is loaded.
 
         Args:
             skip_completed: Leave ``COMPLETED`` out.
+            final: The run is over, as after :class:`~ignite_core.handlers.EarlyStopping`: where it was saved from here
+                on and is loaded, :meth:`run` returns at once, unless it gets a larger limit.
         """
         self._request(Stop.RUN, skip_completed)
+        self._is_final |= final
 
     def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
         """End the epoch after the event at which this is called: ``TERMINATE_SINGLE_EPOCH`` and ``EPOCH_COMPLETED``.
@@ -195,7 +202,9 @@ class Engine(Emitter):
         Returns:
             ``iteration`` (those done), ``epoch_length``, ``max_epochs`` or ``max_iters``; ``event_counts`` if events
             were fired that nothing else counts; ``epochs_done`` and ``epoch_iteration`` only where they do not follow
-            from ``iteration`` and ``epoch_length``, as after ``terminate_epoch()``. A seeded run adds ``seed``,
+            from ``iteration`` and ``epoch_length``, as after ``terminate_epoch()``; ``left``, what is left of the run,
+            only where that does not follow either: the end of an epoch that ``terminate_epoch()`` cuts, nothing after
+            ``terminate(final=True)``, everything for an evaluator that has run. A seeded run adds ``seed``,
             ``data_pass`` (the number of the pass over the data, and its batches done), ``global_batch`` (samples in a
             batch of all ranks, where that can be told) and ``by_rank``, a list of one: what only this process knows,
             as the states of its random generators. A :class:`~ignite_core.handlers.Checkpoint` puts together the lists
@@ -203,14 +212,18 @@ class Engine(Emitter):
         """
         state = self.state
         limit = "max_epochs" if state.max_iters is None else "max_iters"
-        iteration, *progress = self._position.progress(state)
+        left = self._left()
+        is_cut = left in CUTS
+        iteration, *progress = self._position.progress(state, is_cut)
         saved: OrderedDict[str, Any] = OrderedDict(
             epoch_length=state.epoch_length, iteration=iteration, **{limit: getattr(state, limit)}
         )
         follows = divmod(iteration, state.epoch_length) if state.epoch_length else (0, 0)
         if tuple(progress) != follows:
             saved["epochs_done"], saved["epoch_iteration"] = progress
-        saved.update(self._resumption.state_dict(state, self._position, self._process_function))
+        if left is not None:
+            saved["left"] = left
+        saved.update(self._resumption.state_dict(state, self._position, self._process_function, is_cut))
         counts = self._dispatch.counts
         if counts:
             saved["event_counts"] = counts
@@ -218,12 +231,27 @@ class Engine(Emitter):
             saved[key] = getattr(state, key)
         return saved
 
+    def _left(self) -> str | None:
+        """What is left of the run; None where that follows from its numbers."""
+        position, stop = self._position, self._stop
+        if position.left is not None:
+            return position.left
+        if position.in_epoch and (position.epoch_is_over or stop is Stop.EPOCH):
+            if position.epoch_is_over:
+                return "epoch_completed" if position.completes else None
+            return "skip_epoch_completed" if self._skip else "terminate_epoch"
+        if stop is Stop.RUN and self._is_final:
+            return "nothing"
+        is_evaluator = self._was_nested and self.state.max_epochs == 1 == self.state.epoch
+        return "everything" if is_evaluator and not position.in_epoch else None
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` saved, or numbers written by hand; the next :meth:`run` goes on from there.
 
         A seeded run goes on with the very next batch, on as many ranks or, if the samples of a batch of all of them
         stay as many, on another number. So does one whose data has ``load_state_dict``, or that has no data. Any other
-        one runs an epoch that was cut again from its start, and warns; ``iteration`` counts on.
+        one runs an epoch that was cut again from its start, and warns; ``iteration`` counts on. Where nothing is left,
+        :meth:`run` returns at once, and says so, unless it gets a larger limit.
 
         Args:
             state_dict: ``iteration`` or ``epoch`` (iterations or epochs done), ``epoch_length``, ``max_epochs`` or
@@ -246,7 +274,7 @@ class Engine(Emitter):
             position = self._position = Position()
             self._paused_at = None
         if not position.in_epoch:
-            position.place = progress.epoch_iteration
+            position.place, position.left = progress.epoch_iteration, progress.left
             self._resumption.load(carried)
             state.seed = state_dict.get("seed", state.seed)
         state.iteration, state.epoch = progress.iteration, progress.epochs_done
@@ -285,7 +313,8 @@ class Engine(Emitter):
 
         A new run starts from zero if none was asked for before or as much is done as is asked for: ``max_epochs`` equal
         to the epochs done restarts, a larger one goes on. A run that was interrupted goes on where it was, one that was
-        terminated or that raised goes on with the next epoch, and a loaded one from its iteration. Setting
+        terminated or that raised goes on with the next epoch, and a loaded one from its iteration. A loaded run that
+        is over stays over: no event is fired, unless the limit is larger than it was. Setting
         ``engine.state.max_epochs = None`` (``max_iters``, if that ruled) makes the next run start from zero.
 
         Args:
@@ -322,11 +351,17 @@ class Engine(Emitter):
                 f"Engine.run: this engine is running already (epoch {self.state.epoch}, iteration "
                 f"{self.state.iteration}); a handler or step may run another engine, not its own"
             )
-        self._set_up(data, max_epochs, max_iters, epoch_length, seed)
+        outer = _innermost.get()
+        is_seeded = self._always_seeded or seed is not None or self.state.seed is not None
         with ExitStack() as scope:
+            if outer is not None and is_seeded:
+                scope.callback(set_rng_state, rng_state())
+            if not self._set_up(data, max_epochs, max_iters, epoch_length, seed):
+                return self.state
             for around in self._scopes:
                 scope.enter_context(around(self))
-            self.parent = _innermost.get()
+            self.parent = outer
+            self._was_nested = outer is not None
             token = _innermost.set(self)
             failures.listen(self._hear)
             try:
@@ -430,14 +465,26 @@ class Engine(Emitter):
         max_iters: int | None,
         epoch_length: int | None,
         seed: int | None,
-    ) -> None:
-        """Check the arguments of ``run`` and put state and position where it starts."""
+    ) -> bool:
+        """Check the arguments of ``run`` and put state and position where it starts; False: there is nothing to run."""
         state = self.state
         if data is None and self._data_is_set:
             data = state.dataloader
         paused = self._paused_at is not None and not (state.max_epochs is None and state.max_iters is None)
         known_length = None if self._length_is_found and data is not None else state.epoch_length
-        plan = plan_run(state, data, max_epochs, max_iters, epoch_length, paused=paused, known_length=known_length)
+        plan = plan_run(
+            state,
+            data,
+            max_epochs,
+            max_iters,
+            epoch_length,
+            paused=paused,
+            known_length=known_length,
+            loaded=self._loaded_position(max_epochs),
+        )
+        if plan.is_over:
+            self.logger.warning("Engine.run: %s", said_over(state, plan))
+            return False
         check_seed(seed, None if plan.is_new else state.seed)  # up to here nothing is changed
         state.seed = state.seed if seed is None else int(seed)
         if plan.is_new:
@@ -455,6 +502,13 @@ class Engine(Emitter):
         limit = f"max_epochs={state.max_epochs}" if state.max_iters is None else f"max_iters={state.max_iters}"
         begun = "starting" if plan.is_new else f"going on from epoch {state.epoch}, iteration {state.iteration},"
         self.logger.info("Engine run %s with %s.", begun, limit)
+        return True
+
+    def _loaded_position(self, max_epochs: int | None) -> Position | None:
+        """Where a loaded run goes on; None without one, and for an evaluator, which runs again and again."""
+        limit = self.state.max_epochs if max_epochs is None else max_epochs
+        is_evaluator = self._position.left == "everything" or (limit == 1 and _innermost.get() is not None)
+        return self._position if self._resumption.is_waiting and not is_evaluator else None
 
     def _begin_anew(self) -> None:
         """Forget how far an earlier run had come."""
@@ -468,10 +522,14 @@ class Engine(Emitter):
         if self._always_seeded and self.state.seed is None:
             self.state.seed = int(torch.randint(0, 2**31, (1,)).item())
         before = self._position
-        position = Position(0, before.passes) if before.started else Position(before.place)
+        if before.started:
+            position = Position(0, before.passes)
+        else:
+            position = Position(before.place, left=before.left if before.left in CUTS else None)
+            position.epoch_is_over = before.left == "epoch_completed"
         self._resumption.begin(self.state, data, position, self._process_function)
         self._position = position
-        self._stop, self._skip, self._paused_at = Stop.NO, False, None
+        self._stop, self._skip, self._is_final, self._paused_at = Stop.NO, False, False, None
         self.state.dataloader = data
         self.state.times = {"EPOCH_COMPLETED": 0.0, "COMPLETED": 0.0}
 
@@ -532,6 +590,7 @@ class Engine(Emitter):
                 position.resumed = False
                 self._refuse_to_cut_epoch(at)
                 self._resumption.go_on()
+                self._cut_loaded_epoch(position)
             if not self._stop and not position.epoch_is_over:
                 at = self._run_batches(position)
             if self._stop < Stop.INTERRUPT:
@@ -643,7 +702,7 @@ class Engine(Emitter):
         skip = False
         if self._stop is Stop.EPOCH:
             skip = self._skip
-            position.epoch_is_over = True
+            position.cut_epoch(completes=not skip)
             at = self._reach(Events.TERMINATE_SINGLE_EPOCH, position.begun_in_epoch(state))
             position.iterate(self._resumption.passes)
             if self._stop > Stop.EPOCH and not skip:
@@ -660,7 +719,10 @@ class Engine(Emitter):
 
     def _is_done(self) -> bool:
         """Whether the run is at its end; one that goes by iterations ends with data that has no more, too."""
-        return is_done(self.state) or (self._position.exhausted and self.state.max_iters is not None)
+        position = self._position
+        if position.exhausted and self.state.max_iters is not None:
+            return True
+        return is_done(self.state) and not position.has_epoch_to_end(self.state)
 
     def _complete(self, position: Position) -> None:
         """Fire what belongs to the end of a run, run through or terminated."""
@@ -689,10 +751,17 @@ class Engine(Emitter):
 
     def _refuse_to_cut_epoch(self, at: Events) -> None:
         if self._stop is Stop.EPOCH:
+            self._stop = Stop.NO
             raise RuntimeError(
                 f"terminate_epoch() was called at {at!r}, where no epoch has begun to run that it could end; "
                 "call it at GET_BATCH_STARTED or later, or call terminate()"
             )
+
+    def _cut_loaded_epoch(self, position: Position) -> None:
+        """Go on with what was left of an epoch that was cut when it was saved."""
+        left, position.left = position.left, None
+        if left in ("terminate_epoch", "skip_epoch_completed"):
+            self._request(Stop.EPOCH, left == "skip_epoch_completed")
 
     def __str__(self) -> str:
         return draw(type(self).__name__, describe(self._process_function), self._dispatch)

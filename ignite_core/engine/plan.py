@@ -9,20 +9,21 @@ from typing import Any
 
 import torch.distributed as dist
 
-from ignite_core.engine.data import length_of
+from ignite_core.engine.data import Position, length_of
 from ignite_core.engine.state import State
 
-__all__ = ["Plan", "is_done", "plan_run"]
+__all__ = ["Plan", "is_done", "plan_run", "said_over"]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The limits of the run to come, and whether it starts from zero or goes on."""
+    """The limits of the run to come, and whether it starts from zero, goes on, or has nothing left."""
 
     is_new: bool
     max_epochs: int | None
     max_iters: int | None
     epoch_length: int | None
+    is_over: bool = False
 
 
 def is_done(state: State) -> bool:
@@ -41,11 +42,12 @@ def plan_run(
     *,
     paused: bool,
     known_length: int | None,
+    loaded: Position | None = None,
 ) -> Plan:
     """Decide what ``run`` with these arguments does from this state.
 
     A run goes on where it was paused, ended early or loaded, and starts from zero if none was asked for yet or as
-    much was done as is asked for.
+    much was done as is asked for. A run that was loaded with nothing left is over.
 
     Args:
         state: The state as it is; it is not changed.
@@ -55,6 +57,7 @@ def plan_run(
         epoch_length: As passed to ``run``.
         paused: The run was interrupted and not dropped since.
         known_length: The length of an epoch that a new run falls back to where neither argument nor data tells one.
+        loaded: Where a run that was loaded goes on; None if none was, or if it is one of the many of an evaluator.
 
     Raises:
         TypeError: If ``data`` cannot be iterated or a number is not an integer.
@@ -78,7 +81,13 @@ def plan_run(
     reached = is_done(
         State(epoch=state.epoch, iteration=state.iteration, max_epochs=wanted_epochs, max_iters=wanted_iters)
     )
-    if not paused and ((state.max_epochs is None and state.max_iters is None) or reached):
+    dropped = state.max_epochs is None and state.max_iters is None
+    if loaded is not None and not dropped:
+        is_larger = (wanted_epochs or 0) > (state.max_epochs or 0) or (wanted_iters or 0) > (state.max_iters or 0)
+        reached = reached and not loaded.has_epoch_to_end(state)
+        if reached or (loaded.left == "nothing" and not is_larger):
+            return Plan(False, wanted_epochs, wanted_iters, state.epoch_length, is_over=True)
+    if not paused and (dropped or reached):
         length = _length_of_new_run(data, max_iters, epoch_length, known_length)
         return Plan(True, max_epochs or (None if max_iters else 1), max_iters, length)
 
@@ -92,6 +101,18 @@ def plan_run(
     if length is None and not paused:
         length = _length_of_new_run(data, wanted_iters, None, None)
     return Plan(False, wanted_epochs, wanted_iters, length)
+
+
+def said_over(state: State, plan: Plan) -> str:
+    """Why a loaded run has nothing left, and what to do about it."""
+    kind, done, limit = "max_epochs", state.epoch, plan.max_epochs
+    if limit is None:
+        kind, done, limit = "max_iters", state.iteration, plan.max_iters
+    why = ", ended for good by EarlyStopping or terminate(final=True)" if done != limit else ""
+    return (
+        f"nothing is run: the loaded run is over, {done} of {kind}={limit} are done{why}; pass a larger {kind} to go "
+        f"on, or do not load, or set engine.state.{kind} = None, to start from zero"
+    )
 
 
 def _check_positive(name: str, value: Any) -> None:

@@ -70,9 +70,9 @@ def preview(
         seconds_per_iteration: How long a step takes, with all that belongs to it.
     """
     _check_registered(real, run, validations)
-    data, is_new = set_up(real, virtual, limits)
+    data, plan = set_up(real, virtual, limits)
     state, goes_on = virtual.state, virtual._paused_at is not None
-    begun = 0 if is_new else real._position.progress(state)[0]
+    begun = 0 if plan.is_new else real._position.progress(state)[0]
     seconds_before = real._position._stopped - real._position._began if goes_on else None
     forecast = Forecast(virtual, seconds_per_iteration, begun, seconds_before)
     virtual._process_function = forecast.step
@@ -85,7 +85,8 @@ def preview(
     virtual.add_event_handler(Events.TERMINATE(priority=_FIRST), terminated)
     if real._resumption.is_waiting and begun and not goes_on:
         virtual.add_event_handler(Events.STARTED(priority=_FIRST), lambda: setattr(virtual._position, "resumed", True))
-    virtual.run(data, limits.max_epochs, limits.max_iters, limits.epoch_length)
+    if not plan.is_over:
+        virtual.run(data, limits.max_epochs, limits.max_iters, limits.epoch_length)
 
     calendar = Calendar(
         epochs=_epochs(epochs, state.iteration),
@@ -94,7 +95,7 @@ def preview(
         values=MappingProxyType(forecast.values),
         end="INTERRUPT" if virtual._paused_at else "TERMINATE" if len(terminated.firings) else "COMPLETED",
     )
-    for said in calendar.warnings:
+    for said in () if plan.is_over else calendar.warnings:
         warnings.warn(f"Engine.plan: {said}", stacklevel=3)
     return calendar
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ignite_core.rng import check_rng_state
 
-__all__ = ["Carried", "Progress", "read_carried", "read_progress"]
+__all__ = ["CUTS", "Carried", "Progress", "read_carried", "read_progress"]
+
+#: What is left of an epoch that ``terminate_epoch()`` cut: both events, the first one, or the second one.
+CUTS: Final = ("terminate_epoch", "skip_epoch_completed", "epoch_completed")
+
+#: What is left of a run where that does not follow from its numbers.
+_LEFT: Final = (*CUTS, "nothing", "everything")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,7 @@ class Progress:
     max_epochs: int | None
     max_iters: int | None
     event_counts: dict[str, int]
+    left: str | None  #: what is left of the run, where that does not follow from its numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,10 @@ def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progres
     for name, limit, done in (("max_epochs", max_epochs, epochs_begun), ("max_iters", max_iters, iteration)):
         if limit is not None and limit < done:
             raise ValueError(f"load_state_dict: {name}={limit} is below the {done} already begun, got {_shown(saved)}")
-    return Progress(iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, _event_counts(saved))
+    left = saved.get("left")
+    if left is not None and left not in _LEFT:
+        raise ValueError(f"load_state_dict: left must be one of {', '.join(_LEFT)}, got {left!r}")
+    return Progress(iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, _event_counts(saved), left)
 
 
 def _event_counts(saved: Mapping[str, Any]) -> dict[str, int]:

@@ -18,7 +18,7 @@ from typing import Any
 from torch.utils.data import IterableDataset
 
 from ignite_core.engine.data import Passes, PlainPasses, Position
-from ignite_core.engine.saved import Carried
+from ignite_core.engine.saved import CUTS, Carried
 from ignite_core.engine.state import State
 from ignite_core.rng import manual_seed, mix, rng_state, set_rng_state
 
@@ -40,11 +40,11 @@ class Resumption:
 
     # ------------------------------------------------------------------------------------------------- save and load
 
-    def state_dict(self, state: State, position: Position, step: Any) -> dict[str, Any]:
+    def state_dict(self, state: State, position: Position, step: Any, is_cut: bool = False) -> dict[str, Any]:
         """What is to be saved, with the part of this process in ``by_rank``; nothing where nothing is carried on."""
         if self._loaded is not None:
             return self._loaded.saved(state.seed, _own_part(self._loaded))
-        data_pass = position.progress_in_data(state)
+        data_pass = position.progress_in_data(state, is_cut)
         part: dict[str, Any] = {}
         if state.seed is not None:
             part["rng"] = rng_state() if self._held is None else self._held
@@ -93,11 +93,12 @@ class Resumption:
     def _put(self, state: State, data: Any, position: Position, step: Any, loaded: Carried) -> None:
         place, is_seeded = position.place, state.seed is not None
         position.resumed = state.iteration > 0
-        if place and not (is_seeded or data is None or _has_state(data) or place == state.epoch_length):
+        is_cut = position.left in CUTS
+        if place and not (is_seeded or data is None or _has_state(data) or is_cut or place == state.epoch_length):
             self._warn(place, state.epoch_length)
             position.place = 0
             return
-        number, done = loaded.data_pass or (state.epoch + 1, place if is_seeded else 0)
+        number, done = loaded.data_pass or (state.epoch + 1, place if is_seeded and not is_cut else 0)
         sources = _sources(loaded)
         if done:
             _check_same_batches(loaded, self._global_batch, data)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ignite_core.engine.data import PlainPasses, Position, length_of
 from ignite_core.engine.events import Events
-from ignite_core.engine.plan import plan_run
+from ignite_core.engine.plan import Plan, plan_run
+from ignite_core.engine.saved import CUTS
 from ignite_core.engine.state import State
 
 if TYPE_CHECKING:
@@ -71,13 +72,20 @@ class _VirtualData:
         return itertools.repeat(None, length)
 
 
-def set_up(real: Engine, virtual: Engine, limits: Limits) -> tuple[Any, bool]:
-    """Put the virtual engine where the real one stands; returns its data, and whether its run is a new one."""
+def set_up(real: Engine, virtual: Engine, limits: Limits) -> tuple[Any, Plan]:
+    """Put the virtual engine where the real one stands; returns its data, and what its run does."""
     paused = real._paused_at is not None and not (real.state.max_epochs is None and real.state.max_iters is None)
     data = _data_of_run(real, limits, paused)
     known = None if real._length_is_found and data is not None else real.state.epoch_length
     plan = plan_run(
-        real.state, data, limits.max_epochs, limits.max_iters, limits.epoch_length, paused=paused, known_length=known
+        real.state,
+        data,
+        limits.max_epochs,
+        limits.max_iters,
+        limits.epoch_length,
+        paused=paused,
+        known_length=known,
+        loaded=real._loaded_position(limits.max_epochs),
     )
     if plan.epoch_length is None:
         raise ValueError(
@@ -97,8 +105,8 @@ def set_up(real: Engine, virtual: Engine, limits: Limits) -> tuple[Any, bool]:
     elif position.started:
         virtual._position = copy.copy(position)
     else:
-        virtual._position = Position(place)
-    return virtual_data, plan.is_new
+        virtual._position = Position(place, left=real._position.left)
+    return virtual_data, plan
 
 
 def _data_of_run(real: Engine, limits: Limits, paused: bool) -> Any:
@@ -127,6 +135,8 @@ def _loaded_place(real: Engine, data: Any, epoch_length: int) -> tuple[int, int]
     is_seeded = real.state.seed is not None
     has_place = hasattr(data, "state_dict") and hasattr(data, "load_state_dict")
     if loaded is None:
+        return place, 0
+    if real._position.left in CUTS:
         return place, 0
     if place and not (is_seeded or data is None or has_place or place == epoch_length):
         return 0, 0  # nobody knows which batches these were: the epoch is run again

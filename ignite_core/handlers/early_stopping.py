@@ -163,7 +163,7 @@ class EarlyStopping:
                     "in a handler of the trainer"
                 )
             self.logger.info("EarlyStopping: the best score is %s; the run ends", self.best_score)
-            trainer.terminate()
+            trainer.terminate(final=True)
 
     def reset(self) -> None:
         """Forget all scores."""

@@ -130,7 +130,7 @@ def test_what_is_over_stays_over_until_more_is_asked_for(tmp_path: Path, caplog:
     assert not seen
     assert (state.epoch, state.iteration) == (3, 18)
     assert second.weights == first.weights
-    assert "is over, all 3 epochs are done: ask for more, or choose another folder" in caplog.text
+    assert "the loaded run is over, 3 of max_epochs=3 are done; pass a larger max_epochs" in caplog.text
     assert Training(tmp_path).run(4).state.iteration == 24
 
 
@@ -142,7 +142,7 @@ def test_a_training_that_has_stopped_early_stays_so_until_there_is_more_patience
     with caplog.at_level(logging.WARNING):
         assert Training(tmp_path, patience=2, **options).run(6).state.iteration == 18
 
-    assert "no improvement in 2 evaluations: ask for more patience" in caplog.text
+    assert "the loaded run is over, 3 of max_epochs=6 are done, ended for good by EarlyStopping" in caplog.text
     assert Training(tmp_path, patience=3, metric="score", mode="max", scores=[0.5, 0.4]).run(6).state.epoch == 4
 
 

@@ -115,6 +115,9 @@ class Model:
     before: int = 0  # iterations before this epoch
     place: int = 0  # number of the current batch in its epoch
     started: bool = False
+    is_loaded: bool = False  # no run has begun since
+    left: str | None = None  # of an epoch that was cut when it was saved
+    skips: bool = False  # EPOCH_COMPLETED of the epoch that is over
 
     @property
     def state(self) -> Model:
@@ -175,11 +178,15 @@ class Model:
     # ---- save and load
 
     def save(self) -> dict[str, Any]:
-        iteration = self.iteration
+        iteration, left = self.iteration, self.left
         if not self.in_epoch:
             epochs_done, place = self.epoch, self.place
-        elif self.cannot_go_on:
+        elif self.cannot_go_on and self.skips:
             epochs_done, place = self.epoch, 0
+        elif left or self.cannot_go_on or self.request == EPOCH:
+            epochs_done, place = self.epoch - 1, iteration - self.before
+            asked = "skip_epoch_completed" if self.skip else "terminate_epoch"
+            left = left or ("epoch_completed" if self.cannot_go_on else asked)
         else:
             iteration -= self.in_step
             epochs_done, place = self.epoch - 1, iteration - self.before
@@ -187,6 +194,7 @@ class Model:
             "epochs_done": epochs_done,
             "epoch_iteration": place,
             "iteration": iteration,
+            "left": left,
             "epoch_length": self.epoch_length,
             "max_epochs": self.max_epochs,
             "max_iters": self.max_iters,
@@ -196,6 +204,7 @@ class Model:
     def load(self, saved: dict[str, Any]) -> None:
         self.walk, self.started, self.in_epoch, self.length_is_found = None, False, False, False
         self.epoch, self.place, self.iteration = saved["epochs_done"], saved["epoch_iteration"], saved["iteration"]
+        self.left, self.is_loaded = saved["left"], True
         self.epoch_length, self.max_epochs, self.max_iters = (
             saved["epoch_length"],
             saved["max_epochs"],
@@ -215,7 +224,8 @@ class Model:
     ) -> None:
         if self.is_running:
             raise RuntimeError("running already")
-        self.set_up(data, max_epochs, max_iters, epoch_length)
+        if not self.set_up(data, max_epochs, max_iters, epoch_length):
+            return
         assert self.walk is not None
         self.is_running, self.parent = True, running[-1] if running else None
         running.append(self)
@@ -230,7 +240,7 @@ class Model:
             running.pop()
             self.is_running, self.parent = False, None
 
-    def set_up(self, data: Any, max_epochs: int | None, max_iters: int | None, epoch_length: int | None) -> None:
+    def set_up(self, data: Any, max_epochs: int | None, max_iters: int | None, epoch_length: int | None) -> bool:
         data = self.data if data is None and self.data_is_set else data
         if max_epochs and max_iters:
             raise ValueError("two limits")
@@ -241,7 +251,10 @@ class Model:
         if not dropped and ((max_epochs or self.epoch) < self.epoch or (max_iters or self.iteration) < self.iteration):
             raise ValueError("below what is done")
         limits = max_epochs or self.max_epochs, max_iters or self.max_iters
-        is_new = dropped or (not paused and self.is_done(*limits))
+        done = self.is_done(*limits)
+        if self.is_loaded and not dropped and done and not self.has_epoch_to_end():
+            return False  # what was loaded is over
+        is_new = dropped or (not paused and done and not (self.is_loaded and self.has_epoch_to_end()))
 
         told = len(data) if isinstance(data, list) else None
         found = self.length_is_found
@@ -260,17 +273,22 @@ class Model:
 
         if is_new:
             self.epoch = self.iteration = self.place = 0
+            self.left = None
             self.counts.clear()
             limits = max_epochs or (None if max_iters else 1), max_iters
         (self.max_epochs, self.max_iters), self.epoch_length, self.length_is_found = limits, length, found
         self.data_is_set = False
         if not paused:
-            self.place = 0 if self.started else self.place
-            if self.place > 0 and data is not None and self.place != length:
+            self.place, self.left = (0, None) if self.started else (self.place, self.left)
+            if self.place > 0 and data is not None and self.place != length and self.left is None:
                 warnings.warn("inside an epoch", stacklevel=1)
                 self.place = 0
             self.data, self.iterator, self.restarted, self.in_epoch, self.request = data, None, False, False, 0
-            self.started, self.walk = False, self.walking()
+            self.started, self.is_loaded, self.walk = False, False, self.walking()
+        return True
+
+    def has_epoch_to_end(self) -> bool:
+        return not self.in_epoch and self.place > 0 and (self.left is not None or self.place == self.epoch_length)
 
     def is_done(self, max_epochs: int | None, max_iters: int | None) -> bool:
         return self.epoch >= (max_epochs or 10**9) or self.iteration >= (max_iters or 10**9)
@@ -305,9 +323,12 @@ class Model:
         self.started = True
         try:
             yield from self.reach(Events.STARTED)
-            while not self.is_done(self.max_epochs, self.max_iters) and not self.is_starved():
+            while not self.is_starved() and (
+                self.has_epoch_to_end() or not self.is_done(self.max_epochs, self.max_iters)
+            ):
                 yield from self.one_epoch()
         except TerminatedError as terminated:
+            self.ask(RUN, terminated.args[0])
             self.fire(Events.TERMINATE)
             if terminated.args[0]:
                 return
@@ -318,7 +339,11 @@ class Model:
         self.before, self.in_epoch, self.cannot_go_on, skip = self.iteration - self.place, True, False, False
         self.in_step = False
         try:
+            self.cannot_go_on = self.left == "epoch_completed"
             yield from self.reach(Events.EPOCH_STARTED)
+            left, self.left = self.left, None
+            if left in ("terminate_epoch", "skip_epoch_completed"):
+                raise EpochEndedError(left == "skip_epoch_completed")
             while not self.cannot_go_on and (self.epoch_length is None or self.place < self.epoch_length):
                 if self.max_iters is not None and self.iteration >= self.max_iters:
                     raise TerminatedError(False)
@@ -326,8 +351,9 @@ class Model:
                 yield from self.one_iteration()
         except EpochEndedError as ended:
             skip, self.cannot_go_on, self.iterator = ended.args[0], True, None
+            self.skips = skip
             yield from self.reach(Events.TERMINATE_SINGLE_EPOCH, self.iteration - self.before)
-        self.in_epoch, self.place = False, 0
+        self.in_epoch, self.place, self.skips = False, 0, False
         if not skip:
             yield from self.reach(Events.EPOCH_COMPLETED)
 

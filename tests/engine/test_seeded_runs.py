@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import random
@@ -324,3 +325,25 @@ def test_what_one_rank_alone_saved_of_several_warns() -> None:
     with pytest.warns(UserWarning, match=r"what rank 0 of 1 had saved is missing, .* ranks \[3\] of 1") as caught:
         other.run([0] * 4)
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("kind", [Engine, DeterministicEngine])
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("trainer_seed", [None, 5])
+def test_a_seeded_run_inside_another_one_leaves_the_generators_of_that_alone(kind, fails, trainer_seed):
+    def run(evaluates: bool) -> list[Any]:
+        (trainer, drawn), (evaluator, _) = drawing(), drawing(kind)
+        if fails:
+            evaluator.add_event_handler(Events.EPOCH_COMPLETED, lambda: 1 / 0)
+
+        def validate() -> None:
+            with contextlib.suppress(ZeroDivisionError):
+                evaluator.run([1, 2], seed=None if kind is DeterministicEngine else 0)
+
+        if evaluates:
+            trainer.add_event_handler(Events.ITERATION_COMPLETED(every=2), validate)
+        torch.manual_seed(0), random.seed(0), np.random.seed(0)
+        trainer.run(range(6), seed=trainer_seed)
+        return drawn
+
+    assert run(evaluates=True) == run(evaluates=False)

@@ -128,19 +128,40 @@ def test_an_engine_that_never_ran():
     assert engine.state.iteration == 3
 
 
-@pytest.mark.parametrize("event", [Events.TERMINATE_SINGLE_EPOCH, Events.EPOCH_COMPLETED], ids=name)
-def test_an_epoch_that_was_cut_counts_as_done(event):
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("skip", [False, True], ids=["", "skip"])
+@pytest.mark.parametrize(
+    ("cut_at", "event"),
+    [
+        (Events.ITERATION_COMPLETED, Events.ITERATION_COMPLETED(once=2)),
+        (Events.ITERATION_COMPLETED, Events.TERMINATE_SINGLE_EPOCH),
+        (Events.ITERATION_STARTED, Events.ITERATION_STARTED(once=2)),
+        (Events.GET_BATCH_STARTED, Events.GET_BATCH_STARTED(once=1)),
+    ],
+    ids=name,
+)
+def test_what_is_left_of_an_epoch_that_was_cut_is_its_end(cut_at, event, skip, seed):
+    """What follows is numbered as in the run that goes on at once."""
+    engine, done = Engine(nothing), []
+    whole = watch(engine)
+    at(engine, cut_at, 2, lambda: engine.terminate_epoch(skip))
+    at(engine, event, 1, lambda: done.append(len(whole)))
+    saved = saved_at(event, 1, engine, seed=seed)
+    _, trace = resumed(saved, max_epochs=2)
+
+    epoch_is_over = skip and event is Events.TERMINATE_SINGLE_EPOCH
+    assert trace[1 if epoch_is_over else 2 :] == whole[done[0] :]
+
+
+def test_an_epoch_that_was_cut_is_cut_in_a_state_that_is_loaded_and_saved_again():
     engine = Engine(nothing)
     at(engine, Events.ITERATION_COMPLETED, 2, lambda: engine.terminate_epoch())
+    saved = saved_at(Events.ITERATION_COMPLETED, 2, engine)
+    again = Engine(nothing)
+    again.load_state_dict(saved)
 
-    saved = saved_at(event, 1, engine)
-
-    assert saved["iteration"] == 2
-    assert (saved["epochs_done"], saved["epoch_iteration"]) == (1, 0)
-
-    again, trace = resumed(saved)
-    assert trace[:2] == [("S", 1, 2), ("ES", 2, 2)]
-    assert (again.state.epoch, again.state.iteration) == (2, 5)
+    assert again.state_dict() == saved
+    assert saved_at(Events.STARTED, 1, again)["left"] == "terminate_epoch"
 
 
 def test_saved_inside_an_epoch_that_follows_one_that_was_cut():

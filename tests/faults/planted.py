@@ -890,4 +890,18 @@ PLANTED: list[Planted] = [
         "not 1 <= serial",
         "tests/handlers/checkpoint/test_forged_files.py::test_a_forged_serial_makes_no_save_vanish",
     ),
+    Planted(
+        "a finished run trains again",
+        "ignite_core/engine/plan.py",
+        'if reached or (loaded.left == "nothing" and not is_larger):',
+        "if False:",
+        "tests/engine/test_finished_runs.py::test_nothing_is_run_and_the_log_says_so",
+    ),
+    Planted(
+        "an epoch that was cut goes on",
+        "ignite_core/engine/engine.py",
+        'self._request(Stop.EPOCH, left == "skip_epoch_completed")',
+        "pass",
+        "tests/engine/test_state_dict.py::test_what_is_left_of_an_epoch_that_was_cut_is_its_end",
+    ),
 ]

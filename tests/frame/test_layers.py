@@ -26,8 +26,8 @@ TABLE = [
     ("checkpoint", f"{CORE} handlers handlers.*"),
     ("debug.*", f"{CORE} handlers handlers.* snapshot"),
     ("engine.events engine.state", ""),
-    ("engine.data engine.describe", "engine.events engine.state"),
     ("engine.saved", "rng engine.events engine.state"),
+    ("engine.data engine.describe", "engine.events engine.state engine.saved"),
     ("engine.loaders engine.passes", "rng distributed distributed.* engine.data engine.loaders"),
     ("engine.plan", "engine.events engine.state engine.data"),
     ("engine.listener", "engine.events engine.state engine.describe (engine.dispatch) (engine.emitter)"),
@@ -36,7 +36,7 @@ TABLE = [
     ("engine.lone_handlers", f"{ENGINE} engine.listener"),
     ("engine.calendar", ""),
     ("engine.forecast", "engine.events engine.calendar (engine.engine)"),
-    ("engine.virtual", "engine.events engine.data engine.plan engine.state (engine.engine)"),
+    ("engine.virtual", "engine.events engine.data engine.plan engine.saved engine.state (engine.engine)"),
     (
         "engine.preview",
         "engine.events engine.describe engine.listener engine.calendar engine.forecast engine.virtual (engine.engine)",
