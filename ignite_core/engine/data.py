@@ -8,10 +8,11 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
+from ignite_core.engine.epochs import tell_epoch
 from ignite_core.engine.saved import CUTS
 from ignite_core.engine.state import State
 
-__all__ = ["Passes", "PlainPasses", "Position", "length_of", "tell_epoch"]
+__all__ = ["Passes", "PlainPasses", "Position", "has_state", "length_of"]
 
 
 class Passes(Protocol):
@@ -281,13 +282,31 @@ class _PutBack:
         return self.batch
 
 
-def tell_epoch(data: Any, number: int) -> None:
-    """Call ``set_epoch`` of the sampler of a DataLoader, where it has one: samplers of several ranks shuffle by it."""
-    for sampler in (getattr(data, "sampler", None), getattr(data, "batch_sampler", None)):
-        for told in (sampler, getattr(sampler, "sampler", None)):
-            set_epoch = getattr(told, "set_epoch", None)
-            if callable(set_epoch):
-                set_epoch(number)
+def has_state(data: Any) -> bool:
+    """Whether data can report its own place and be set to it, with nothing lost."""
+    if not (hasattr(data, "state_dict") and hasattr(data, "load_state_dict")):
+        return False
+    if _has_shuffle_buffer(getattr(data, "_ex_iterable", None)):
+        return False
+    if type(data).__module__.partition(".")[0] == "torchdata":
+        return True  # asked for its state it would start its workers
+    try:
+        data.state_dict()
+    except NotImplementedError:
+        return False
+    except AttributeError as error:
+        return error.obj is None or error.obj is data  # else it hands the call on to something that has no state
+    except Exception:
+        return True  # it has none before it is iterated
+    return True
+
+
+def _has_shuffle_buffer(examples: Any) -> bool:
+    """Whether a stream of Hugging Face's ``datasets`` has a buffer: its state leaves that out, so examples get lost."""
+    if type(examples).__name__ == "BufferShuffledExamplesIterable":
+        return True
+    inner = (getattr(examples, "ex_iterable", None), *getattr(examples, "ex_iterables", ()))
+    return any(_has_shuffle_buffer(one) for one in inner if one is not None)
 
 
 def length_of(data: Iterable[Any]) -> int | None:

@@ -8,7 +8,6 @@ anywhere by passing over indices.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -67,15 +66,15 @@ class SeededLoader:
         sampler: Any = loader.batch_sampler if batched else loader.sampler
         self._tickets = _Tickets(sampler, remembers=not loader.num_workers)
         items = _Items(loader.dataset, rank, world_size)
-        self._copy = _copied(loader, items, **{"batch_sampler" if batched else "sampler": self._tickets})
+        self.copied, self._core = _copied(loader, items, **{"batch_sampler" if batched else "sampler": self._tickets})
         if not loader.num_workers:  # then the items are made where the step draws
-            self._copy.collate_fn = _PuttingBack(self._tickets, loader.collate_fn)
+            self._core.collate_fn = _PuttingBack(self._tickets, loader.collate_fn)
 
     def begin(self, seed: int, done: int) -> Iterator[Any]:
         """Begin a pass, which has a seed of its own, at a place in it."""
         self._tickets.go_to(seed, done)
-        self._copy.generator.manual_seed(mix(seed, "workers"))
-        return iter(self._copy)
+        self._core.generator.manual_seed(mix(seed, "workers"))
+        return iter(self.copied)
 
     def check_in_use(self) -> None:
         """Refuse a loader that did not take its indices from the copy.
@@ -85,7 +84,7 @@ class SeededLoader:
         """
         if not self._tickets.in_use:
             raise TypeError(
-                f"Engine.run: a seeded run numbers the samples of a DataLoader, but {type(self._copy).__name__} takes "
+                f"Engine.run: a seeded run numbers the samples of a DataLoader, but {type(self.copied).__name__} takes "
                 "them from an iterator that it made before; pass a loader that asks its sampler anew for each pass"
             )
 
@@ -102,22 +101,28 @@ class SeededStream:
     def __init__(self, loader: DataLoader[Any], rank: int, world_size: int) -> None:
         self.place = rank, world_size
         self._items = _Streamed(loader.dataset)
-        self._copy = _copied(loader, self._items)
+        self.copied, self._core = _copied(loader, self._items)
 
     def begin(self, seed: int) -> Iterator[Any]:
         """Begin a pass, which has a seed of its own on each rank, at its start."""
         self._items.pass_seed.fill_(seed >> 1)  # it is signed
-        self._copy.generator.manual_seed(mix(seed, "workers"))
-        return iter(self._copy)
+        self._core.generator.manual_seed(mix(seed, "workers"))
+        return iter(self.copied)
 
 
-def _copied(loader: DataLoader[Any], dataset: Any, **samplers: Any) -> Any:
-    new = copy.copy(loader)
+def _copied(loader: DataLoader[Any], dataset: Any, **samplers: Any) -> tuple[Any, Any]:
+    """The copy, and the loader that makes its batches: itself, or in an adapter of Accelerate the one that it wraps."""
+    new: Any = object.__new__(type(loader))  # copy.copy would take the way of pickle, which classes may change
+    inner = vars(loader).get("base_dataloader")
+    if inner is not None:
+        wrapped, core = _copied(inner, dataset, **samplers)
+        vars(new).update(vars(loader), base_dataloader=wrapped)
+        return new, core
     # A DataLoader refuses to have these set, so they are put where it keeps them.
-    vars(new).update(dataset=dataset, generator=torch.Generator(), _iterator=None, **samplers)
+    vars(new).update(vars(loader), dataset=dataset, generator=torch.Generator(), _iterator=None, **samplers)
     if loader.num_workers:
         new.worker_init_fn = _ShowDataset(loader.worker_init_fn)
-    return new
+    return new, new
 
 
 class _StandIn:

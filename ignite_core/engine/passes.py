@@ -12,13 +12,14 @@ import itertools
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, MapDataPipe
 
-from ignite_core.engine.data import Passes, length_of, tell_epoch
+from ignite_core.engine.data import Passes, has_state, length_of
+from ignite_core.engine.epochs import tell_epoch
 from ignite_core.engine.loaders import SeededLoader, SeededStream
 from ignite_core.rng import Stream, host_state, mix, put_back, rng_state, seed_host, set_rng_state, spread
 
@@ -39,15 +40,20 @@ def seeded_passes(data: Iterable[Any], seed: int, rank: int, world_size: int) ->
         raise ValueError(
             f"Engine.run: a seeded run needs batches in their order, got a {type(data).__name__} with in_order=False"
         )
-    if hasattr(data, "state_dict") and hasattr(data, "load_state_dict"):
+    if has_state(data):
         return StatefulPasses(data, mix(seed, rank))
-    if isinstance(data, DataLoader) and not isinstance(data.dataset, IterDataPipe | MapDataPipe):
+    if _is_whole_loader(data) and not isinstance(data.dataset, IterDataPipe | MapDataPipe):
         if isinstance(data.dataset, IterableDataset):
             return _ReplayedPasses(data, seed, rank, _copy_of(data, rank, world_size))
         return _LoaderPasses(data, seed, _copy_of(data, rank, world_size))
     if isinstance(data, list | tuple | range | torch.Tensor) or hasattr(data, "__array__"):
         return _SequencePasses(data)
     return _ReplayedPasses(data, seed, rank, None)
+
+
+def _is_whole_loader(data: Any) -> TypeGuard[DataLoader[Any]]:
+    """Whether it is a DataLoader with all that its constructor sets: subclasses may wrap another one instead."""
+    return isinstance(data, DataLoader) and hasattr(data, "dataset") and hasattr(data, "num_workers")
 
 
 #: The copies of loaders with persistent workers, which are to live as long as the loader.
@@ -86,7 +92,7 @@ class _LoaderPasses:
         return done == length_of(self.data)
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
-        tell_epoch(self.data, number)
+        tell_epoch(self.data, number, self._loader.copied)
         _check_long_enough(self.data, done, length_of(self.data))
         before = host_state()
         try:
@@ -134,6 +140,7 @@ class _SequencePasses:
         return done == length_of(self.data)
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
+        tell_epoch(self.data, number)
         _check_long_enough(self.data, done, length_of(self.data))
         return itertools.islice(iter(self.data), done, None) if done else iter(self.data)
 
@@ -150,7 +157,7 @@ class _ReplayedPasses:
         return done == length_of(self.data)
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
-        tell_epoch(self.data, number)
+        tell_epoch(self.data, number, None if self._loader is None else self._loader.copied)
         seed = mix(self._seed, "pass", number)
         stream = Stream(mix(seed, "data"))
         with stream:

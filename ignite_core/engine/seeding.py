@@ -17,7 +17,8 @@ from typing import Any
 
 from torch.utils.data import IterableDataset
 
-from ignite_core.engine.data import Passes, PlainPasses, Position
+from ignite_core.engine.data import Passes, PlainPasses, Position, has_state
+from ignite_core.engine.epochs import announce_epoch
 from ignite_core.engine.saved import CUTS, Carried
 from ignite_core.engine.state import State
 from ignite_core.rng import manual_seed, mix, rng_state, set_rng_state
@@ -89,19 +90,22 @@ class Resumption:
             self._put(state, data, position, step, self._loaded)
             self._loaded = None
         position.iterate(self.passes)
+        if data is not None:
+            announce_epoch(data, max(state.epoch + 1, position.progress_in_data(state)[0]))
 
     def _put(self, state: State, data: Any, position: Position, step: Any, loaded: Carried) -> None:
         place, is_seeded = position.place, state.seed is not None
         position.resumed = state.iteration > 0
         is_cut = position.left in CUTS
-        if place and not (is_seeded or data is None or _has_state(data) or is_cut or place == state.epoch_length):
+        has_place = is_seeded or data is None or _has_state(self.passes)
+        if place and not (has_place or is_cut or place == state.epoch_length):
             self._warn(place, state.epoch_length)
             position.place = 0
             return
         number, done = loaded.data_pass or (state.epoch + 1, place if is_seeded and not is_cut else 0)
         sources = _sources(loaded)
         if done:
-            _check_same_batches(loaded, self._global_batch, data)
+            _check_same_batches(loaded, self._global_batch, data, _has_state(self.passes))
         if _has_state(self.passes) and "data" in sources[0]:
             self.passes.load_state_dict(sources[0]["data"])  # type: ignore[union-attr]
         if place and is_seeded:
@@ -169,7 +173,7 @@ def _passes_over(data: Iterable[Any] | None, seed: int | None) -> Passes | None:
     """The data as a run goes through it."""
     if data is None:
         return None
-    if seed is None and not _has_state(data):
+    if seed is None and not has_state(data):
         return PlainPasses(data)
     from ignite_core.engine import passes  # with it come the samplers, and all of the distributed package
 
@@ -178,9 +182,9 @@ def _passes_over(data: Iterable[Any] | None, seed: int | None) -> Passes | None:
     return passes.seeded_passes(data, seed, *_place_of_process())
 
 
-def _has_state(data: Any) -> bool:
-    """Whether data, or its passes, can tell their own place, and be put there."""
-    return hasattr(data, "state_dict") and hasattr(data, "load_state_dict")
+def _has_state(passes: Passes | None) -> bool:
+    """Whether the data reports its own place."""
+    return hasattr(passes, "load_state_dict")
 
 
 def _global_batch(data: Any) -> int | None:
@@ -192,10 +196,10 @@ def _global_batch(data: Any) -> int | None:
     return size * _place_of_process()[1] if isinstance(size, int) else None
 
 
-def _check_same_batches(loaded: Carried, batch: int | None, data: Any) -> None:
+def _check_same_batches(loaded: Carried, batch: int | None, data: Any, has_state: bool) -> None:
     """A pass goes on inside only if its batches stay what they were, on however many ranks."""
     before, now = loaded.world_size, _place_of_process()[1]
-    has_places = hasattr(data, "dataset") and not isinstance(data.dataset, IterableDataset) and not _has_state(data)
+    has_places = hasattr(data, "dataset") and not isinstance(data.dataset, IterableDataset) and not has_state
     if before not in (None, now) and not (has_places and batch and loaded.global_batch):
         raise ValueError(
             f"Engine.run: the run was saved inside a pass over the data by {before} processes, and goes on with {now}: "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final
 
-from ignite_core.engine.data import PlainPasses, Position, length_of
+from ignite_core.engine.data import PlainPasses, Position, has_state, length_of
 from ignite_core.engine.events import Events
 from ignite_core.engine.plan import Plan, plan_run
 from ignite_core.engine.saved import CUTS
@@ -133,7 +133,7 @@ def _loaded_place(real: Engine, data: Any, epoch_length: int) -> tuple[int, int]
     """The place in the epoch that a loaded run goes on from, and the batches of a pass over the data that are done."""
     place, loaded = real._position.place, real._resumption._loaded
     is_seeded = real.state.seed is not None
-    has_place = hasattr(data, "state_dict") and hasattr(data, "load_state_dict")
+    has_place = has_state(data)
     if loaded is None:
         return place, 0
     if real._position.left in CUTS:

@@ -534,6 +534,13 @@ PLANTED: list[Planted] = [
         "tests/test_rng.py::test_a_damaged_state_is_refused_and_nothing_is_set",
     ),
     Planted(
+        "a dataset is not told the epoch",
+        "ignite_core/engine/epochs.py",
+        '"batch_sampler", "dataset", "datasets"',
+        '"batch_sampler", "datasets"',
+        "tests/engine/test_epochs_of_data.py::test_a_dataset_is_told_wherever_it_is_iterated",
+    ),
+    Planted(
         "items are not seeded",
         "ignite_core/engine/loaders.py",
         "seed_host(spread(seed, number * self.world_size + self.rank))",

@@ -19,7 +19,7 @@ CORE = "exceptions rng tensors threads distributed distributed.* engine engine.*
 ENGINE = "exceptions rng distributed distributed.*"
 TABLE = [
     # module                                                      may import, of ours
-    ("_lazy exceptions tensors threads engine.gradients", ""),
+    ("_lazy exceptions tensors threads engine.epochs engine.gradients", ""),
     ("rng", "exceptions"),
     ("distributed.*", "exceptions threads distributed.*"),
     ("testing.*", f"{CORE} handlers handlers.*"),
@@ -27,8 +27,8 @@ TABLE = [
     ("debug.*", f"{CORE} handlers handlers.* snapshot"),
     ("engine.events engine.state", ""),
     ("engine.saved", "rng engine.events engine.state"),
-    ("engine.data engine.describe", "engine.events engine.state engine.saved"),
-    ("engine.loaders engine.passes", "rng distributed distributed.* engine.data engine.loaders"),
+    ("engine.data engine.describe", "engine.events engine.state engine.saved engine.epochs"),
+    ("engine.loaders engine.passes", "rng distributed distributed.* engine.data engine.epochs engine.loaders"),
     ("engine.plan", "engine.events engine.state engine.data"),
     ("engine.listener", "engine.events engine.state engine.describe (engine.dispatch) (engine.emitter)"),
     ("engine.dispatch", "engine.events engine.state engine.describe engine.listener (engine.emitter)"),
