@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         WeightsScalarHandler,
     )
     from ignite_core.handlers.lr_finder import FastaiLRFinder
-    from ignite_core.handlers.scalars import numbers_of
+    from ignite_core.handlers.scalars import kept, numbers_of
     from ignite_core.handlers.schedules.base import BaseParamScheduler
     from ignite_core.handlers.schedules.batch_size import BatchSizeScheduler
     from ignite_core.handlers.schedules.concat import ConcatScheduler
@@ -130,6 +130,7 @@ __all__ = [
     "create_lr_scheduler_with_warmup",
     "find_vote",
     "global_step_from_engine",
+    "kept",
     "numbers_of",
     "resume",
     "spread",
@@ -163,6 +164,7 @@ _HOMES = {
     "TextHandler": "logging",
     "WeightsHistHandler": "logging",
     "WeightsScalarHandler": "logging",
+    "kept": "scalars",
     "numbers_of": "scalars",
     "BaseParamScheduler": "schedules.base",
     "BatchSizeScheduler": "schedules.batch_size",

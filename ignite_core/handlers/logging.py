@@ -7,6 +7,7 @@ and the event. It runs after the other handlers of its event, so that a metric t
 from __future__ import annotations
 
 import numbers
+import reprlib
 import sys
 import warnings
 from abc import ABC, abstractmethod
@@ -32,6 +33,10 @@ __all__ = [
     "WeightsHistHandler",
     "WeightsScalarHandler",
 ]
+
+#: Shows any value in a few characters, also one whose own ``repr`` raises.
+_brief = reprlib.Repr()
+_brief.maxother = _brief.maxstring = 80
 
 Transform = Callable[[Engine, Any], Any]
 Whitelist = Iterable[str] | Callable[[str, nn.Parameter], bool]
@@ -381,4 +386,4 @@ def _check_callable(where: str, name: str, value: Any) -> None:
 def _shown(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return f"{value!r:.80} of type {type(value).__name__}"
+    return f"{_brief.repr(value)} of type {type(value).__name__}"

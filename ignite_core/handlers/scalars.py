@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -13,6 +14,9 @@ __all__ = ["Key", "flattened", "kept", "numbers_of"]
 
 #: The name of a value, in parts, as ``("training", "loss")``; a back-end joins them in its own way.
 Key: TypeAlias = tuple[str, ...]
+
+#: For a float, and for what writes numbers as text.
+_TOO_LARGE = 1 << 1023
 
 
 def flattened(key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
@@ -51,23 +55,34 @@ def flattened(key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
 
 
 def kept(value: Any) -> Any:
-    """A value as it is now, for somebody who reads it later; nobody waits for a device.
+    """A value as it is now, to be read later; no device is waited for.
 
     Returns:
-        A number, text, or a tensor of one element that nobody else changes; None for everything else.
+        A Python number, text, or a tensor of one element on a device that nothing else changes; None for everything
+        else.
 
     Example:
-        >>> kept(torch.tensor(0.5)), kept(3), kept("a"), kept(torch.ones(2, 2)), kept(object())
-        (0.5, 3, 'a', None, None)
+        >>> kept(torch.tensor(0.5)), kept(3), kept("a"), kept(torch.ones(2, 2)), kept(1j), kept(object())
+        (0.5, 3, 'a', None, None, None)
     """
-    if isinstance(value, Tensor):
-        if value.numel() != 1:
-            return None
-        return value.item() if value.is_cpu else value.detach().reshape(()).clone()
-    if isinstance(value, str) or (isinstance(value, numbers.Real) and not hasattr(value, "ndim")):
+    if type(value) in (float, bool, str):
         return value
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a number of another library
-        return kept(value.item())
+    try:
+        if isinstance(value, Tensor):
+            if value.numel() != 1 or value.is_complex():
+                return None
+            return value.item() if value.is_cpu else value.detach().reshape(()).clone()
+        if isinstance(value, str):
+            return "".join(value)  # without what a subclass adds
+        if isinstance(value, numbers.Integral):
+            number = int(value)
+            return number if abs(number) < _TOO_LARGE else math.inf if number > 0 else -math.inf
+        if isinstance(value, numbers.Real):
+            return float(value)
+        if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a number of another library
+            return kept(value.item())
+    except Exception:
+        return None  # a value that cannot even be asked for its number
     return None
 
 

@@ -911,4 +911,18 @@ PLANTED: list[Planted] = [
         "pass",
         "tests/engine/test_state_dict.py::test_what_is_left_of_an_epoch_that_was_cut_is_its_end",
     ),
+    Planted(
+        "a refused record stops the others",
+        "contrib/ignite_contrib/loggers/delivery.py",
+        "            parts.extendleft(reversed(_split(rest, is_taken)))\n",
+        "            return [*refused, *rest, *(one for part in parts for one in part)], error\n",
+        "tests/contrib/loggers/test_refused.py::test_a_diverging_gradient_stops_no_other_value",
+    ),
+    Planted(
+        "a secret in the file of what was not sent",
+        "contrib/ignite_contrib/loggers/redact.py",
+        '        text = pattern.sub(r"\\1***", text)\n',
+        '        pattern.sub(r"\\1***", text)\n',
+        "tests/contrib/loggers/test_redact.py::test_no_secret_is_logged_or_kept_in_the_file",
+    ),
 ]

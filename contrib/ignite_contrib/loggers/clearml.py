@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import ignite_core.distributed as idist
 from ignite_contrib._require import require
+from ignite_contrib.loggers.delivery import each, singles
 from ignite_contrib.loggers.kinds import (
     TakesFigures,
     TakesHistograms,
@@ -100,10 +101,7 @@ class ClearMLLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         return self._task
 
     def send(self, records: Sequence[Record]) -> None:
-        for record in records:
-            report = getattr(self, f"_report_{record.kind}")
-            for key, value in record.values.items():
-                report(*_title_and_series(key), record.step, value)
+        each(self._report, singles(records))
 
     def close(self) -> None:
         """Send the rest, and close the task."""
@@ -111,6 +109,10 @@ class ClearMLLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         self.client.flush()
         if self._task is not None:
             self._task.close()
+
+    def _report(self, record: Record) -> None:
+        ((key, value),) = record.values.items()
+        getattr(self, f"_report_{record.kind}")(*_title_and_series(key), record.step, value)
 
     def _report_scalars(self, title: str, series: str, step: int, value: float) -> None:
         if math.isfinite(value):
@@ -125,7 +127,7 @@ class ClearMLLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
     def _report_images(self, title: str, series: str, step: int, value: Any) -> None:
         image = as_bytes(value)
         shown = image.squeeze(2) if image.shape[2] == 1 else image
-        self.client.report_image(title=title, series=series, iteration=step, image=shown.numpy())
+        self.client.report_image(title=title, series=series, iteration=step, image=shown)
 
     def _report_histograms(self, title: str, series: str, step: int, value: Any) -> None:
         if (histogram := histogram_of(value)) is not None:

@@ -1,6 +1,7 @@
 """What a back-end takes beside numbers: it derives from these, and gets what was logged in ``send``.
 
-Tensors are copied where they are, so that nobody waits for a device, and training may change them.
+Tensors are copied, as training may change them: to numpy arrays, or where they are if that is not the CPU, so that
+training does not wait for a device.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ignite_contrib.loggers.background import BackgroundLogger, image_of
+from ignite_contrib.loggers.background import BackgroundLogger
+from ignite_contrib.loggers.records import plain, text_of
 
 __all__ = ["TakesFigures", "TakesHistograms", "TakesImages", "TakesTexts", "as_bytes", "finite", "histogram_of"]
 
@@ -29,7 +32,7 @@ class TakesImages(BackgroundLogger):
             TypeError: If one holds neither floats nor bytes.
         """
         who = type(self).__name__
-        self._put("images", step, {key: _checked(who, key, image).clone() for key, image in values.items()})
+        self._put("images", step, {key: _copied(_checked(who, key, image)) for key, image in values.items()})
 
 
 class TakesFigures(BackgroundLogger):
@@ -37,7 +40,7 @@ class TakesFigures(BackgroundLogger):
 
     def figures(self, step: int, values: Values) -> None:
         """Have figures sent, drawn as they are now."""
-        self._put("images", step, {key: image_of(figure) for key, figure in values.items()})
+        self._put("images", step, {key: _image_of(figure) for key, figure in values.items()})
 
 
 class TakesHistograms(BackgroundLogger):
@@ -45,7 +48,7 @@ class TakesHistograms(BackgroundLogger):
 
     def histograms(self, step: int, values: Values) -> None:
         """Have histograms sent."""
-        self._put("histograms", step, {key: tensor.detach().clone() for key, tensor in values.items()})
+        self._put("histograms", step, {key: _copied(tensor) for key, tensor in values.items()})
 
 
 class TakesTexts(BackgroundLogger):
@@ -53,46 +56,60 @@ class TakesTexts(BackgroundLogger):
 
     def texts(self, step: int, values: Values) -> None:
         """Have texts sent."""
-        self._put("texts", step, {key: str(text) for key, text in values.items()})
+        self._put("texts", step, {key: text_of(text) for key, text in values.items()})
 
 
-def as_bytes(image: Tensor) -> Tensor:
-    """An image as uint8 of shape ``(H, W, C)``; floats are cut off at 0 and 1, NaN is black.
+def as_bytes(image: Any) -> Any:
+    """An image as an array of uint8, of shape ``(H, W, C)``; floats are cut off at 0 and 1, NaN is black.
 
     Example:
-        >>> as_bytes(torch.tensor([[[0.0, 0.5, 1.5]]])).flatten()
-        tensor([  0, 128, 255], dtype=torch.uint8)
+        >>> as_bytes(np.array([[[0.0, 0.5, 1.5]]])).flatten().tolist()
+        [0, 128, 255]
     """
-    if image.dtype != torch.uint8:
-        image = image.float().nan_to_num(0.0).clamp(0, 1).mul(255).round().to(torch.uint8)
-    return image.permute(1, 2, 0).contiguous()
+    if image.dtype != np.uint8:
+        image = np.rint(np.nan_to_num(image.astype(np.float32)).clip(0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(image.transpose(1, 2, 0))
 
 
-def finite(tensor: Tensor) -> Tensor:
+def finite(values: Any) -> Any:
     """The values that a histogram can show, as a vector of float32 (float64 stays): neither NaN nor infinite.
 
     Example:
-        >>> finite(torch.tensor([[1.0, float("nan")], [float("inf"), 2.0]], dtype=torch.bfloat16))
-        tensor([1., 2.])
+        >>> finite(np.array([[1.0, np.nan], [np.inf, 2.0]])).tolist()
+        [1.0, 2.0]
     """
-    values = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    values = values.reshape(-1)
-    values = values if values.dtype == torch.float64 else values.float()
-    return values[values.isfinite()]
+    flat = np.asarray(values).reshape(-1)
+    if flat.dtype.kind == "c":
+        flat = flat.view(flat.real.dtype)
+    flat = flat if flat.dtype == np.float64 else flat.astype(np.float32)
+    return flat[np.isfinite(flat)]
 
 
-def histogram_of(tensor: Tensor, bins: int = 64) -> tuple[list[float], list[float]] | None:
+def histogram_of(values: Any, bins: int = 64) -> tuple[list[float], list[float]] | None:
     """How many values lie between which edges; None if there is no finite one.
 
     Example:
-        >>> histogram_of(torch.tensor([0.0, 0.0, 1.0, 4.0]), bins=2)
+        >>> histogram_of(np.array([0.0, 0.0, 1.0, 4.0]), bins=2)
         ([3.0, 1.0], [0.0, 2.0, 4.0])
     """
-    values = finite(tensor)
-    if not values.numel():
+    shown = finite(values)
+    if not shown.size:
         return None
-    counts, edges = torch.histogram(values, bins)
-    return counts.tolist(), edges.tolist()
+    counts, edges = np.histogram(shown.astype(np.float64), bins)
+    return [float(count) for count in counts], edges.tolist()
+
+
+def _copied(tensor: Tensor) -> Any:
+    return plain(tensor) if tensor.is_cpu else tensor.detach().clone()
+
+
+def _image_of(figure: Any) -> Any:
+    """A figure of matplotlib as an image, uint8 of shape ``(3, H, W)``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # whoever has a figure has this
+
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3].transpose(2, 0, 1)
 
 
 def _checked(who: str, key: tuple[str, ...], image: Any) -> Tensor:

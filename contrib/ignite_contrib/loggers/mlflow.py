@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ignite_contrib._require import require
+from ignite_contrib.loggers.delivery import each, singles
 from ignite_contrib.loggers.kinds import TakesFigures, TakesImages, TakesTexts, as_bytes
 from ignite_contrib.loggers.mlflow_limits import MOST_METRICS, MOST_PARAMS, Names, chunks, cut, impatient
-from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers.records import Record, text_of
+from ignite_contrib.loggers.redact import reason_of, redact
 from ignite_core.handlers import OptimizerParamsHandler, OutputHandler, global_step_from_engine
 
 __all__ = ["MLflowLogger", "OptimizerParamsHandler", "OutputHandler", "global_step_from_engine"]
@@ -79,6 +81,11 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
             self._write_to(active)
         atexit.register(self._end_at_exit)  # before MLflow does so, which tries for minutes
 
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        return self._run
+
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log numbers by name, in the background."""
         if self.writes:
@@ -95,7 +102,7 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         is not. Both are warned of.
         """
         if self.writes:
-            self._put("params", 0, {(name,): str(value) for name, value in params.items()})
+            self._put("params", 0, {(name,): text_of(value) for name, value in params.items()})
 
     def log_param(self, key: str, value: Any) -> None:
         """Log one parameter, in the background."""
@@ -110,9 +117,12 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         self._end_run(is_failed=sys.exc_info()[0] is not None)
 
     def send(self, records: Sequence[Record]) -> None:
+        run, kind = records[0].run, records[0].kind
+        if any(record.run != run for record in records):  # as a file may have them
+            each(lambda record: self.send([record]), records)
+            return
         with impatient(_SEND_S):
-            for run in dict.fromkeys(record.run for record in records):
-                self._send_to(run or self._id(), [record for record in records if record.run == run])
+            getattr(self, f"_send_{kind}")(run or self._id(), records)
 
     def __getattr__(self, name: str) -> Any:
         found = super().__getattr__(name)
@@ -127,12 +137,13 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
                 return self.client.start_run()
         except self.client.MlflowException as error:
             if error.get_http_status_code() < 500:
+                redact(error)
                 raise  # it is there, and refuses
-            _logger.info("MLflowLogger: the run is started later: %s", error)  # to send will tell of it, if it has to
+            _logger.info("MLflowLogger: the run is started later: %s", reason_of(error))  # sending warns, if need be
             return None
 
     def _write_to(self, run: Any) -> None:
-        self.active_run, self.run = run, run.info.run_id
+        self.active_run, self._run = run, run.info.run_id
 
     def _id(self) -> str:
         """Of the run, which is started if it could not be before."""
@@ -161,25 +172,33 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         except self.client.MlflowException as error:
             self._keep("status", 0, {("status",): status}, error)
 
-    def _send_to(self, run: str, records: Sequence[Record]) -> None:
-        by_kind: dict[str, list[Record]] = {}
-        for record in records:
-            by_kind.setdefault(record.kind, []).append(record)
-        self._send_params(run, by_kind.get("params", []))
-        self._send_metrics(run, by_kind.get("scalars", []))
-        for record in by_kind.get("images", []):
-            for key, image in record.values.items():
-                pixels, name = as_bytes(image).numpy(), self._names_of_files(key)
-                time_ms = _milliseconds(record)
-                self._tracking.log_image(run, pixels, key=name, step=record.step, timestamp=time_ms, synchronous=True)
-        for record in by_kind.get("texts", []):
-            for key, text in record.values.items():
-                self._tracking.log_text(run, str(text), f"texts/{self._names_of_files(key)}/{record.step}.txt")
-        for record in by_kind.get("status", []):
+    def _send_images(self, run: str, records: Sequence[Record]) -> None:
+        def send(record: Record) -> None:
+            ((key, image),) = record.values.items()
+            self._tracking.log_image(
+                run,
+                as_bytes(image),
+                key=self._names_of_files(key),
+                step=record.step,
+                timestamp=_milliseconds(record),
+                synchronous=True,
+            )
+
+        each(send, singles(records))
+
+    def _send_texts(self, run: str, records: Sequence[Record]) -> None:
+        def send(record: Record) -> None:
+            ((key, text),) = record.values.items()
+            self._tracking.log_text(run, str(text), f"texts/{self._names_of_files(key)}/{record.step}.txt")
+
+        each(send, singles(records))
+
+    def _send_status(self, run: str, records: Sequence[Record]) -> None:
+        for record in singles(records):
             (status,) = record.values.values()
             self._tracking.set_terminated(run, status, _milliseconds(record))
 
-    def _send_metrics(self, run: str, records: Iterable[Record]) -> None:
+    def _send_scalars(self, run: str, records: Iterable[Record]) -> None:
         metric: Callable[..., Any] = self.client.entities.Metric
         metrics = [
             metric(self._names(key), _number(value), _milliseconds(record), record.step)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ignite_contrib._require import require
+from ignite_contrib.loggers.delivery import each, singles
 from ignite_contrib.loggers.kinds import TakesFigures, TakesImages, TakesTexts, as_bytes
 from ignite_contrib.loggers.records import Record
 from ignite_core.handlers import (
@@ -76,18 +77,20 @@ class NeptuneLogger(TakesImages, TakesFigures, TakesTexts):
             self.client[key] = value
 
     def send(self, records: Sequence[Record]) -> None:
-        for record in records:
-            for key, value in record.values.items():
-                shown = self._as_file(value) if record.kind == "images" else value
-                self.client["/".join(key)].append(shown, step=record.step, timestamp=record.time)
+        each(self._append, singles(records))
 
     def close(self) -> None:
         """Send the rest, and stop the run."""
         super().close()
         self.client.stop()
 
-    def _as_file(self, image: torch.Tensor) -> Any:
-        return self._file.as_image(as_bytes(image).float().div(255).numpy())
+    def _append(self, record: Record) -> None:
+        ((key, value),) = record.values.items()
+        shown = self._as_file(value) if record.kind == "images" else value
+        self.client["/".join(key)].append(shown, step=record.step, timestamp=record.time)
+
+    def _as_file(self, image: Any) -> Any:
+        return self._file.as_image(as_bytes(image).astype("float32") / 255)
 
 
 class NeptuneSaver(BaseSaveHandler):

@@ -1,16 +1,20 @@
-"""What is logged to a back-end that is slow, or away: a thread sends it, and what cannot be sent stands in a file."""
+"""What is logged to a back-end that is slow, or away: a thread sends it, and what cannot be sent is kept in a file."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ignite_contrib.loggers.delivery import Send, by_kind, deliver
 from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers.redact import reason_of
 from ignite_contrib.loggers.unsent import Unsent
 
 __all__ = ["Outbox"]
@@ -30,12 +34,21 @@ _RESTS = 50
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
+@dataclass
+class _Pause:
+    """A kind of records that the back-end does not take at present."""
+
+    until: float
+    length_s: float
+
+
 class Outbox:
     """Sends records in their order, in a thread. To put one in takes no time, whatever the back-end does.
 
-    Where sending fails, that is said once, and the records go to a file, until the back-end takes them again: then
-    those in the file are sent first. What :meth:`close` finds unsent goes there too. A record may arrive twice, if a
-    connection broke after it had come; none is left out.
+    While the back-end takes no record of a kind, which is said once, these go to a file, until it takes them again:
+    then those in the file are sent first. A record that it refuses, while it takes others, goes to the file with the
+    reason; one error tells of the first one. What :meth:`close` finds unsent goes there too. A record may arrive twice,
+    if a connection broke after it had come; none is left out.
 
     Args:
         send: Sends records, or raises. Only the thread calls it.
@@ -55,7 +68,7 @@ class Outbox:
 
     def __init__(
         self,
-        send: Callable[[Sequence[Record]], object],
+        send: Send,
         path: Path,
         name: str,
         *,
@@ -75,8 +88,9 @@ class Outbox:
         self._gather_s = _GATHER_S
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._reason: str | None = None  # why the back-end takes nothing
-        self._pause_s, self._again_at = _PAUSE_S, 0.0
+        self._pauses: dict[str, _Pause] = {}  # by kind
+        self._told_of: set[str] = set()  # kinds of which one was refused
+        self._reason = ""  # why the back-end took nothing last time
         self._pid = os.getpid()
 
     def put(self, record: Record) -> None:
@@ -92,10 +106,10 @@ class Outbox:
                 self._changed.notify_all()
 
     def flush(self, timeout_s: float = 10.0) -> bool:
-        """Wait until all was sent, or stands in the file, or nothing can be done, at most so many seconds.
+        """Wait until all was sent, or is in the file, or nothing can be done, at most so many seconds.
 
         Returns:
-            Whether all was sent or stands in the file.
+            Whether all was sent or is in the file.
         """
         with self._changed:
             self._flushes += 1
@@ -108,12 +122,18 @@ class Outbox:
             return self._is_done()
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Try once more to send what is left, for so many seconds; the rest goes to the file. Then all begins anew."""
+        """Try once more to send what is left, for so many seconds; the rest goes to the file, and the thread ends.
+
+        What is put in later starts another one.
+        """
         if os.getpid() != self._pid:
             return  # a forked process has no thread, and what is to be sent is not its business
         with self._changed:
-            if self._thread is not None:
-                self._tries_again, self._again_at = bool(self.unsent), 0.0
+            thread = self._thread
+            if thread is not None:
+                self._tries_again = bool(self.unsent.pending)
+                for pause in self._pauses.values():
+                    pause.until = -math.inf
                 self._changed.notify_all()
         self.flush(timeout_s)
         with self._changed:
@@ -124,10 +144,12 @@ class Outbox:
             if rest:
                 self._reason = self._reason or f"it took longer than {timeout_s:g} s"
                 self._keep(rest)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(0.1, timeout_s / 10))  # one that hangs in a call of the back-end goes on without records
         lost, self._waiting = len(self._waiting), deque()
         if lost:
             _logger.error("%s: %d records are lost: %s takes nothing more", self._name, lost, self.unsent.path)
-        if self.unsent:
+        if self.unsent.pending:
             _logger.warning(
                 "%s: not all that was logged has arrived (%s); the rest stands in %s, and resend(path) of such a "
                 "logger sends it",
@@ -141,12 +163,16 @@ class Outbox:
         while (taken := self._take(me)) is not None:
             began = time.thread_time()
             records = [record.read() for record in taken]
-            is_sent = self._try(records)
+            del taken  # which may hold tensors
+            with self._changed:
+                if self._thread is me:
+                    self._sending = records
+            left = self._deliver_all(records)
             with self._changed:
                 self._gather_s = max(_GATHER_S, _RESTS * (time.thread_time() - began))
                 if self._thread is not me:
                     return  # it was closed meanwhile, which has seen to them
-                is_kept = is_sent or self._keep(records)
+                is_kept = self._keep(left)
                 self._sending, self._tries_again = [], False
                 self._is_stuck = not is_kept
                 self._changed.notify_all()
@@ -172,40 +198,73 @@ class Outbox:
             self._sending = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
             return self._sending
 
-    def _try(self, records: Sequence[Record]) -> bool:
-        """Send what is in the file and then records, unless the back-end is given a rest; whether they were sent."""
-        if self._reason is not None and self._clock() < self._again_at:
-            return False
+    def _deliver_all(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Send what is in the file and then records; those that are left."""
         try:
-            if self.unsent:
-                for batch in self.unsent.batches(_BATCH):
-                    self._send(batch)
-            if records:
-                self._send(records)
-        except Exception as error:
-            self._rest(error)
-            return False
-        self._reason, self._pause_s = None, _PAUSE_S
-        return True
+            if any(not self._is_paused(kind) for kind in self.unsent.pending):
+                self.unsent.sweep(self._deliver)
+            return self._deliver(records)
+        except Exception as error:  # of the file: all of this may have been sent, and is kept nevertheless
+            self._reason = reason_of(error)
+            return records
 
-    def _rest(self, error: Exception) -> None:
-        if self._reason is None:
+    def _deliver(self, records: Sequence[Record]) -> list[Record]:
+        """Send records kind by kind, except for those that the back-end is given a rest from; what is left."""
+        left: list[Record] = []
+        errors: dict[str, BaseException | None] = {}
+        for some in by_kind(records):
+            kind = some[0].kind
+            if self._is_paused(kind):
+                left += some
+                continue
+            rest, errors[kind] = deliver(self._send, some)
+            left += rest
+            self._tell_of_refused(rest)
+        self._note(errors)
+        return left
+
+    def _is_paused(self, kind: str) -> bool:
+        return kind in self._pauses and self._clock() < self._pauses[kind].until
+
+    def _note(self, errors: Mapping[str, BaseException | None]) -> None:
+        """Which kinds of records the back-end has taken, and why not the others."""
+        was_away = bool(self._pauses)
+        for kind, error in errors.items():
+            before = self._pauses.pop(kind, None)
+            if error is not None:
+                self._reason = reason_of(error)
+                length_s = _PAUSE_S if before is None else min(2 * before.length_s, _LONGEST_PAUSE_S)
+                self._pauses[kind] = _Pause(self._clock() + length_s, length_s)
+        if self._pauses and not was_away:
             _logger.warning(
-                "%s: takes nothing at present (%s: %s); the run goes on, and what is logged stands in %s until it can "
-                "be sent",
+                "%s: takes %s at present (%s); the run goes on, and what is logged is kept in %s until it can be sent",
                 self._name,
-                type(error).__name__,
-                error,
+                f"no {', '.join(self._pauses)}" if None in errors.values() else "nothing",
+                self._reason,
                 self.unsent.path,
             )
-        self._reason = f"{type(error).__name__}: {error}"
-        self._again_at = self._clock() + self._pause_s
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    def _tell_of_refused(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if record.is_refused and record.kind not in self._told_of:
+                self._told_of.add(record.kind)
+                _logger.error(
+                    "%s: %s %r of step %d is refused (%s); it is kept in %s, as are others of %s that are refused, and "
+                    "everything else is sent",
+                    self._name,
+                    record.kind,
+                    "/".join(next(iter(record.values), ())),
+                    record.step,
+                    record.reason,
+                    self.unsent.path,
+                    record.kind,
+                )
 
     def _keep(self, records: Sequence[Record]) -> bool:
         """Write records to the file; if even that fails, they wait in memory. The lock is held."""
         try:
-            self.unsent.add([record.read() for record in records])
+            if records:
+                self.unsent.add([record.read() for record in records])
         except OSError:
             self._waiting.extendleft(reversed(records))
             return False

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ignite_contrib._require import require
+from ignite_contrib.loggers.delivery import each
 from ignite_contrib.loggers.kinds import (
     TakesFigures,
     TakesHistograms,
@@ -46,15 +47,17 @@ class PolyaxonLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         return self.client
 
     def send(self, records: Sequence[Record]) -> None:
-        for record in records:
-            at = {"step": record.step, "timestamp": datetime.fromtimestamp(record.time, UTC)}
-            values = {"/".join(key): value for key, value in record.values.items()}
-            getattr(self, f"_log_{record.kind}")(values, at)
+        each(self._log, records)
 
     def close(self) -> None:
         """Send the rest, and end the run."""
         super().close()
         self.client.end()
+
+    def _log(self, record: Record) -> None:
+        at = {"step": record.step, "timestamp": datetime.fromtimestamp(record.time, UTC)}
+        values = {"/".join(key): value for key, value in record.values.items()}
+        getattr(self, f"_log_{record.kind}")(values, at)
 
     def _log_scalars(self, values: dict[str, Any], at: dict[str, Any]) -> None:
         self.client.log_metrics(**at, **values)
@@ -65,11 +68,11 @@ class PolyaxonLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
 
     def _log_images(self, values: dict[str, Any], at: dict[str, Any]) -> None:
         for name, image in values.items():
-            self.client.log_image(as_bytes(image).numpy(), name=name, dataformats="HWC", **at)
+            self.client.log_image(as_bytes(image), name=name, dataformats="HWC", **at)
 
     def _log_histograms(self, values: dict[str, Any], at: dict[str, Any]) -> None:
-        for name, tensor in values.items():
-            if (histogram := histogram_of(tensor)) is not None:
+        for name, value in values.items():
+            if (histogram := histogram_of(value)) is not None:
                 counts, edges = histogram
                 # what numpy calls counts and edges, Polyaxon calls values and counts
                 self.client.log_np_histogram(name, values=counts, counts=edges, **at)

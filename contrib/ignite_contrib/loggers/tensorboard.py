@@ -11,8 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ignite_contrib._require import require
 from ignite_contrib.loggers.kinds import TakesFigures, TakesHistograms, TakesImages, TakesTexts, as_bytes, finite
 from ignite_contrib.loggers.records import Record
@@ -113,16 +111,16 @@ class TensorboardLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         "scalars": lambda writer, name, value, step, time: writer.add_scalar(name, value, step, walltime=time),
         "texts": lambda writer, name, value, step, time: writer.add_text(name, value, step, walltime=time),
         "images": lambda writer, name, value, step, time: writer.add_image(
-            name, as_bytes(value).numpy(), step, walltime=time, dataformats="HWC"
+            name, as_bytes(value), step, walltime=time, dataformats="HWC"
         ),
         "histograms": lambda writer, name, value, step, time: _add_histogram(writer, name, value, step, time),
     }
 
 
-def _add_histogram(writer: Any, name: str, values: Tensor, step: int, time: float) -> None:
+def _add_histogram(writer: Any, name: str, values: Any, step: int, time: float) -> None:
     shown = finite(values)
-    if shown.numel():
-        writer.add_histogram(name, shown.numpy(), step, walltime=time)
+    if shown.size:
+        writer.add_histogram(name, shown, step, walltime=time)
 
 
 def _summary_writer() -> Callable[..., Any]:

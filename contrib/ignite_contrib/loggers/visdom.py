@@ -7,11 +7,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ignite_contrib.loggers.delivery import PartlySentError, each, singles
 from ignite_contrib.loggers.kinds import (
     TakesFigures,
     TakesHistograms,
@@ -22,6 +25,7 @@ from ignite_contrib.loggers.kinds import (
     finite,
 )
 from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers.redact import redact, redacted
 from ignite_contrib.loggers.visdom_client import open_client, open_sender, settings_of
 from ignite_core import handlers
 from ignite_core.engine import Engine
@@ -75,7 +79,7 @@ class VisdomLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
     ) -> None:
         settings = settings_of(server, port, {**kwargs, "raise_exceptions": raise_exceptions})
         super().__init__(lambda: open_client(settings), unsent=unsent)
-        self.run = f"{time.time_ns():x}"  # two loggers have two windows for one name
+        self._run = f"{time.time_ns():x}"  # two loggers have two windows for one name
         self._looks: dict[tuple[str, ...], dict[str, Any]] = {}
         self._drawn: set[str] = set()
         if self.writes:
@@ -103,62 +107,70 @@ class VisdomLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         super().scalars(step, values)
 
     def send(self, records: Sequence[Record]) -> None:
+        if records[0].kind == "scalars":
+            self._send_curves(records)
+        elif records[0].kind == "texts":
+            each(self._append_text, singles(records))
+        else:
+            seen = {(record.run, *record.values): record for record in singles(records)}
+            each(self._show, list(seen.values()))  # only the last one of a name is seen
+        with suppress(OSError):  # the next call saves it, too
+            self._sender.save([self._sender.env])
+
+    def _send_curves(self, records: Sequence[Record]) -> None:
         curves: dict[tuple[str, tuple[str, ...]], list[tuple[float, float]]] = {}
-        pictures: dict[tuple[str, tuple[str, ...]], tuple[Record, Any]] = {}
         for record in records:
             for key, value in record.values.items():
-                if record.kind == "scalars":
-                    curves.setdefault((record.run, key), []).append((record.step, _finite(value)))
-                elif record.kind == "texts":
-                    self._append_text(record, key, str(value))
-                else:
-                    pictures[record.run, key] = record, value  # only the last one is seen
+                curves.setdefault((record.run, key), []).append((record.step, _finite(value)))
+        sent: set[tuple[str, tuple[str, ...]]] = set()
         for (run, key), points in curves.items():
-            self._append_points(run, key, points)
-        for (_, key), (record, value) in pictures.items():
-            self._show(record, key, value)
-        self._sender.save([self._sender.env])
+            try:
+                self._append_points(run, key, points)
+            except Exception as error:
+                if not sent:
+                    raise
+                rest = [record for record in singles(records) if (record.run, *record.values) not in sent]
+                raise PartlySentError(rest) from error
+            sent.add((run, key))
 
     def _check(self, settings: dict[str, Any]) -> None:
         try:
             self._sender.win_exists("any")
         except OSError as error:
+            redact(error)
+            server = redacted(f"{settings['server']}:{settings['port']}")
             raise RuntimeError(
-                f"VisdomLogger: there must be a Visdom server at {settings['server']}:{settings['port']}, got "
-                f"{error}; start it with `python -m visdom.server -port {settings['port']}`, or let it come later, "
-                "with raise_exceptions=False"
+                f"VisdomLogger: there must be a Visdom server at {server}, got {error}; start it with "
+                f"`python -m visdom.server -port {settings['port']}`, or let it come later, with raise_exceptions=False"
             ) from error
 
     def _append_points(self, run: str, key: tuple[str, ...], points: Sequence[tuple[float, float]]) -> None:
         name, window = _named(run, key)
-        xs, ys = torch.tensor(points, dtype=torch.float64).unbind(1)
+        xs, ys = np.array(points, dtype=np.float64).T
         looks = self._looks.get(key, {"xlabel": "step", "showlegend": False})
         opts = {"title": name, "ylabel": name, **looks}
         # Visdom asks the server whether the window is there; offline it cannot
         is_first = self._sender.offline and window not in self._drawn
-        self._sender.line(
-            X=xs.numpy(), Y=ys.numpy(), win=window, update=None if is_first else "append", name=name, opts=opts
-        )
+        self._sender.line(X=xs, Y=ys, win=window, update=None if is_first else "append", name=name, opts=opts)
         self._drawn.add(window)
 
-    def _append_text(self, record: Record, key: tuple[str, ...], text: str) -> None:
+    def _append_text(self, record: Record) -> None:
+        ((key, text),) = record.values.items()
         name, window = _named(record.run, key)
         is_there = window in self._drawn if self._sender.offline else self._sender.win_exists(window)
-        line = f"<b>{record.step}</b> {html.escape(text)}"
+        line = f"<b>{record.step}</b> {html.escape(str(text))}"
         self._sender.text(line, win=window, append=bool(is_there), opts={"title": name})
         self._drawn.add(window)
 
-    def _show(self, record: Record, key: tuple[str, ...], value: Tensor) -> None:
+    def _show(self, record: Record) -> None:
+        ((key, value),) = record.values.items()
         name, window = _named(record.run, key)
-        title = f"{name}, step {record.step}"
+        opts = {"title": f"{name}, step {record.step}"}
         if record.kind == "images":
-            pixels = as_bytes(value).permute(2, 0, 1).numpy()
-            self._sender.image(pixels, win=window, opts={"title": title})
-            return
-        numbers = finite(value)
-        if len(numbers):
-            both = numbers if len(numbers) > 1 else numbers.repeat(2)  # Visdom takes no single one
-            self._sender.histogram(both.numpy(), win=window, opts={"title": title})
+            self._sender.image(as_bytes(value).transpose(2, 0, 1), win=window, opts=opts)
+        elif (numbers := finite(value)).size:
+            both = numbers if numbers.size > 1 else numbers.repeat(2)  # Visdom takes no single one
+            self._sender.histogram(both, win=window, opts=opts)
 
     def _create_output_handler(self, *args: Any, **kwargs: Any) -> OutputHandler:
         return OutputHandler(*args, **kwargs)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ignite_contrib._require import require
+from ignite_contrib.loggers.delivery import each
 from ignite_contrib.loggers.kinds import (
     TakesFigures,
     TakesHistograms,
@@ -73,28 +74,30 @@ class WandBLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         if self._named is not run:
             run.define_metric("*", step_metric=_STEP)
             self._named = run
-        for record in records:
-            make = self._makers[record.kind]
-            made = {"/".join(key): make(self.client, value) for key, value in record.values.items()}
-            values = {name: value for name, value in made.items() if value is not None}
-            if values:
-                run.log({**values, _STEP: record.step, "_timestamp": record.time})
+        each(self._log, records)
 
     def close(self) -> None:
         """Send the rest, and finish the run."""
         super().close()
         self.client.finish()
 
+    def _log(self, record: Record) -> None:
+        make = self._makers[record.kind]
+        made = {"/".join(key): make(self.client, value) for key, value in record.values.items()}
+        values = {name: value for name, value in made.items() if value is not None}
+        if values:
+            self.client.run.log({**values, _STEP: record.step, "_timestamp": record.time})
+
     _makers: Mapping[str, Callable[[Any, Any], Any]] = {
         "scalars": lambda wandb, value: value,
         "texts": lambda wandb, value: value,
-        "images": lambda wandb, value: wandb.Image(as_bytes(value).numpy()),
+        "images": lambda wandb, value: wandb.Image(as_bytes(value)),
         "histograms": lambda wandb, value: _histogram(wandb, value),
     }
 
 
-def _histogram(wandb: Any, tensor: torch.Tensor) -> Any:
-    histogram = histogram_of(tensor)
+def _histogram(wandb: Any, values: Any) -> Any:
+    histogram = histogram_of(values)
     return None if histogram is None else wandb.Histogram(np_histogram=histogram)
 
 
