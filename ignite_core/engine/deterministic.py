@@ -20,7 +20,7 @@ class DeterministicEngine(Engine):
 
     Attributes:
         state: As of an :class:`Engine`; where neither ``state.seed`` nor ``run(seed=…)`` tells a seed, one is drawn
-            from torch's generator when the first run starts.
+            from torch's generator when the first run starts; all ranks get that of rank 0, so all must start it.
 
     Example:
         >>> def draws(seed):

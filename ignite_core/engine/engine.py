@@ -18,8 +18,6 @@ from enum import IntEnum
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ignite_core.distributed import failures
 from ignite_core.engine.data import Position
 from ignite_core.engine.describe import describe, draw
@@ -29,7 +27,7 @@ from ignite_core.engine.events import Events
 from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
 from ignite_core.engine.plan import check_not_empty, is_done, plan_run, said_over
 from ignite_core.engine.saved import CUTS, read_carried, read_progress
-from ignite_core.engine.seeding import Resumption, check_seed
+from ignite_core.engine.seeding import Resumption, check_seed, drawn_seed
 from ignite_core.engine.state import State
 from ignite_core.exceptions import RankFailed
 from ignite_core.rng import rng_state, set_rng_state
@@ -275,8 +273,7 @@ class Engine(Emitter):
             self._paused_at = None
         if not position.in_epoch:
             position.place, position.left = progress.epoch_iteration, progress.left
-            self._resumption.load(carried)
-            state.seed = state_dict.get("seed", state.seed)
+            self._resumption.load(state, carried)
         state.iteration, state.epoch = progress.iteration, progress.epochs_done
         state.epoch_length = progress.epoch_length
         state.max_epochs, state.max_iters = progress.max_epochs, progress.max_iters
@@ -323,9 +320,9 @@ class Engine(Emitter):
             max_epochs: Epochs to reach; 1 for a new run if neither limit is given.
             max_iters: Iterations to reach, instead of ``max_epochs``.
             epoch_length: Iterations of an epoch; by default ``len(data)``, or found when the data first ends.
-            seed: Any integer, the same on all ranks: the run repeats bit for bit, also when it is cut after any
-                iteration, saved and resumed, with any number of workers. It is kept in ``state.seed``, which decides:
-                None leaves that as it is.
+            seed: An integer of at most 64 bits, usually the same on all ranks (each goes on with its own otherwise):
+                the run repeats bit for bit, also when it is cut after any iteration, saved and resumed, with any number
+                of workers. It is kept in ``state.seed``, which decides: None leaves that as it is.
 
         Returns:
             The state.
@@ -514,13 +511,13 @@ class Engine(Emitter):
         """Forget how far an earlier run had come."""
         self.state.iteration = self.state.epoch = 0
         self._position = Position()
-        self._resumption.load(None)
+        self._resumption.load(self.state, None)
         self._dispatch.counts = {}
 
     def _start(self, data: Iterable[Any] | None) -> None:
         """Get ready to fire STARTED: at zero, at the next epoch, or inside the epoch that was loaded."""
         if self._always_seeded and self.state.seed is None:
-            self.state.seed = int(torch.randint(0, 2**31, (1,)).item())
+            self.state.seed = drawn_seed()
         before = self._position
         if before.started:
             position = Position(0, before.passes)

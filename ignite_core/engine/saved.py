@@ -36,6 +36,7 @@ class Progress:
 class Carried:
     """What a run goes on from beside its counters; empty for a run that has nothing of the kind."""
 
+    seed: int | None = None
     data_pass: tuple[int, int] | None = None  #: number of the pass over the data, and how many of its batches are done
     global_batch: int | None = None  #: samples in a batch of all ranks together, where that can be told
     parts: tuple[Mapping[str, Any], ...] = ()  #: what differs by rank
@@ -62,7 +63,7 @@ def read_carried(saved: Mapping[str, Any]) -> Carried:
         ValueError: If a number is out of range, or a part does not say which rank saved it.
         CheckpointError: If a random state is damaged.
     """
-    _number(saved, "seed", least=None)
+    seed = _number(saved, "seed", least=None)
     place = saved.get("data_pass")
     if place is not None:
         if not isinstance(place, Sequence) or len(place) != 2:
@@ -79,8 +80,9 @@ def read_carried(saved: Mapping[str, Any]) -> Carried:
             if key not in part:
                 raise ValueError(f"load_state_dict: by_rank[{number}] must have a {key!r}, got {list(part)}")
             _integer(f"by_rank[{number}][{key!r}]", part[key], least)
+        _number(part, "seed", least=None)
         _check_random_states(part)
-    return Carried(place, _number(saved, "global_batch", least=1), tuple(parts))
+    return Carried(seed, place, _number(saved, "global_batch", least=1), tuple(parts))
 
 
 def _check_random_states(part: Mapping[str, Any]) -> None:

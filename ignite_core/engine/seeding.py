@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch.utils.data import IterableDataset
 
 from ignite_core.engine.data import Passes, PlainPasses, Position, has_state
@@ -23,7 +24,7 @@ from ignite_core.engine.saved import CUTS, Carried
 from ignite_core.engine.state import State
 from ignite_core.rng import manual_seed, mix, rng_state, set_rng_state
 
-__all__ = ["Resumption", "check_seed"]
+__all__ = ["Resumption", "check_seed", "drawn_seed"]
 
 
 class Resumption:
@@ -48,6 +49,7 @@ class Resumption:
         data_pass = position.progress_in_data(state, is_cut)
         part: dict[str, Any] = {}
         if state.seed is not None:
+            part["seed"] = state.seed
             part["rng"] = rng_state() if self._held is None else self._held
         if data_pass[1] and _has_state(self.passes):
             part["data"] = self.passes.state_dict()  # type: ignore[union-attr]
@@ -57,12 +59,14 @@ class Resumption:
         if of_step:
             part["step"] = of_step
         rank, world_size = _place_of_process()
-        carried = Carried(data_pass, self._global_batch)
+        carried = Carried(state.seed, data_pass, self._global_batch)
         return carried.saved(state.seed, {"rank": rank, "world_size": world_size, **part})
 
-    def load(self, carried: Carried | None) -> None:
+    def load(self, state: State, carried: Carried | None) -> None:
         """Take over what was saved, for the run that begins next; None: forget it."""
         self._loaded = carried
+        if carried is not None and carried.seed is not None:
+            state.seed = (_own(carried) or {}).get("seed", carried.seed)
 
     @property
     def is_waiting(self) -> bool:
@@ -144,6 +148,14 @@ class Resumption:
             "start. Save at the end of an epoch, or give the run a seed: run(..., seed=0).",
             stacklevel=7,
         )
+
+
+def drawn_seed() -> int:
+    """A seed from torch's generator, the same on all ranks: that of rank 0."""
+    from ignite_core.distributed import utils as idist
+
+    seed = int(torch.randint(0, 2**31, (1,)).item())
+    return seed if idist.get_world_size() == 1 else int(idist.broadcast(seed))
 
 
 def check_seed(seed: Any, seed_of_run: int | None) -> None:

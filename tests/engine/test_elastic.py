@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from ignite_core.distributed import DistributedProxySampler, ShardSampler, auto_dataloader
-from ignite_core.engine import Engine, Events, create_supervised_trainer, seeding
+from ignite_core.engine import DeterministicEngine, Engine, Events, create_supervised_trainer, seeding
 from ignite_core.testing import run_distributed
 from tests.engine.scripts import Samples, Stream, loader, one_thread
 from tests.faults.sizes import FULL
@@ -93,6 +93,46 @@ def test_workers_make_no_difference(ranks: Ranks) -> None:
     rest, _ = ranks.run(4, None, saved, "ShardSampler", num_workers=2)
 
     assert all(map(torch.equal, first + rest, expected))
+
+
+def draws_of_two_ranks(seed: int | None, cut: int, saved: list[Any] | None) -> list[Any]:
+    """What each rank draws until it is cut, and what it saves then."""
+    torch.manual_seed(5 + dist.get_rank())
+    seen: list[float] = []
+    engine = DeterministicEngine(lambda engine, batch: seen.append(torch.rand(1).item()))
+    if seed is not None:
+        engine.state.seed = seed + dist.get_rank()
+    if saved:
+        engine.load_state_dict({**saved[0], "by_rank": [state["by_rank"][0] for state in saved]})
+    if cut:
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=cut), engine.terminate)
+    engine.run(range(4), max_epochs=3)
+    return [seen, engine.state_dict()]
+
+
+def test_a_drawn_seed_is_that_of_rank_0_and_others_stay_with_their_rank() -> None:
+    """``manual_seed(seed + rank)`` is usual; a run that goes on draws what the uncut one draws, on each rank."""
+    for seed in (None, 7):
+        whole = run_distributed(draws_of_two_ranks, seed, 0, None, ranks=2)
+        first = run_distributed(draws_of_two_ranks, seed, 2, None, ranks=2)
+        rest = run_distributed(draws_of_two_ranks, seed, 0, [saved for _, saved in first], ranks=2)
+
+        assert [one + other for (one, _), (other, _) in zip(first, rest, strict=True)] == [seen for seen, _ in whole]
+        assert (whole[0][0] == whole[1][0]) is (seed is None)
+
+
+def test_seeds_that_differ_by_rank_become_that_of_rank_0_on_another_number_of_ranks(ranks: Ranks) -> None:
+    saved = []
+    for rank in range(2):
+        ranks.place = rank, 2
+        engine = Engine(lambda engine, batch: None)
+        engine.run([0], seed=7 + rank)
+        saved.append(engine.state_dict())
+    for ranks.place, seed in (((1, 2), 8), ((0, 3), 7), ((2, 3), 7)):
+        engine = Engine(lambda engine, batch: None)
+        engine.load_state_dict({**saved[0], "by_rank": [state["by_rank"][0] for state in saved]})
+
+        assert engine.state.seed == seed
 
 
 @pytest.mark.parametrize("cut", [2, 5])

@@ -541,6 +541,20 @@ PLANTED: list[Planted] = [
         "tests/engine/test_epochs_of_data.py::test_a_dataset_is_told_wherever_it_is_iterated",
     ),
     Planted(
+        "drawn seeds differ by rank",
+        "ignite_core/engine/seeding.py",
+        "    return seed if idist.get_world_size() == 1 else int(idist.broadcast(seed))",
+        "    return seed",
+        "tests/engine/test_elastic.py::test_a_drawn_seed_is_that_of_rank_0_and_others_stay_with_their_rank",
+    ),
+    Planted(
+        "every rank goes on with the seed of rank 0",
+        "ignite_core/engine/seeding.py",
+        "            state.seed = (_own(carried) or {}).get(\"seed\", carried.seed)",
+        "            state.seed = carried.seed",
+        "tests/engine/test_elastic.py::test_a_drawn_seed_is_that_of_rank_0_and_others_stay_with_their_rank",
+    ),
+    Planted(
         "items are not seeded",
         "ignite_core/engine/loaders.py",
         "seed_host(spread(seed, number * self.world_size + self.rank))",
