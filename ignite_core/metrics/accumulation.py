@@ -57,7 +57,7 @@ class VariableAccumulation(Metric):
 
     def update(self, output: Any) -> None:
         if isinstance(output, Tensor):
-            output = output.detach().to(accumulated_in(torch.float64, output.device))
+            output = output.detach().to(accumulated_in(torch.float64, output.device), copy=True)  # op may keep it
         elif not isinstance(output, int | float):
             raise TypeError(
                 f"{type(self).__name__}.update: takes a number or a tensor, got {type(output).__name__}; choose one in "
@@ -140,5 +140,5 @@ def _add_logarithm(accumulated: Any, values: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A tensor as it is, a number without what it knows of dtypes."""
-    return value if isinstance(value, Tensor) else float(value)
+    """A copy of a tensor, a number without what it knows of dtypes."""
+    return value.clone() if isinstance(value, Tensor) else float(value)

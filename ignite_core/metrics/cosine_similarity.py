@@ -25,7 +25,7 @@ class CosineSimilarity(Metric):
     With a vector of zeros the cosine is 0.
 
     Args:
-        eps: The least that is divided by, in place of a shorter length.
+        eps: Smallest length of a vector that is divided by. With more than 0, shorter vectors have a smaller cosine.
         output_transform: As for :class:`Metric`.
         device: As for :class:`Metric`.
         skip_unrolling: As for :class:`Metric`.
@@ -48,7 +48,7 @@ class CosineSimilarity(Metric):
 
     def __init__(
         self,
-        eps: float = 1e-8,
+        eps: float = 0.0,
         output_transform: Any = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
@@ -67,7 +67,8 @@ class CosineSimilarity(Metric):
         check_floating("CosineSimilarity", y_pred=y_pred, y=y)
         dtype = accumulated_in(torch.float64, y.device)
         first, second = (vectors.detach().flatten(start_dim=1).to(dtype) for vectors in (y_pred, y))
-        self.cosine_sum += torch.nn.functional.cosine_similarity(first, second, dim=1, eps=self.eps).sum()
+        lengths = first.norm(dim=1).clamp(min=self.eps) * second.norm(dim=1).clamp(min=self.eps)
+        self.cosine_sum += torch.where(lengths == 0, 0.0, (first * second).sum(dim=1) / lengths).sum()
         self.num_samples += y.shape[0]
 
     def compute(self) -> float | Tensor:

@@ -65,6 +65,8 @@ class EpochMetric(Metric):
 
     def update(self, output: Any) -> None:
         y_pred, y = self._checked_pair(output)
+        if not y.shape[0]:
+            return
         self.predictions.append(y_pred.detach().clone())
         self.targets.append(y.detach().clone())
         if self._check_compute_fn and len(self.predictions) == 1:

@@ -76,6 +76,6 @@ class KLDivergence(Metric):
 
 
 def relative_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """The terms ``p ln(p / q)``, zero where ``p`` is."""
+    """The terms ``p ln(p / q)``, zero where ``p`` is, NaN where it is."""
     p = log_p.exp()
-    return torch.where(p > 0, p * (log_p - log_q), 0.0)
+    return torch.where(p == 0, 0.0, p * (log_p - log_q))

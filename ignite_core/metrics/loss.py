@@ -23,7 +23,9 @@ class Loss(Metric):
     Args:
         loss_fn: ``loss_fn(y_pred, y) -> scalar tensor``, the mean over the samples of a batch.
         output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        batch_size: Makes the number of samples :math:`n_b` of ``y``; by default its length.
+        batch_size: Makes the number of samples :math:`n_b` of ``y``; by default its length. A batch of which it makes 0
+            is left out. Where ``loss_fn`` ignores labels, count the others:
+            ``batch_size=lambda y: int((y != -100).sum())``.
         device: As for :class:`Metric`.
         skip_unrolling: As for :class:`Metric`.
 
@@ -63,7 +65,11 @@ class Loss(Metric):
             raise ValueError(
                 f"Loss.update: loss_fn must return a scalar, the mean of a batch, got shape {tuple(loss.shape)}"
             )
-        size = self._batch_size(y)
+        size: Any = self._batch_size(y)
+        if isinstance(size, torch.Tensor) and not size.is_cpu:
+            loss = torch.where(size == 0, 0.0, loss)  # the mean of nothing is NaN, and weighs nothing
+        elif not size:
+            return
         if loss.is_cpu:  # where it is no wait, and the quickest way
             self.loss_sum += loss.item() * size
         else:

@@ -30,6 +30,10 @@ ResultMode = Literal["flatten", "named", "both"]
 _OF_THE_ORIGINAL = ("_homes", "_waits")
 
 
+#: States that are made in inference mode could be added to in that mode only.
+_as_normal_tensors = torch.inference_mode(False)
+
+
 def unchanged(output: Any) -> Any:
     """The default ``output_transform``."""
     return output
@@ -162,6 +166,7 @@ class Metric(Arithmetic, ABC):
             raise TypeError(f"{type(self).__name__}.merged: got a {type(other).__name__}")
         return self._with(lambda name, spec: spec.reduce.combine(getattr(self, name), getattr(other, name)))
 
+    @_as_normal_tensors
     def to(self, device: str | torch.device) -> Self:
         """Move the state; returns this metric."""
         for name, spec in self._specs.items():
@@ -177,6 +182,7 @@ class Metric(Arithmetic, ABC):
         (metric,) = [self] if self._is_synced else synced([(type(self).__name__, self)])
         return {name: spec.saved(getattr(metric, name)) for name, spec in self._specs.items()}
 
+    @_as_normal_tensors
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` saved. On several ranks the first one does; the others start from nothing.
 
@@ -366,6 +372,7 @@ class Metric(Arithmetic, ABC):
             output = self._outer_transform(output)
         return output if self._output_transform is unchanged else self._output_transform(output)
 
+    @_as_normal_tensors
     def _with(self, value_of: Callable[[str, StateSpec], Any]) -> Self:
         """A copy, attached nowhere, with other states."""
         new = _twin(self)

@@ -82,14 +82,22 @@ class RunningAverage(Metric):
     def update(self, output: Any) -> None:
         """Take in the next number, or with ``src`` what that has seen since the last call."""
         if self.src is not None:
-            output = self.src.compute()
+            try:
+                output = self.src.compute()
+            except NotComputableError:
+                if _has_seen(self.src):
+                    raise
+                return  # a batch without samples changes nothing
             self.src.reset()
         if isinstance(output, torch.Tensor):
             output = output.item() if output.is_cpu and output.ndim == 0 else output.detach()
         elif type(output) is not float and not isinstance(output, Number):
             raise TypeError(f"RunningAverage.update: needs a number or a tensor, got {type(output).__name__}")
         value = self._value
-        self._value = output if value is None else value * self.alpha + (1.0 - self.alpha) * output
+        if value is None:
+            self._value = output.clone() if isinstance(output, torch.Tensor) else output
+        else:
+            self._value = value * self.alpha + (1.0 - self.alpha) * output
 
     def compute(self) -> Any:
         """The average; of several ranks the mean of theirs."""
@@ -105,8 +113,12 @@ class RunningAverage(Metric):
         self.update(None if self.src is not None else self._transformed(engine.state.output))
 
     def completed(self, engine: Any, name: str) -> None:
-        """Store the average; one that lies on an accelerator becomes a number when it is read."""
-        engine.state.metrics[name] = self._seen()
+        """Store the average; one that lies on an accelerator becomes a number when it is read.
+
+        A source that has seen batches without samples alone has no average yet, and nothing is stored.
+        """
+        if self.src is None or self._value is not None:
+            engine.state.metrics[name] = self._seen()
 
     def _export(self) -> dict[str, Any]:
         return {"value": self._value}
@@ -159,6 +171,15 @@ class RunningAverage(Metric):
         new.src = None if self.src is None else self.src._copy()
         new.reset()
         return new
+
+
+def _has_seen(metric: Metric) -> bool:
+    """Whether a metric has taken in samples, as far as its declared sums and lists tell."""
+    specs = [
+        (leaf, name) for leaf in metric._leaves() for name, spec in leaf._specs.items() if spec.op in (None, "SUM")
+    ]
+    states = [getattr(leaf, name) for leaf, name in specs]
+    return any(bool(state.any()) if isinstance(state, torch.Tensor) else bool(state) for state in states)
 
 
 def _local(metric: Metric) -> Metric:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics import Metric
+from ignite_core.metrics import CosineSimilarity, Metric
 from ignite_core.metrics.regression import (
     CanberraMetric,
     FractionalAbsoluteError,
@@ -309,7 +310,22 @@ def test_the_correlation_with_something_constant_is_zero() -> None:
 
     assert value(PearsonCorrelation(), constant, y) == 0.0
     assert value(PearsonCorrelation(), [1.0], [2.0]) == 0.0
-    assert math.isnan(value(PearsonCorrelation(eps=0.0), constant, y))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-6, 1e-12, 1e-30, 1e30])
+@pytest.mark.parametrize(
+    "kind", [PearsonCorrelation, R2Score, SpearmanRankCorrelation, KendallRankCorrelation, CosineSimilarity]
+)
+def test_what_has_no_unit_does_not_depend_on_the_scale(kind: Callable[[], Metric], scale: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.rand(100, 1, generator=generator, dtype=torch.float64)
+    y_pred = y + 0.1 * torch.randn(100, 1, generator=generator, dtype=torch.float64)
+
+    assert value(kind(), y_pred * scale, y * scale) == pytest.approx(value(kind(), y_pred, y), rel=1e-9)
+
+
+def test_r2_of_constant_ground_truth_does_not_hide_nan() -> None:
+    assert math.isnan(value(R2Score(), [1.0, math.nan], [1.0, 1.0]))
 
 
 def test_eps_is_the_smallest_denominator_of_a_correlation() -> None:

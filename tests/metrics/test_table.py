@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from typing import Any
 
@@ -15,9 +16,11 @@ from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics import Metric, MetricGroup
 from ignite_core.testing import run_distributed
+from tests.metrics import rows_others, rows_regression
 from tests.metrics.table import Row, Unwaited, fed, pieces, rows, same
 
 ROWS = rows()
+OF_NUMBERS = [*rows_regression.ROWS, *rows_others.ROWS]
 each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 SEEDS = st.integers(0, 2**31)
 
@@ -178,6 +181,82 @@ def test_a_batch_that_is_written_into_the_same_memory_is_another_batch(row: Row)
 
     for value in (alone.compute(), *group.compute().values(), *(metric.compute() for metric in attached)):
         assert same(value, expected, row.tolerance), (value, expected)
+
+
+@each_row
+def test_an_empty_batch_changes_nothing(row: Row) -> None:
+    data = drawn(row, 14, 24)
+    nothing = tuple(column[:0] for column in data)
+    first, second = pieces(data, [9])
+
+    with pytest.raises(NotComputableError):
+        fed(row.make(), [nothing]).compute()
+    assert same(fed(row.make(), [nothing, first, nothing, second]).compute(), row.reference(*data), row.tolerance)
+
+
+@pytest.mark.parametrize("row", OF_NUMBERS, ids=lambda row: row.name)
+def test_a_batch_with_nan_gives_nan_or_an_error(row: Row) -> None:
+    data = drawn(row, 3, 16)
+    columns = data[:1] if "Entropy" in row.name or "MutualInformation" in row.name else data  # whose labels are unused
+    for place in [number for number, column in enumerate(columns) if column.is_floating_point()]:
+        bad = [column.clone() for column in data]
+        bad[place].view(-1)[5] = torch.nan
+        metric = fed(row.make(), [data, tuple(bad)])
+
+        assert torch.as_tensor(metric.compute()).isnan().any()
+
+
+@pytest.mark.parametrize("scale", [1e38, 1e-30])
+@pytest.mark.parametrize("row", OF_NUMBERS, ids=lambda row: row.name)
+def test_the_value_of_large_and_small_floats_is_that_of_the_same_numbers_as_doubles(row: Row, scale: float) -> None:
+    data = tuple((column.float() * scale) for column in drawn(row, 3, 16))
+    value, expected = (
+        fed(row.make(), [columns]).compute() for columns in (data, tuple(column.double() for column in data))
+    )
+
+    assert value == pytest.approx(expected, rel=1e-6, abs=0, nan_ok=True)
+    assert scale < 1 or not math.isinf(value)
+
+
+@each_row
+def test_an_update_keeps_no_graph(row: Row) -> None:
+    data = drawn(row, 15, 24)
+    if not data[0].is_floating_point():
+        pytest.skip("labels have no graph")
+    one = torch.ones((), requires_grad=True)
+    metric = fed(row.make(), [(part[0] * one, *part[1:]) for part in pieces(data, [9, 17])])
+    kept = [tensor for leaf in metric._leaves() for tensor in tensors_in(vars(leaf))]
+
+    assert not any(tensor.requires_grad for tensor in kept)
+    pickle.loads(pickle.dumps(metric))  # as copy.deepcopy, it refuses what has a graph
+
+
+@each_row
+@pytest.mark.parametrize("what", ["update", "reset", "merged", "load_state_dict", "to"])
+def test_inference_mode_and_other_modes_take_turns(row: Row, what: str) -> None:
+    data = drawn(row, 16, 24)
+    first, second, third = pieces(data, [9, 17])
+    with torch.inference_mode():
+        metric = fed(row.make(), [tuple(column.clone() for column in first)])
+        if what == "reset":
+            metric.reset()
+            fed(metric, [first])
+        if what == "merged":
+            parts = [fed(row.make(), [part]) for part in pieces(first, [4])]
+            metric = parts[0].merged(parts[1])
+        if what == "load_state_dict":
+            restored = row.make()
+            restored.load_state_dict(metric.state_dict())
+            metric = restored
+        if what == "to":
+            metric.to("cpu")
+    fed(metric, [second])
+    with torch.inference_mode():
+        fed(metric, [third])
+        during = metric.compute()
+
+    assert same(metric.compute(), row.reference(*data), row.tolerance)
+    assert same(during, row.reference(*data), row.tolerance)
 
 
 @each_row

@@ -20,6 +20,9 @@ from ignite_core.metrics.states import accumulated_in, gathered, total
 
 __all__ = ["AgreementMetric"]
 
+#: What is kept in place of a label that is no whole number.
+_NO_LABEL = torch.iinfo(torch.int64).min
+
 
 class AgreementMetric(Metric):
     """A number that follows from how often each label was predicted and was true, and how far they disagree.
@@ -95,13 +98,15 @@ class AgreementMetric(Metric):
             raise NotComputableError(f"{name}.compute: no sample was seen; call update() first")
         if self.num_classes is None:
             pairs = torch.stack([torch.cat(self.predictions), torch.cat(self.targets)])
+            if invalid := int((pairs == _NO_LABEL).sum()):
+                raise ValueError(f"{name}.compute: labels must be whole numbers, got {invalid} that are not")
             labels, places = torch.unique(pairs, return_inverse=True)
             counts = _histogram(places, len(labels))
-            disagreement = _disagreement(pairs, self._power)
+            labels = _difference(labels, labels[0])  # agreement does not depend on where they begin
+            disagreement = _disagreement(_difference(*pairs), self._power)
         else:
             counts, disagreement = self.counts, self.disagreement
-            invalid = int(counts[:, -1].sum())
-            if invalid:
+            if invalid := int(counts[:, -1].sum()):
                 raise ValueError(f"{name}.compute: {self._range}, got {invalid} that are not")
             counts = counts[:, :-1]
             labels = torch.arange(self.num_classes, device=counts.device)
@@ -141,7 +146,7 @@ def counted(y_pred: Tensor, y: Tensor, num_classes: int, power: int) -> tuple[Te
     """The counts of a batch, as :attr:`AgreementMetric.counts`, and the sum of its disagreements."""
     labels = labels_of(y_pred, y)
     places = torch.where(_outside(labels, num_classes), num_classes, labels)
-    return _histogram(places, num_classes + 1), _disagreement(labels, power)
+    return _histogram(places, num_classes + 1), _disagreement(places[0] - places[1], power)
 
 
 def _are_labels(values: Tensor) -> bool:
@@ -150,7 +155,11 @@ def _are_labels(values: Tensor) -> bool:
 
 
 def _labels(values: Tensor) -> Tensor:
-    return (values.flatten() if _are_labels(values) else values.argmax(1)).long()
+    if not _are_labels(values):
+        return values.argmax(1)
+    values = values.flatten()
+    labels = values.long()
+    return torch.where(values == labels, labels, _NO_LABEL) if values.is_floating_point() else labels
 
 
 def _outside(labels: Tensor, num_classes: int) -> Tensor:
@@ -163,6 +172,12 @@ def _histogram(places: Tensor, size: int) -> Tensor:
     return counts.scatter_add_(1, places, torch.ones_like(places))
 
 
-def _disagreement(labels: Tensor, power: int) -> Tensor:
-    difference = labels[0] - labels[1]
+def _difference(labels: Tensor, others: Tensor) -> Tensor:
+    """In double precision: exact for near labels, without overflow for far ones."""
+    dtype = accumulated_in(torch.float64, labels.device)
+    rough = labels.to(dtype) - others.to(dtype)
+    return torch.where(rough.abs() < 2**62, (labels - others).to(dtype), rough)
+
+
+def _disagreement(difference: Tensor, power: int) -> Tensor:
     return (difference != 0).sum() if power == 0 else difference.abs().pow(power).sum()

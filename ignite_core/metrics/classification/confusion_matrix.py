@@ -90,7 +90,8 @@ class ConfusionMatrix(Metric):
         if not y.numel():
             return
         if not isinstance(self.confusion_matrix, Tensor):
-            self.confusion_matrix = torch.zeros(size, size, dtype=torch.int64, device=y_pred.device)
+            with torch.inference_mode(False):  # or it could be added to under inference mode only
+                self.confusion_matrix = torch.zeros(size, size, dtype=torch.int64, device=y_pred.device)
         predicted, y = predicted_classes(y_pred).flatten(), y.flatten().long()
         true = y.clamp(0, size - 1)
         places = torch.add(predicted, true, alpha=size)

@@ -18,6 +18,7 @@ from ignite_core.metrics.states import accumulated_in
 
 __all__ = [
     "as_zero_division",
+    "check_labels",
     "class_counts",
     "label_counts",
     "mean_of_defined",
@@ -82,7 +83,7 @@ def class_counts(y_pred: Tensor, y: Tensor, num_classes: int) -> Tensor:
 
 @once_a_round
 def label_counts(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> Tensor:
-    """How often each label was rightly predicted, predicted, and true.
+    """How often each label was rightly predicted, predicted, and true, and how often a value was neither 0 nor 1.
 
     Args:
         y_pred: Zeros and ones; shape ``(N, C, *)`` of several labels, or as many elements as ``y`` of one.
@@ -90,7 +91,7 @@ def label_counts(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> Tensor:
         is_multilabel: Whether there are several labels.
 
     Returns:
-        int64, shape ``(3, C)``, or ``(3,)`` of one label.
+        int64, shape ``(4, C)``, or ``(4,)`` of one label.
     """
     positives = _positives(y_pred, y)
     return positives.sum(dim=(1, *range(3, positives.ndim))) if is_multilabel else positives.flatten(1).sum(dim=1)
@@ -98,22 +99,37 @@ def label_counts(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> Tensor:
 
 @once_a_round
 def sample_counts(y_pred: Tensor, y: Tensor) -> Tensor:
-    """How many labels of each sample were rightly predicted, predicted, and true.
+    """How many labels of each sample were rightly predicted, predicted, and true, and how many values were neither.
 
     Args:
         y_pred: Zeros and ones, shape ``(N, C, *)``.
         y: Zeros and ones, shape ``(N, C, *)``.
 
     Returns:
-        int64, shape ``(3, M)``.
+        int64, shape ``(4, M)``, as of :func:`label_counts`.
     """
     return _positives(y_pred, y).sum(dim=2).flatten(1)
 
 
 def _positives(y_pred: Tensor, y: Tensor) -> Tensor:
-    """Where a label was rightly predicted, predicted, and true; shape ``(3, *)`` of that of ``y``."""
-    predicted, true = y_pred.reshape(y.shape) == 1, y == 1
-    return torch.stack((predicted & true, predicted, true))
+    """Where a label was rightly predicted, predicted, true, and neither 0 nor 1; shape ``(4, *)`` of that of ``y``."""
+    y_pred = y_pred.reshape(y.shape)
+    predicted, true = y_pred == 1, y == 1
+    return torch.stack((predicted & true, predicted, true, (y_pred != predicted) | (y != true)))
+
+
+def check_labels(metric: Any, counts: Tensor) -> None:
+    """Refuse to compute from values that were neither 0 nor 1, in whichever batch; of counts as :func:`label_counts`.
+
+    Raises:
+        ValueError: With their number.
+    """
+    invalid = int(counts[3].sum())
+    if invalid:
+        raise ValueError(
+            f"{type(metric).__name__}.compute: predictions and labels must be 0 or 1, got {invalid} that are not; "
+            "round scores in output_transform"
+        )
 
 
 def as_zero_division(who: str, zero_division: Any) -> float:
@@ -135,12 +151,13 @@ def quotient(part: Tensor, whole: Tensor, zero_division: float) -> Tensor:
     return torch.where(whole == 0, zero_division, part.to(dtype) / whole.to(dtype))
 
 
-def mean_of_defined(values: Tensor, weights: Tensor | None = None, zero_division: float = math.nan) -> Tensor:
-    """The mean of those that are not NaN; if none of them weighs anything, ``zero_division``."""
+def mean_of_defined(values: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The mean of those that are not NaN; if none of them weighs anything, the unweighted one."""
     if weights is None:
         return values.nanmean()
     weights = torch.where(values.isnan(), 0, weights)
-    return quotient((values.nan_to_num() * weights).sum(), weights.sum(), zero_division)
+    mean = (values.nan_to_num() * weights).sum() / weights.sum()
+    return torch.where(weights.sum() == 0, values.nanmean(), mean)
 
 
 def plain(value: Tensor) -> float | Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.checks import check_values
-from ignite_core.metrics.classification.counts import label_counts
+from ignite_core.metrics.classification.counts import check_labels, label_counts
 from ignite_core.metrics.metric import Metric, unchanged
 from ignite_core.metrics.states import accumulated_in, total
 
@@ -32,11 +32,11 @@ class MultiLabelConfusionMatrix(Metric):
         device: As for :class:`~ignite_core.metrics.Metric`.
         normalized: Divide the matrix of each label by its sum.
         skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        validate: Look at the values of each batch, not only of the first: other values than 1 count as 0.
+        validate: Look at the values of each batch, not only of the first, in ``update``; ``compute`` always does.
 
     Raises:
         ValueError: If ``num_classes`` is less than 2; by ``update`` if shapes do not fit or values of the first batch
-            are neither 0 nor 1.
+            are neither 0 nor 1; by ``compute`` if those of another batch are.
 
     Example:
         >>> metric = MultiLabelConfusionMatrix(num_classes=2)
@@ -49,7 +49,7 @@ class MultiLabelConfusionMatrix(Metric):
                  [1, 2]]])
     """
 
-    counts = total(dtype=torch.int64)  #: rightly predicted, predicted, true: (3, C)
+    counts = total(dtype=torch.int64)  #: rightly predicted, predicted, true, neither 0 nor 1: (4, C)
     num_samples = total(dtype=torch.int64)
 
     def __init__(
@@ -88,7 +88,8 @@ class MultiLabelConfusionMatrix(Metric):
     def compute(self) -> Tensor:
         if self.num_samples == 0:
             raise NotComputableError("MultiLabelConfusionMatrix.compute: no sample was seen; call update() first")
-        right, predicted, true = self.counts
+        check_labels(self, self.counts)
+        right, predicted, true = self.counts[:3]
         others = self.num_samples - predicted - true + right
         matrix = torch.stack((others, predicted - right, true - right, right), dim=1).view(-1, 2, 2)
         if not self.normalized:

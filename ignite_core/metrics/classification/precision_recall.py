@@ -16,6 +16,7 @@ from ignite_core.metrics.arithmetic import divide
 from ignite_core.metrics.checks import check_values
 from ignite_core.metrics.classification.counts import (
     as_zero_division,
+    check_labels,
     class_counts,
     label_counts,
     mean_of_defined,
@@ -37,7 +38,9 @@ class PrecisionRecall(Metric):
 
     higher_is_better = True
 
-    counts = total(dtype=torch.int64)  #: rightly predicted, predicted, true: (3, C), or (3,) of the class 1 if binary
+    #: Of each class, how often it was rightly predicted, predicted, and true, (3, C); of labels also how often a value
+    #: was neither 0 nor 1, (4, C), or (4,) of the class 1 if binary.
+    counts = total(dtype=torch.int64)
     num_samples = total(dtype=torch.int64)
     sum_of_samples = total()  #: of the values of the samples, for "samples"
     num_defined = total(dtype=torch.int64)  #: of these
@@ -82,7 +85,7 @@ class PrecisionRecall(Metric):
             self._check_values(y_pred, y)
         if self.average == "samples":
             self._count_samples(sample_counts(y_pred, y))
-        elif layout.task is Task.MULTICLASS:
+        if layout.task is Task.MULTICLASS:
             self.counts += class_counts(y_pred, y, layout.num_classes)
         else:
             self.counts += label_counts(y_pred, y, self.is_multilabel)
@@ -91,17 +94,17 @@ class PrecisionRecall(Metric):
     def compute(self) -> float | Tensor:
         if self.num_samples == 0:
             raise NotComputableError(f"{type(self).__name__}.compute: no sample was seen; call update() first")
+        counts = self.counts
+        if len(counts) == 4:
+            check_labels(self, counts)
+        elif num_invalid := int(counts[1].sum() - counts[2].sum()):
+            raise ValueError(
+                f"{type(self).__name__}.compute: labels must be in [0, {counts.shape[1]}), "
+                f"got {num_invalid} that are not"
+            )
         if self.average == "samples":
             value: float | Tensor = divide(self.sum_of_samples, self.num_defined)  # NaN if none is defined
             return plain(value) if isinstance(value, Tensor) else value
-        counts = self.counts
-        if counts.ndim == 2 and not self.is_multilabel:
-            num_invalid = int(counts[1].sum() - counts[2].sum())
-            if num_invalid:
-                raise ValueError(
-                    f"{type(self).__name__}.compute: labels must be in [0, {counts.shape[1]}), "
-                    f"got {num_invalid} that are not"
-                )
         if counts.ndim == 1 and self.average is not False:
             counts = _of_both_classes(counts, self.num_samples)
         if self.average == "micro":
@@ -110,7 +113,7 @@ class PrecisionRecall(Metric):
         if self.average == "macro":
             values = mean_of_defined(values)
         elif self.average == "weighted":
-            values = mean_of_defined(values, counts[2], self.zero_division)
+            values = mean_of_defined(values, counts[2])
         return plain(values)
 
     def _check(self, y_pred: Tensor, y: Tensor) -> None:
@@ -155,8 +158,8 @@ class Precision(PrecisionRecall):
     - multilabel (``is_multilabel=True``): both of shape ``(N, C, *)`` with ``C > 1``, of zeros and ones.
 
     The value is a tensor of shape ``(C,)`` or a number; of data on an accelerator it is a tensor there. The counts are
-    exact integers. Labels outside [0, C) are told by ``update`` of the first batch and by ``compute`` of all; values
-    other than 0 and 1 by ``update`` of the first, in later ones they count as 0.
+    exact integers. Labels outside [0, C), and values other than 0 and 1, are reported by ``update`` for the first batch
+    and by ``compute`` for all.
 
     Args:
         output_transform: Makes what ``update`` takes of ``engine.state.output``.
@@ -178,7 +181,7 @@ class Precision(PrecisionRecall):
     Raises:
         ValueError: If ``average`` or ``zero_division`` is none of the above; by ``update`` if shapes do not fit, the
             number of classes has changed or values of the first batch are not what they must be; by ``compute`` if
-            there were labels outside [0, C).
+            those of another batch are not.
         TypeError: By ``update`` if the labels of multiclass data are not of whole numbers.
 
     References:
@@ -237,6 +240,6 @@ class Recall(PrecisionRecall):
 
 def _of_both_classes(counts: Tensor, num_samples: Any) -> Tensor:
     """The counts of the classes 0 and 1, of those of the class 1."""
-    right, predicted, true = counts
+    right, predicted, true = counts[:3]
     others = torch.stack((num_samples - predicted - true + right, num_samples - predicted, num_samples - true))
-    return torch.stack((others, counts), dim=1)
+    return torch.stack((others, counts[:3]), dim=1)

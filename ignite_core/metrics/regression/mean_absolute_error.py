@@ -46,9 +46,9 @@ class MeanAbsoluteError(Metric):
     num_samples = total(dtype=torch.int64)
 
     def update(self, output: Any) -> None:
-        number_pair("MeanAbsoluteError.update", output)
-        self.sum_of_errors += absolute_error(*output)
-        self.num_samples += output[1].shape[0]
+        y_pred, y = number_pair("MeanAbsoluteError.update", output)
+        self.sum_of_errors += absolute_error(y_pred, y)
+        self.num_samples += y.shape[0]
 
     def compute(self) -> float | Tensor:
         check_seen(self, self.num_samples)

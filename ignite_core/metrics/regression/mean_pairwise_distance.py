@@ -67,7 +67,7 @@ class MeanPairwiseDistance(Metric):
                 f"got {tuple(y_pred.shape)} and {tuple(y.shape)}"
             )
         dtype = accumulated_in(torch.float64, y.device)
-        distances = pairwise_distance(y_pred.to(dtype), y.to(dtype), p=self.p, eps=self.eps)
+        distances = pairwise_distance(y_pred.detach().to(dtype), y.detach().to(dtype), p=self.p, eps=self.eps)
         self.sum_of_distances += distances.sum()
         self.num_pairs += distances.numel()
 

@@ -167,7 +167,7 @@ def _as_columns(metric: Metric, output: Any) -> tuple[Tensor, Tensor]:
             f"{who}: y_pred and y must have the shape (N,) or (N, D), got {tuple(y_pred.shape)} and {tuple(y.shape)}"
         )
     dtype = accumulated_in(torch.float64, y.device)
-    return y_pred.reshape(-1).to(dtype), y.reshape(-1).to(dtype)
+    return y_pred.detach().reshape(-1).to(dtype), y.detach().reshape(-1).to(dtype)
 
 
 def _median(values: Tensor) -> Tensor:

@@ -82,19 +82,17 @@ def number_pair(who: str, output: Any) -> tuple[Tensor, Tensor]:
 
 
 def difference(y_pred: Tensor, y: Tensor) -> Tensor:
-    """Ground truth minus predictions, of any real numbers; in double precision unless both are in single precision."""
+    """Ground truth minus predictions, of any real numbers, in double precision: in single one it may be infinite."""
     if y_pred.shape != y.shape:
         y_pred = y_pred.reshape(y.shape)
-    if not (y_pred.dtype is torch.float32 and y.dtype is torch.float32):
-        dtype = accumulated_in(torch.float64, y.device)
-        y_pred, y = y_pred.to(dtype), y.to(dtype)
-    errors = y - y_pred
+    dtype = accumulated_in(torch.float64, y.device)
+    errors = y.to(dtype) - y_pred.to(dtype)
     return errors.detach() if errors.requires_grad else errors
 
 
 def absolute_error(y_pred: Tensor, y: Tensor) -> Tensor:
     """Sum of the absolute differences, a scalar in double precision."""
-    return difference(y_pred, y).abs().sum(dtype=accumulated_in(torch.float64, y.device))
+    return difference(y_pred, y).abs().sum()
 
 
 @once_a_round
@@ -103,7 +101,6 @@ def squared_error(y_pred: Tensor, y: Tensor) -> Tensor:
     errors = difference(y_pred, y)
     if errors.ndim != 1:
         errors = errors.reshape(-1)
-    errors = errors.to(accumulated_in(torch.float64, errors.device))
     return errors.dot(errors)
 
 

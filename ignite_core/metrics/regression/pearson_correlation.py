@@ -25,13 +25,12 @@ class PearsonCorrelation(Metric):
     .. math:: r = \frac{\operatorname{cov}(P, A)}{\max(\sigma_P\,\sigma_A,\ \epsilon)}
 
     with population covariance and standard deviations (divided by :math:`n`). It is exact to rounding for data with a
-    large mean and a small spread, however it is split. Of constant data it is 0. Where
-    :math:`\sigma_P\,\sigma_A` may be as small as ``eps``, pass a smaller one; with 0, constant data gives NaN.
+    large mean and a small spread, however it is split, and the same for data of any scale. Of constant data it is 0.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
 
     Args:
-        eps: Smallest denominator, at least 0.
+        eps: Smallest denominator, at least 0. With more than 0, data of a small scale has a smaller correlation.
         output_transform: As for :class:`Metric`.
         device: As for :class:`Metric`.
         skip_unrolling: As for :class:`Metric`.
@@ -53,7 +52,7 @@ class PearsonCorrelation(Metric):
 
     def __init__(
         self,
-        eps: float = 1e-8,
+        eps: float = 0.0,
         output_transform: Callable[[Any], Any] = unchanged,
         device: str | torch.device | None = None,
         *,
@@ -74,6 +73,7 @@ class PearsonCorrelation(Metric):
         check_seen(self, self.moments)
         seen = joined_moments(self.moments)
         covariances = seen[:, 3:] / seen[0, 0]
-        deviations = covariances.diagonal().sqrt().prod()
-        value: float | Tensor = number((covariances[0, 1] / deviations.clamp(min=self.eps)).clamp(-1, 1))
+        deviations = covariances.diagonal().sqrt().prod().clamp(min=self.eps)
+        correlation = (covariances[0, 1] / deviations).clamp(-1, 1)
+        value: float | Tensor = number(torch.where(deviations == 0, 0.0, correlation))
         return value

@@ -59,6 +59,6 @@ class R2Score(Metric):
         check_seen(self, self.moments)
         spread = joined_moments(self.moments)[1, 4]
         errors = torch.as_tensor(self.sum_of_errors, dtype=spread.dtype, device=spread.device)
-        of_constant = (errors == 0).to(spread.dtype)
+        of_constant = torch.where(errors.isnan(), errors, (errors == 0).to(spread.dtype))
         value: float | Tensor = number(torch.where(spread == 0, of_constant, 1 - errors / spread))
         return value
