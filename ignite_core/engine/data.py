@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from ignite_core.engine.epochs import tell_epoch
-from ignite_core.engine.saved import CUTS
+from ignite_core.engine.saved import BEFORE_STEP, CUTS
 from ignite_core.engine.state import State
 
 __all__ = ["Passes", "PlainPasses", "Position", "has_state", "length_of"]
@@ -59,6 +59,9 @@ class Position:
         resumed: What ``STARTED`` or ``EPOCH_STARTED`` announces had begun before, in the run that was loaded.
         left: What is left of the run that was loaded, where that does not follow from its numbers (see
             :mod:`ignite_core.engine.saved`).
+        again: Epoch, iterations done, and number of the last event that the run that was loaded had fired before the
+            step of the iteration that is run again.
+        failed_at: The event reached last when the run raised.
         completes: ``EPOCH_COMPLETED`` follows where ``epoch_is_over``.
         done: ``state.iteration`` when the step returned last; another number while an iteration is under way.
         iterator: Where the next batch comes from.
@@ -76,10 +79,12 @@ class Position:
         "_stopped",
         "_to_leave",
         "_to_skip",
+        "again",
         "completes",
         "done",
         "epoch_is_over",
         "exhausted",
+        "failed_at",
         "in_epoch",
         "iterator",
         "left",
@@ -92,6 +97,8 @@ class Position:
     def __init__(self, place: int = 0, passes: int = 0, left: str | None = None) -> None:
         self.place = place
         self.left = left
+        self.again: tuple[int, int, int] | None = None
+        self.failed_at: Any = None
         self.completes = True
         self.started = False
         self.in_epoch = False
@@ -168,6 +175,40 @@ class Position:
             return state.iteration, state.epoch, 0
         done = self._iterations_done(state)
         return done, state.epoch - 1, done - self._before
+
+    def begun(self, state: State, event: Any) -> int:
+        """The number of the last event before the step that was fired for an iteration that is not done; 0: none.
+
+        Args:
+            state: Of the engine.
+            event: The event reached last.
+        """
+        number = self._begun_now(state, event)
+        if self.again is not None:
+            epoch, iteration, before = self.again
+            if state.epoch <= epoch and self.progress(state)[0] == iteration:
+                return max(number, before)
+        return number
+
+    def _begun_now(self, state: State, event: Any) -> int:
+        if not self.started or self.epoch_is_over:
+            return 0
+        if not self.in_epoch:
+            return int(state.epoch == 0)
+        if self.done != state.iteration:
+            return 5
+        begun = self.begun_in_epoch(state)
+        if self.place > begun:
+            return 4 if event == "GET_BATCH_COMPLETED" else 3
+        return 0 if begun else 2
+
+    def is_again(self, event: Any, state: State) -> bool:
+        """Whether the event was fired already before the run was saved, for the iteration that is run again."""
+        number = BEFORE_STEP.get(getattr(event, "name", ""), 0)
+        if self.again is None or not number:
+            return False
+        epoch, iteration, before = self.again
+        return number <= before and (state.epoch, state.iteration - (number == 5)) == (epoch - (number == 1), iteration)
 
     def progress_in_data(self, state: State, is_cut: bool = False) -> tuple[int, int]:
         """The number of a pass over the data, and how many of its batches are done; the next one comes from there."""

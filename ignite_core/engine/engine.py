@@ -26,8 +26,13 @@ from ignite_core.engine.emitter import Emitter
 from ignite_core.engine.events import Events
 from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
 from ignite_core.engine.plan import check_not_empty, is_done, plan_run, said_over
+<<<<<<< HEAD
 from ignite_core.engine.saved import CUTS, read_carried, read_progress
 from ignite_core.engine.seeding import Resumption, check_seed, drawn_seed
+=======
+from ignite_core.engine.saved import BEFORE_STEP, CUTS, read_carried, read_progress
+from ignite_core.engine.seeding import Resumption, check_seed
+>>>>>>> ff3de4e (engine: handlers learn which events of an iteration that is run again were fired before the save, so schedules are not one step ahead)
 from ignite_core.engine.state import State
 from ignite_core.exceptions import RankFailed
 from ignite_core.rng import rng_state, set_rng_state
@@ -186,9 +191,13 @@ class Engine(Emitter):
     def is_resumed(self) -> bool:
         """At ``STARTED`` and ``EPOCH_STARTED``: this run, or this epoch, goes on from what was loaded.
 
-        Whoever collects something over an epoch or a run, and has loaded what it had, keeps it then.
+        At ``GET_BATCH_STARTED``, ``GET_BATCH_COMPLETED`` and ``ITERATION_STARTED``: the event was fired already before
+        the run was saved, for the iteration that was not done and is run again. A handler whose own state was loaded
+        has counted it: one that accumulates over an epoch must not reset here, and one that counts its calls must not
+        move on.
         """
-        return self._position.resumed
+        position = self._position
+        return position.resumed or (position.again is not None and position.is_again(self.last_event_name, self.state))
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """What is needed to go on: plain numbers, and the attributes named in ``state_dict_user_keys``.
@@ -202,7 +211,8 @@ class Engine(Emitter):
             were fired that nothing else counts; ``epochs_done`` and ``epoch_iteration`` only where they do not follow
             from ``iteration`` and ``epoch_length``, as after ``terminate_epoch()``; ``left``, what is left of the run,
             only where that does not follow either: the end of an epoch that ``terminate_epoch()`` cuts, nothing after
-            ``terminate(final=True)``, everything for an evaluator that has run. A seeded run adds ``seed``,
+            ``terminate(final=True)``, everything for an evaluator that has run; ``begun``, the last event that was
+            fired before the step of an iteration that is not done. A seeded run adds ``seed``,
             ``data_pass`` (the number of the pass over the data, and its batches done), ``global_batch`` (samples in a
             batch of all ranks, where that can be told) and ``by_rank``, a list of one: what only this process knows,
             as the states of its random generators. A :class:`~ignite_core.handlers.Checkpoint` puts together the lists
@@ -219,8 +229,9 @@ class Engine(Emitter):
         follows = divmod(iteration, state.epoch_length) if state.epoch_length else (0, 0)
         if tuple(progress) != follows:
             saved["epochs_done"], saved["epoch_iteration"] = progress
-        if left is not None:
-            saved["left"] = left
+        at = self._paused_at or self._position.failed_at or self.last_event_name
+        begun = 0 if is_cut else self._position.begun(state, at)
+        saved.update({"left": left} if left else {}, **({"begun": list(BEFORE_STEP)[begun - 1]} if begun else {}))
         saved.update(self._resumption.state_dict(state, self._position, self._process_function, is_cut))
         counts = self._dispatch.counts
         if counts:
@@ -273,7 +284,14 @@ class Engine(Emitter):
             self._paused_at = None
         if not position.in_epoch:
             position.place, position.left = progress.epoch_iteration, progress.left
+<<<<<<< HEAD
             self._resumption.load(state, carried)
+=======
+            begun = BEFORE_STEP.get(progress.begun or "", 0)
+            position.again = (progress.epochs_done + 1, progress.iteration, begun) if begun else None
+            self._resumption.load(carried)
+            state.seed = state_dict.get("seed", state.seed)
+>>>>>>> ff3de4e (engine: handlers learn which events of an iteration that is run again were fired before the save, so schedules are not one step ahead)
         state.iteration, state.epoch = progress.iteration, progress.epochs_done
         state.epoch_length = progress.epoch_length
         state.max_epochs, state.max_iters = progress.max_epochs, progress.max_iters
@@ -367,6 +385,7 @@ class Engine(Emitter):
             except BaseException as error:
                 self._paused_at = None
                 self._position.leave()
+                self._position.failed_at = self.last_event_name
                 self._annotate(error, "the engine")
                 if not self._is_suppressed(error):
                     raise
@@ -523,7 +542,7 @@ class Engine(Emitter):
             position = Position(0, before.passes)
         else:
             position = Position(before.place, left=before.left if before.left in CUTS else None)
-            position.epoch_is_over = before.left == "epoch_completed"
+            position.epoch_is_over, position.again = before.left == "epoch_completed", before.again
         self._resumption.begin(self.state, data, position, self._process_function)
         self._position = position
         self._stop, self._skip, self._is_final, self._paused_at = Stop.NO, False, False, None
@@ -581,7 +600,7 @@ class Engine(Emitter):
                 if self._resumption.is_waiting:  # loaded by a handler of STARTED, say
                     self._resumption.begin(state, state.dataloader, position, self._process_function)
                 position.begin_epoch(state)
-                position.resumed = position.place > 0
+                position.resumed = position.place > 0 or position.is_again(Events.EPOCH_STARTED, state)
                 self._resumption.begin_epoch(state, state.epoch)
                 at = self._reach(Events.EPOCH_STARTED)
                 position.resumed = False

@@ -9,10 +9,19 @@ from typing import Any, Final
 
 from ignite_core.rng import check_rng_state
 
-__all__ = ["CUTS", "Carried", "Progress", "read_carried", "read_progress"]
+__all__ = ["BEFORE_STEP", "CUTS", "Carried", "Progress", "read_carried", "read_progress"]
 
 #: What is left of an epoch that ``terminate_epoch()`` cut: both events, the first one, or the second one.
 CUTS: Final = ("terminate_epoch", "skip_epoch_completed", "epoch_completed")
+
+#: The events before the step, in their order, by number; those from 3 on are of each batch.
+BEFORE_STEP: Final = {
+    "STARTED": 1,
+    "EPOCH_STARTED": 2,
+    "GET_BATCH_STARTED": 3,
+    "GET_BATCH_COMPLETED": 4,
+    "ITERATION_STARTED": 5,
+}
 
 #: What is left of a run where that does not follow from its numbers.
 _LEFT: Final = (*CUTS, "nothing", "everything")
@@ -30,6 +39,7 @@ class Progress:
     max_iters: int | None
     event_counts: dict[str, int]
     left: str | None  #: what is left of the run, where that does not follow from its numbers
+    begun: str | None  #: the last event before the step that was fired for an iteration that is not done
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +127,16 @@ def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progres
     for name, limit, done in (("max_epochs", max_epochs, epochs_begun), ("max_iters", max_iters, iteration)):
         if limit is not None and limit < done:
             raise ValueError(f"load_state_dict: {name}={limit} is below the {done} already begun, got {_shown(saved)}")
-    left = saved.get("left")
-    if left is not None and left not in _LEFT:
-        raise ValueError(f"load_state_dict: left must be one of {', '.join(_LEFT)}, got {left!r}")
-    return Progress(iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, _event_counts(saved), left)
+    left, begun = _choice(saved, "left", _LEFT), _choice(saved, "begun", tuple(BEFORE_STEP))
+    counts = _event_counts(saved)
+    return Progress(iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, counts, left, begun)
+
+
+def _choice(saved: Mapping[str, Any], key: str, allowed: Sequence[str]) -> str | None:
+    value = saved.get(key)
+    if value is not None and value not in allowed:
+        raise ValueError(f"load_state_dict: {key} must be one of {', '.join(allowed)}, got {value!r}")
+    return value
 
 
 def _event_counts(saved: Mapping[str, Any]) -> dict[str, int]:

@@ -99,7 +99,7 @@ class Resumption:
 
     def _put(self, state: State, data: Any, position: Position, step: Any, loaded: Carried) -> None:
         place, is_seeded = position.place, state.seed is not None
-        position.resumed = state.iteration > 0
+        position.resumed = state.iteration > 0 or position.again is not None
         is_cut = position.left in CUTS
         has_place = is_seeded or data is None or _has_state(self.passes)
         if place and not (has_place or is_cut or place == state.epoch_length):

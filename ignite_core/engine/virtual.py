@@ -106,6 +106,7 @@ def set_up(real: Engine, virtual: Engine, limits: Limits) -> tuple[Any, Plan]:
         virtual._position = copy.copy(position)
     else:
         virtual._position = Position(place, left=real._position.left)
+        virtual._position.again = real._position.again
     return virtual_data, plan
 
 

@@ -164,6 +164,7 @@ class Real(Engine):
     def save(self) -> dict[str, Any]:
         """The state dict, with what it leaves to be reckoned."""
         saved = dict(self.state_dict())
+        saved.pop("begun", None)  # only handlers whose own state is loaded look at it
         saved = {"max_epochs": None, "max_iters": None, "event_counts": {}, "left": None} | saved
         if "epochs_done" not in saved:
             done = divmod(saved["iteration"], saved["epoch_length"] or 1) if saved["iteration"] else (0, 0)
