@@ -74,7 +74,7 @@ def main(local_rank, options):
     schedule = create_lr_scheduler_with_warmup(falling, warmup_start_value=0.0, warmup_duration=epoch_length)
     schedule.attach(trainer)
 
-    defaults = Defaults(options.out, metric="accuracy", mode="max", patience=options.patience)
+    defaults = Defaults(options.out, metric="accuracy", patience=options.patience)
     print_once(defaults.attach(trainer, evaluator, to_save={"schedule": schedule}))
     if threading.current_thread() is threading.main_thread():  # nobody else can catch signals, as in Ray Train
         StopOnSignal(save=defaults.checkpoint).attach(trainer, evaluator)

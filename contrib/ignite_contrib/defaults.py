@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from ignite_contrib.curves import draw_curves
 from ignite_contrib.engines.outputs import named_outputs, picker
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import Checkpoint, EarlyStopping, Resumed, resume
-from ignite_core.metrics import Average
+from ignite_core.metrics import Average, find_metric
 
 __all__ = ["Defaults"]
 
@@ -22,6 +23,8 @@ __all__ = ["Defaults"]
 _SECONDS_BETWEEN_DRAWINGS = 60.0
 
 _LAST = -1_000
+
+_LOSS = "loss"
 
 
 class Defaults:
@@ -37,8 +40,9 @@ class Defaults:
 
     Args:
         folder: Of this run alone.
-        metric: The metric of the evaluator that is the score.
-        mode: ``"min"``: smaller scores are better; ``"max"``: larger ones.
+        metric: The metric of the evaluator that is the score, ``"loss"`` by default.
+        mode: ``"min"``: smaller scores are better; ``"max"``: larger ones. By default ``higher_is_better`` of the
+            metric decides; it must be given for one that does not say.
         patience: So many evaluations in a row without improvement end the training; None: nothing does.
         outputs: Names for the numbers that the step returns, a mapping with these keys, as many values in a sequence,
             or a single one. They are shown beside the bar, and their means over the epoch and all ranks are metrics of
@@ -56,7 +60,7 @@ class Defaults:
 
     Raises:
         ModuleNotFoundError: If tqdm or matplotlib is wanted and not installed.
-        ValueError: If curves are wanted without the CSV file that they are drawn from.
+        ValueError: If curves are wanted without the CSV file that they are drawn from, or ``mode`` is none of these.
 
     Example:
         >>> import tempfile
@@ -81,8 +85,8 @@ class Defaults:
         self,
         folder: str | os.PathLike[str],
         *,
-        metric: str = "loss",
-        mode: Literal["min", "max"] = "min",
+        metric: str | None = None,
+        mode: Literal["min", "max"] | None = None,
         patience: int | None = 10,
         outputs: Sequence[str] = ("loss",),
         bar: bool = True,
@@ -94,6 +98,8 @@ class Defaults:
             raise ValueError("Defaults: curves are drawn from the CSV file, got csv=False; pass curves=False too")
         if isinstance(outputs, str):
             raise TypeError(f"Defaults: outputs must be a list of names, got {outputs!r}")
+        if mode not in (None, "min", "max"):
+            raise ValueError(f"Defaults: mode must be 'min' or 'max', got {mode!r}")
         if curves:
             require("matplotlib", extra="plot", feature="Defaults(curves=True)")
         self.folder = Path(folder).expanduser()
@@ -102,7 +108,7 @@ class Defaults:
         self.outputs = tuple(outputs)
         self.checkpoint: Checkpoint | None = None
         self.best: Checkpoint | None = None
-        self.early_stopping = None if patience is None else EarlyStopping(patience, metric, mode=mode)
+        self.early_stopping = None if patience is None else EarlyStopping(patience, metric or _LOSS, mode=mode)
         self._wants = {"bar": bar, "checkpoint": checkpoint, "csv": csv, "curves": curves}
         self._next_drawing = 0.0
 
@@ -122,17 +128,27 @@ class Defaults:
             What was loaded; ``print`` it.
 
         Raises:
-            ValueError: If there is nothing to save.
+            ValueError: If there is nothing to save, ``metric`` is given without an evaluator, or which of its values
+                are better is not known.
             CheckpointError: If there are checkpoints, but none that can be used.
         """
         if not isinstance(trainer, Engine) or not isinstance(evaluator, Engine | None):
             raise TypeError(f"Defaults.attach: takes engines, got {trainer!r} and {evaluator!r}")
+        if evaluator is None and self.metric is not None:
+            raise ValueError(
+                f"Defaults.attach: there must be an evaluator with the metric {self.metric!r}, got none; pass "
+                "attach(trainer, evaluator), or leave metric out"
+            )
         averages = {name: Average(picker("Defaults", place, name)) for place, name in enumerate(self.outputs)}
         for name, average in averages.items():
             average.attach(trainer, name)
         if evaluator is None:
             self.early_stopping = None
+        else:
+            self.mode = self.mode or self._direction(evaluator)
+            trainer.add_event_handler(Events.COMPLETED(priority=_LAST), _warn_if_never_run, evaluator)
         if self.early_stopping is not None:
+            self.early_stopping.mode = self.mode
             self.early_stopping.attach(trainer, evaluator)
 
         resumed = Resumed()
@@ -144,6 +160,19 @@ class Defaults:
         if self._wants["bar"]:
             self._attach_bar(trainer)
         return resumed
+
+    def _direction(self, evaluator: Engine) -> Literal["min", "max"]:
+        """Which scores are better, as the metric says."""
+        name = self.metric or _LOSS
+        metric = find_metric(evaluator, name)
+        is_higher = None if metric is None else metric.higher_is_better
+        if is_higher is None and name != _LOSS:
+            found = "does not say" if metric is not None else "is not attached to the evaluator (yet)"
+            raise ValueError(
+                f"Defaults.attach: mode must be given for {name!r}, as a metric of this name {found}: whether higher "
+                "values are better is not known; pass Defaults(..., mode='max') or mode='min'"
+            )
+        return "max" if is_higher else "min"
 
     def _attach_checkpoints(
         self, trainer: Engine, evaluator: Engine | None, objects: Mapping[str, Any], own: Mapping[str, Any]
@@ -157,7 +186,7 @@ class Defaults:
         self.checkpoint = Checkpoint(everything, self.folder, require_empty=False)
         self.checkpoint.attach(trainer, Events.EPOCH_COMPLETED)
         if evaluator is not None and "model" in objects:
-            score = Checkpoint.get_default_score_fn(self.metric, 1.0 if self.mode == "max" else -1.0)
+            score = Checkpoint.get_default_score_fn(self.metric or _LOSS, 1.0 if self.mode == "max" else -1.0)
             model, pattern = {"model": objects["model"]}, "best_{name}.{ext}"
             self.best = Checkpoint(model, self.folder, "best", score, filename_pattern=pattern, require_empty=False)
             self.best.attach(evaluator, Events.COMPLETED)
@@ -192,6 +221,15 @@ class Defaults:
 
         shown = named_outputs("Defaults", self.outputs) if self.outputs else None
         ProgressBar(persist=True).attach(trainer, output_transform=shown)
+
+
+def _warn_if_never_run(evaluator: Engine) -> None:
+    if evaluator.state.iteration == 0 and idist.get_rank() == 0:
+        warnings.warn(
+            "Defaults: the evaluator was not run, so there is neither a best model nor early stopping; run it in a "
+            "handler: trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(data))",
+            stacklevel=2,
+        )
 
 
 def _known(trainer: Engine) -> Mapping[str, Any]:

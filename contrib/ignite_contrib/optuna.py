@@ -9,6 +9,7 @@ import ignite_core.distributed as idist
 from ignite_contrib._require import require
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import clock_of, global_step_from_engine
+from ignite_core.metrics import find_metric
 
 __all__ = ["OptunaPruning"]
 
@@ -84,14 +85,29 @@ class OptunaPruning:
 
         Raises:
             optuna.TrialPruned: On all ranks.
-            ValueError: If the engine has no such metric.
+            ValueError: If the engine has no such metric, or the study takes its other direction for better.
             TypeError: If its value is no number.
         """
         value = self._value(engine)
         clock = self._clock(engine)
         step = global_step_from_engine(clock, fallback_attr="iteration")(engine, clock.last_event_name)
+        if idist.get_rank() == 0:
+            self._check_direction(engine)
         if idist.broadcast(self._is_given_up(value, step) if idist.get_rank() == 0 else False):
             raise idist.agreed(self._pruned(f"pruned at step {step}, where {self._metric} is {value}"))
+
+    def _check_direction(self, engine: Engine) -> None:
+        """A study of the other direction would give up the best trials."""
+        metric = find_metric(engine, self._metric)
+        directions = [one.name.lower() for one in getattr(getattr(self._trial, "study", None), "directions", ())]
+        if metric is None or metric.higher_is_better is None or len(directions) != 1:
+            return
+        better, right = ("higher", "maximize") if metric.higher_is_better else ("lower", "minimize")
+        if directions != [right]:
+            raise ValueError(
+                f"OptunaPruning: the study is to {directions[0]}, but {better} values of {self._metric!r} are better: "
+                f"the best trials would be pruned; report another metric, or create_study(direction={right!r})"
+            )
 
     def _is_given_up(self, value: float, step: int) -> bool:
         """What Optuna decides."""

@@ -14,6 +14,7 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.handlers.arguments import check_engine, check_keys, choice, integer, number
+from ignite_core.handlers.direction import higher_is_better
 
 __all__ = ["EarlyStopping"]
 
@@ -34,7 +35,8 @@ class EarlyStopping:
         min_delta: By how much more than that a score must be better to be an improvement, at least 0.
         cumulative_delta: Measure ``min_delta`` from the last improvement; otherwise from the best score so far.
         min_delta_mode: ``"abs"``: ``min_delta`` is a difference; ``"rel"``: a share of the magnitude of the best score.
-        mode: ``"max"``: larger scores are better; ``"min"``: smaller ones.
+        mode: ``"max"``: larger scores are better; ``"min"``: smaller ones. By default ``"max"`` for a score function;
+            of a metric, ``higher_is_better`` decides.
         threshold: Another name of ``min_delta``, as are ``cumulative`` and ``threshold_mode`` of the two others.
         cumulative: See ``threshold``.
         threshold_mode: See ``threshold``.
@@ -66,7 +68,7 @@ class EarlyStopping:
         min_delta: float | None = None,
         cumulative_delta: bool | None = None,
         min_delta_mode: Literal["abs", "rel"] | None = None,
-        mode: Literal["max", "min"] = "max",
+        mode: Literal["max", "min"] | None = None,
         *,
         threshold: float | None = None,
         cumulative: bool | None = None,
@@ -83,7 +85,8 @@ class EarlyStopping:
         self.min_delta = number(_HERE, "min_delta", delta, least=0)
         self.min_delta_mode = choice(_HERE, "min_delta_mode", delta_mode, ("abs", "rel"))
         self.cumulative_delta = bool(_one_of("cumulative_delta", cumulative_delta, "cumulative", cumulative, False))
-        self.mode = choice(_HERE, "mode", mode, ("max", "min"))
+        mode = "max" if mode is None and callable(score_function) else mode
+        self.mode = None if mode is None else choice(_HERE, "mode", mode, ("max", "min"))
         self.counter = 0
         self.best_score: float | None = None
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
@@ -151,7 +154,10 @@ class EarlyStopping:
     def __call__(self, engine: Engine) -> None:
         """Take in the score of an evaluation, and end the training if that was one too many."""
         trainer = self._trainer_of(engine)
-        if self._improves(self._score(engine)):
+        score = self._score(engine)
+        if self.mode is None:
+            self.mode = _direction(engine, str(self.score_function))
+        if self._improves(score):
             self.counter = 0
             return
         self.counter += 1
@@ -207,6 +213,11 @@ class EarlyStopping:
         around: Engine | None = engine
         while around is not None and around is not trainer:
             around = around.parent
+        if trainer is engine and engine.parent is not None and engine.state.max_epochs == 1:
+            raise RuntimeError(
+                "EarlyStopping: the trainer is the evaluator itself, whose own run ends with the evaluation, so "
+                "nothing would be stopped; pass as trainer the engine in whose handler the evaluator runs"
+            )
         if around is None and engine.parent is not None:
             raise RuntimeError(
                 "EarlyStopping: the evaluation runs inside another engine than the trainer, which it therefore cannot "
@@ -246,6 +257,16 @@ class EarlyStopping:
         if improves or (not self.cumulative_delta and sign * score > sign * best):
             self.best_score = score
         return improves
+
+
+def _direction(engine: Engine, metric: str) -> Literal["max", "min"]:
+    is_higher = higher_is_better(engine, metric)
+    if is_higher is None:
+        raise ValueError(
+            f"EarlyStopping: mode must be given for {metric!r}, as no metric is attached under this name that says "
+            "whether higher values are better; pass mode='max' or mode='min'"
+        )
+    return "max" if is_higher else "min"
 
 
 def _number(score: Any) -> float:

@@ -19,7 +19,8 @@ from ignite_contrib.loggers import ProgressBar
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite_core.exceptions import CheckpointError
-from ignite_core.metrics import Loss
+from ignite_core.handlers.checkpoint.manifest import read_manifest
+from ignite_core.metrics import Accuracy, Loss
 from ignite_core.testing import run_distributed
 
 mse = nn.functional.mse_loss
@@ -28,6 +29,11 @@ mse = nn.functional.mse_loss
 def data(count: int = 6) -> list[tuple[Tensor, Tensor]]:
     x = torch.linspace(-1, 1, 4 * count).reshape(count, 4, 1)
     return [(part, 2 * part) for part in x]
+
+
+def plain_trainer() -> Engine:
+    model = nn.Linear(1, 1)
+    return create_supervised_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), mse)
 
 
 class Training:
@@ -165,6 +171,39 @@ def test_the_best_model_is_that_of_the_best_score(tmp_path: Path, mode: Any, epo
     assert [tensor.item() for tensor in saved.values()] == weights[epoch - 1]
 
 
+@pytest.mark.parametrize(("metric", "best"), [("accuracy", 2), ("loss", 3)])
+def test_the_metric_says_which_of_its_values_are_better(tmp_path: Path, metric: str, best: int) -> None:
+    trainer, values = plain_trainer(), iter([0.5, 0.9, 0.1])
+    evaluator = Engine(lambda engine, batch: torch.tensor(next(values)))
+    Accuracy(lambda value: (torch.arange(10) < 10 * value, torch.ones(10).long())).attach(evaluator, "accuracy")
+    Loss(lambda y_pred, y: y_pred, lambda value: (value, torch.zeros(1))).attach(evaluator, "loss")
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0]))
+    defaults = Defaults(tmp_path, metric=metric, patience=3, bar=False, curves=False)
+    defaults.attach(trainer, evaluator)
+    trainer.run(data(), max_epochs=3)
+
+    assert defaults.best is not None
+    assert read_manifest(tmp_path / "best_model.pt").step == 6 * best
+
+
+def test_a_score_whose_direction_is_not_known_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"mode must be given for 'score', as a metric of this name is not attached"):
+        Training(tmp_path, metric="score", scores=[0.5])
+    with pytest.raises(ValueError, match=r"mode must be 'min' or 'max', got 'least'"):
+        Defaults(tmp_path, mode="least")  # type: ignore[arg-type]
+
+
+def test_an_evaluator_that_is_missing_or_never_run_is_told_of(tmp_path: Path) -> None:
+    trainer = plain_trainer()
+    with pytest.raises(ValueError, match="there must be an evaluator with the metric 'accuracy'"):
+        Defaults(tmp_path / "none", metric="accuracy", bar=False).attach(trainer)
+
+    Defaults(tmp_path / "idle", bar=False, curves=False).attach(trainer, Engine(lambda engine, batch: None))
+    with pytest.warns(UserWarning, match="the evaluator was not run, so there is neither a best model nor") as told:
+        trainer.run(data(), max_epochs=2)
+    assert len(told) == 1
+
+
 def test_the_best_score_of_an_earlier_start_still_counts(tmp_path: Path) -> None:
     Training(tmp_path, metric="score", mode="max", scores=[0.9]).run(1)
     best = (tmp_path / "best_model.pt").read_bytes()
@@ -250,11 +289,6 @@ def test_wrong_arguments_are_told_at_once(tmp_path: Path) -> None:
         Defaults(tmp_path, outputs="loss")
     with pytest.raises(TypeError, match=r"Defaults\.attach: takes engines, got 3"):
         Defaults(tmp_path).attach(3)  # type: ignore[arg-type]
-
-
-def test_a_metric_that_is_not_there_is_an_error_that_names_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no metric 'accuracy', its metrics are \['loss'\]"):
-        Training(tmp_path, metric="accuracy", checkpoint=False).run(1)
 
 
 def on_a_rank(folder: str) -> tuple[int, float, list[str], bool]:

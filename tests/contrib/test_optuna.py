@@ -19,7 +19,7 @@ import ignite_core.engine
 from ignite_contrib.optuna import OptunaPruning
 from ignite_core.engine import Engine, EventEnum, Events
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint
-from ignite_core.metrics import Metric, total
+from ignite_core.metrics import Accuracy, Metric, total
 from ignite_core.testing import run_distributed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -164,6 +164,20 @@ def test_a_trial_that_is_not_pruned_goes_on_and_its_value_counts() -> None:
 
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
     assert [trial.value for trial in study.trials] == [trial.params["x"] for trial in study.trials]
+
+
+def test_a_study_of_the_other_direction_would_prune_the_best_and_is_refused() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        evaluator = Engine(lambda engine, batch: (torch.eye(2), torch.arange(2)))
+        Accuracy().attach(evaluator, "accuracy")
+        OptunaPruning(trial, "accuracy").attach(evaluator)
+        return evaluator.run([0]).metrics["accuracy"]
+
+    with pytest.raises(ValueError, match=r"to minimize, but higher values of 'accuracy'.*direction='maximize'"):
+        optuna.create_study().optimize(objective, n_trials=1)
+    study = optuna.create_study(direction="maximize")
+    study.optimize(objective, n_trials=1)
+    assert study.best_value == 1
 
 
 def test_a_nan_is_told_as_it_is() -> None:

@@ -939,4 +939,11 @@ PLANTED: list[Planted] = [
         '        pattern.sub(r"\\1***", text)\n',
         "tests/contrib/loggers/test_redact.py::test_no_secret_is_logged_or_kept_in_the_file",
     ),
+    Planted(
+        "the direction of a metric is guessed",
+        "ignite_core/handlers/direction.py",
+        "    return None if metric is None else metric.higher_is_better\n",
+        "    return metric is None or metric.higher_is_better is not None\n",
+        "tests/handlers/test_direction.py::test_training_ends_when_the_metric_gets_worse",
+    ),
 ]

@@ -129,12 +129,12 @@ SCORES = [0.5, 0.6, 0.6, 0.5, 0.9, 0.1, 0.1, 0.1]
 @pytest.mark.parametrize(
     "attach",
     [
-        lambda t, e: EarlyStopping(2).attach(t, e, metric="score"),
-        lambda t, e: EarlyStopping(2, "score").attach(t, e),
-        lambda t, e: EarlyStopping(2, "score", t).attach(e),
+        lambda t, e: EarlyStopping(2, mode="max").attach(t, e, metric="score"),
+        lambda t, e: EarlyStopping(2, "score", mode="max").attach(t, e),
+        lambda t, e: EarlyStopping(2, "score", t, mode="max").attach(e),
         lambda t, e: EarlyStopping(2, lambda engine: engine.state.metrics["score"], t).attach(e, Events.COMPLETED, t),
-        lambda t, e: EarlyStopping(2, "score", t).attach(e, reset_engine=t, reset_event=Events.STARTED),
-        lambda t, e: EarlyStopping(2).attach(t, e, metric="score", event=Events.COMPLETED),
+        lambda t, e: EarlyStopping(2, "score", t, mode="max").attach(e, reset_engine=t, reset_event=Events.STARTED),
+        lambda t, e: EarlyStopping(2, mode="max").attach(t, e, metric="score", event=Events.COMPLETED),
     ],
 )
 def test_every_way_to_attach_it_ends_the_trainer_and_begins_anew_with_the_next_run(
@@ -193,7 +193,7 @@ def test_an_evaluation_that_runs_elsewhere_is_an_error_at_its_first_event() -> N
 def test_a_score_before_the_training_counts_but_what_cannot_be_ended_is_an_error() -> None:
     trainer = Engine(nothing)
     evaluator = evaluated(iter(SCORES), trainer)
-    stopping = EarlyStopping(2, "score", trainer)
+    stopping = EarlyStopping(2, "score", trainer, mode="max")
     evaluator.add_event_handler(Events.COMPLETED, stopping)
     evaluator.run([1])
 
@@ -206,7 +206,7 @@ def test_a_score_before_the_training_counts_but_what_cannot_be_ended_is_an_error
 def test_inside_an_engine_around_the_trainer_it_ends_the_trainer_alone() -> None:
     trainer, folds = Engine(nothing), Engine(lambda engine, batch: ends.append(trainer.run([0], max_epochs=8).epoch))
     ends: list[int] = []
-    EarlyStopping(2).attach(trainer, evaluated(iter([*SCORES[:4], *SCORES[:4]]), trainer), metric="score")
+    EarlyStopping(2, mode="max").attach(trainer, evaluated(iter([*SCORES[:4], *SCORES[:4]]), trainer), metric="score")
 
     def forget(engine: Engine) -> None:
         trainer.state.max_epochs = None
@@ -276,14 +276,14 @@ def test_it_holds_no_trainer_alive() -> None:
 
 def test_a_training_that_is_resumed_counts_on() -> None:
     trainer = Engine(nothing)
-    stopping = EarlyStopping(2)
+    stopping = EarlyStopping(2, mode="max")
     stopping.attach(trainer, evaluated(iter(SCORES[:3]), trainer), metric="score")
     trainer.run([0], max_epochs=3)
     saved = stopping.state_dict(), {**trainer.state_dict(), "max_epochs": 8}
     assert dict(saved[0]) == {"counter": 1, "best_score": 0.6}
 
     trainer = Engine(nothing)
-    stopping = EarlyStopping(2)
+    stopping = EarlyStopping(2, mode="max")
     stopping.attach(trainer, evaluated(iter(SCORES[3:]), trainer), metric="score")
     stopping.load_state_dict(saved[0])
     trainer.load_state_dict(saved[1])
@@ -293,7 +293,7 @@ def test_a_training_that_is_resumed_counts_on() -> None:
 
 def test_what_was_loaded_stays_also_where_the_trainer_begins_anew() -> None:
     trainer = Engine(nothing)
-    stopping = EarlyStopping(2)
+    stopping = EarlyStopping(2, mode="max")
     stopping.attach(trainer, evaluated(iter([0.5, 0.5]), trainer), metric="score")
     stopping.load_state_dict({"counter": 0, "best_score": 0.7, "threshold_mode": "abs"})  # of pytorch-ignite
 

@@ -176,7 +176,7 @@ def gen_save_best_models_by_val_score(
     n_saved: int | None = 3,
     trainer: Engine | None = None,
     tag: str = "val",
-    score_sign: float = 1.0,
+    score_sign: float | None = None,
     **kwargs: Any,
 ) -> Checkpoint:
     """Save the models with the best scores of an evaluator.
@@ -189,7 +189,8 @@ def gen_save_best_models_by_val_score(
         n_saved: How many stay.
         trainer: Whose epoch stands in file names.
         tag: Stands before the name of the metric in file names: ``best_model_3_val_accuracy=0.9123.pt``.
-        score_sign: 1.0, or -1.0 for what is better when it is smaller.
+        score_sign: 1.0, or -1.0 for what is better when it is smaller; by default the metric says so, as of
+            :meth:`Checkpoint.get_default_score_fn <ignite_core.handlers.Checkpoint.get_default_score_fn>`.
         kwargs: More arguments of :class:`~ignite_core.handlers.Checkpoint`.
 
     Returns:
@@ -216,7 +217,7 @@ def save_best_model_by_val_score(
     n_saved: int | None = 3,
     trainer: Engine | None = None,
     tag: str = "val",
-    score_sign: float = 1.0,
+    score_sign: float | None = None,
     **kwargs: Any,
 ) -> Checkpoint:
     """Save the models with the best scores of an evaluator in a folder.
@@ -265,7 +266,7 @@ def save_best_model_by_val_score(
 
 
 def add_early_stopping_by_val_score(
-    patience: int, evaluator: Engine, trainer: Engine, metric_name: str, score_sign: float = 1.0
+    patience: int, evaluator: Engine, trainer: Engine, metric_name: str, score_sign: float | None = None
 ) -> EarlyStopping:
     """End the training when a metric of an evaluator does not get better any more.
 
@@ -274,7 +275,8 @@ def add_early_stopping_by_val_score(
         evaluator: The engine whose metric is the score; looked at when its run is completed.
         trainer: The engine whose run is ended. A new run of it begins anew.
         metric_name: The name of the metric.
-        score_sign: 1.0, or -1.0 for what is better when it is smaller.
+        score_sign: 1.0, or -1.0 for what is better when it is smaller; by default the metric says so, as of
+            :meth:`Checkpoint.get_default_score_fn <ignite_core.handlers.Checkpoint.get_default_score_fn>`.
 
     Returns:
         The handler; save it with the rest, and a resumed training counts on.

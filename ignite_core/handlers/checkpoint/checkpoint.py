@@ -35,6 +35,7 @@ from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver, a
 from ignite_core.handlers.checkpoint.sharded import is_sharded
 from ignite_core.handlers.checkpoint.together import caught, saving_rank, share
 from ignite_core.handlers.clock import clock_of
+from ignite_core.handlers.direction import higher_is_better
 
 __all__ = ["Checkpoint", "CheckpointEvents", "ModelCheckpoint"]
 
@@ -84,7 +85,8 @@ class Checkpoint(Keeper):
         score_function: ``score_function(engine) -> number``; the checkpoints with the highest scores stay. None, NaN
             and infinities are never among the best. Without it those with the highest steps stay.
         score_name: What the score is of, in file names; without ``score_function`` the score is
-            ``engine.state.metrics[score_name]``.
+            ``engine.state.metrics[score_name]``, negated where the metric attached under this name is better when it is
+            smaller.
         n_saved: How many of the best stay; None for all.
         global_step_transform: ``global_step_transform(engine, event) -> step``, for file names. By default the
             iterations of the engine, or, on an evaluator, of the trainer that runs it.
@@ -445,12 +447,13 @@ class Checkpoint(Keeper):
     setup_filename_pattern = staticmethod(names.filename_pattern)
 
     @staticmethod
-    def get_default_score_fn(metric_name: str, score_sign: float = 1.0) -> Callable[[Any], Any]:
+    def get_default_score_fn(metric_name: str, score_sign: float | None = None) -> Callable[[Any], Any]:
         """A score function that reads a metric of the engine.
 
         Args:
             metric_name: A key of ``engine.state.metrics``.
-            score_sign: 1.0, or -1.0 for what is better when it is smaller.
+            score_sign: 1.0, or -1.0 for what is better when it is smaller. By default ``higher_is_better`` of the
+                metric that is attached under the name decides; 1.0 where there is none, as in pytorch-ignite.
 
         Raises:
             ValueError: If the sign is another.
@@ -461,9 +464,14 @@ class Checkpoint(Keeper):
             >>> Checkpoint.get_default_score_fn("loss", -1.0)(engine)
             -0.25
         """
-        if score_sign not in (1.0, -1.0):
+        if score_sign not in (None, 1.0, -1.0):
             raise ValueError(f"Checkpoint.get_default_score_fn: score_sign must be 1.0 or -1.0, got {score_sign!r}")
-        return lambda engine: score_sign * engine.state.metrics[metric_name]
+
+        def score(engine: Engine) -> Any:
+            sign = score_sign or (-1.0 if higher_is_better(engine, metric_name) is False else 1.0)
+            return sign * engine.state.metrics[metric_name]
+
+        return score
 
 
 class ModelCheckpoint(Checkpoint):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.handlers.direction import higher_is_better
 from ignite_core.handlers.schedules.optimizers import HasGroups, stand_in
 from ignite_core.handlers.schedules.param_scheduler import ParamScheduler, groups_of
 
@@ -30,7 +32,8 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         param_group_index: The only parameter group that is lowered; all of them by default.
         scheduler_kwargs: Arguments of the scheduler of torch: ``mode``, ``factor``, ``patience``, ``threshold``,
             ``threshold_mode``, ``cooldown``, ``min_lr`` (a number, or a list with one for each parameter group),
-            ``eps``.
+            ``eps``. Without ``mode``, ``higher_is_better`` of the attached metric decides; ``"min"`` where there is
+            none.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -68,6 +71,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         self._trainer = None if trainer is None else weakref.ref(trainer)  # its evaluator may hold this
         kwargs = {key: value for key, value in scheduler_kwargs.items() if key != "verbose"}
         least = kwargs.pop("min_lr", 0.0)
+        self._asks_metric = "mode" not in kwargs
         self.scheduler = ReduceLROnPlateau(optimizer, **kwargs)
         if param_group_index is not None:
             self.scheduler.optimizer = _Chosen(optimizer, param_group_index)  # type: ignore[assignment]
@@ -99,6 +103,8 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
                 f"ReduceLROnPlateauScheduler: the engine has no metric {self.metric_name!r}, its metrics are "
                 f"{sorted(engine.state.metrics)}; attach that metric to the engine whose event this listens to"
             )
+        if self._asks_metric and self.event_index == 0 and higher_is_better(engine, self.metric_name):
+            self.scheduler.load_state_dict({"mode": "max", "best": -math.inf})
         self.scheduler.step(engine.state.metrics[self.metric_name])
         self.event_index += 1
         trainer = self.trainer
