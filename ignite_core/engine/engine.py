@@ -26,13 +26,8 @@ from ignite_core.engine.emitter import Emitter
 from ignite_core.engine.events import Events
 from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
 from ignite_core.engine.plan import check_not_empty, is_done, plan_run, said_over
-<<<<<<< HEAD
-from ignite_core.engine.saved import CUTS, read_carried, read_progress
-from ignite_core.engine.seeding import Resumption, check_seed, drawn_seed
-=======
 from ignite_core.engine.saved import BEFORE_STEP, CUTS, read_carried, read_progress
-from ignite_core.engine.seeding import Resumption, check_seed
->>>>>>> ff3de4e (engine: handlers learn which events of an iteration that is run again were fired before the save, so schedules are not one step ahead)
+from ignite_core.engine.seeding import Resumption, check_seed, drawn_seed
 from ignite_core.engine.state import State
 from ignite_core.exceptions import RankFailed
 from ignite_core.rng import rng_state, set_rng_state
@@ -284,14 +279,9 @@ class Engine(Emitter):
             self._paused_at = None
         if not position.in_epoch:
             position.place, position.left = progress.epoch_iteration, progress.left
-<<<<<<< HEAD
-            self._resumption.load(state, carried)
-=======
             begun = BEFORE_STEP.get(progress.begun or "", 0)
             position.again = (progress.epochs_done + 1, progress.iteration, begun) if begun else None
-            self._resumption.load(carried)
-            state.seed = state_dict.get("seed", state.seed)
->>>>>>> ff3de4e (engine: handlers learn which events of an iteration that is run again were fired before the save, so schedules are not one step ahead)
+            self._resumption.load(state, carried)
         state.iteration, state.epoch = progress.iteration, progress.epochs_done
         state.epoch_length = progress.epoch_length
         state.max_epochs, state.max_iters = progress.max_epochs, progress.max_iters
