@@ -33,11 +33,12 @@ _SILENCE_S, _SILENCE_ALONE_S = 300.0, 5.0
 #: How often it looks.
 _LOOK_S = 0.5
 
-#: It does not care for Ctrl-C or SIGTERM to the whole group: the ranks have yet to say what became of them.
+#: It ignores what ends or tells something to the whole group: the ranks have yet to say what became of them.
 _PROGRAM = """
 import signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
 from ignite_core.distributed.store_host import main
 main(sys.argv[1], int(sys.argv[2]))
 """

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Catcher", "signal_number"]
+
+#: How often :meth:`Catcher.wait` checks whether a signal has come, in seconds.
+_LOOK_S: Final = 0.01
 
 
 class Catcher:
@@ -24,6 +28,7 @@ class Catcher:
 
     Attributes:
         came: The number of the signal that came; None so far.
+        numbers: The signals.
 
     Example:
         >>> catcher = Catcher([signal.SIGTERM], [lambda number: print("noted", number)])
@@ -36,7 +41,7 @@ class Catcher:
 
     def __init__(self, numbers: Iterable[int], notes: Sequence[Callable[[int], object]]) -> None:
         self.came: int | None = None
-        self._numbers = tuple(numbers)
+        self.numbers = tuple(numbers)
         self._notes = notes
         self._before: dict[int, Any] = {}
         self._is_on = False
@@ -54,7 +59,7 @@ class Catcher:
                 f"{threading.current_thread().name!r}; run it in the main thread, or leave this out"
             )
         self.came, self._pid = None, os.getpid()
-        self._before = {number: signal.getsignal(number) for number in self._numbers}
+        self._before = {number: signal.getsignal(number) for number in self.numbers}
         self._is_on = True
         for number, before in self._before.items():
             if before is not signal.SIG_IGN:
@@ -66,6 +71,13 @@ class Catcher:
             self._is_on = False
             for number, before in self._before.items():
                 signal.signal(number, signal.SIG_DFL if before is None else before)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The signal that came, or comes within a time in seconds; None if there is none."""
+        deadline = time.monotonic() + timeout_s
+        while self.came is None and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+        return self.came
 
     def call_previous(self, number: int) -> None:
         """Let the function of somebody else that would have handled the signal do so, if there is one."""

@@ -14,6 +14,7 @@ from ignite_core.distributed import utils as idist
 from ignite_core.distributed.failures import agreed
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.handlers.loader_workers import is_of_lost_worker, shielded
 from ignite_core.handlers.signals import Catcher, signal_number
 from ignite_core.handlers.vote import vote_of
 
@@ -24,6 +25,9 @@ _SIGNALS: Final = tuple(name for name in ("SIGTERM", "SIGUSR1", "SIGINT") if has
 
 #: As a shell reports a process that SIGTERM has ended.
 _TERMINATED: Final = 143
+
+#: How much later than a worker of a loader this process may get a signal that was sent to both, in seconds.
+_MOMENT_S: Final = 1.0
 
 
 class StopOnSignal:
@@ -109,6 +113,7 @@ class StopOnSignal:
             raise RuntimeError("StopOnSignal: requeue=True is for jobs of SLURM, but SLURM_JOB_ID is not set")
         trainer._scopes.append(self._catching)
         trainer.add_event_handler(Events.STARTED, self._refuse_evaluators)
+        trainer.add_event_handler(Events.EXCEPTION_RAISED, self._stop_for_lost_worker)
         self._let_ask(trainer, vote_of(trainer).add("StopOnSignal", self._stop))
         for evaluator in evaluators:
             self._let_ask(evaluator, vote_of(evaluator, uneven=True).add("StopOnSignal", self._stop_evaluation))
@@ -124,7 +129,8 @@ class StopOnSignal:
         catcher = self._catcher
         catcher.put_on("StopOnSignal")
         try:
-            yield
+            with shielded(catcher.numbers, lambda: catcher.wait(_MOMENT_S)):
+                yield
         finally:
             catcher.put_back()
             came, catcher.came = catcher.came, None
@@ -156,17 +162,36 @@ class StopOnSignal:
         event = trainer.last_event_name
         if self._is_answered or event == Events.EXCEPTION_RAISED:  # that leaves already, and the error says why
             return
-        # This rank may not have got the signal yet: until it has, or the run is over, it is still caught.
-        self._is_answered = True
-        self._save_what_is_good(trainer, signal.Signals(number).name)
-        if self._requeue and idist.get_rank() == 0:
-            self._requeue_job()
+        self._answer(trainer, number)
         if self._exit_code is None:
             trainer.terminate()
         elif event == Events.COMPLETED:  # whose handlers are not to be followed by those of EXCEPTION_RAISED
             self._leaves_after_run = True
         else:
             self._leave()
+
+    def _stop_for_lost_worker(self, trainer: Engine, error: BaseException) -> bool:
+        """The signal has ended a worker of the loader, one that was started before the run: stop here.
+
+        Other ranks may be elsewhere; so on several ranks that stays an error.
+        """
+        is_between_steps = trainer._position.done == trainer.state.iteration
+        if not is_between_steps or idist.get_world_size() > 1 or not is_of_lost_worker(error):
+            return False
+        came = self._catcher.wait(_MOMENT_S)
+        if came is None or self._is_answered:
+            return False
+        self._answer(trainer, came)
+        if self._exit_code is not None:
+            self._leave()
+        return True
+
+    def _answer(self, trainer: Engine, number: int) -> None:
+        # This rank may not have got the signal yet: until it has, or the run is over, it is still caught.
+        self._is_answered = True
+        self._save_what_is_good(trainer, signal.Signals(number).name)
+        if self._requeue and idist.get_rank() == 0:
+            self._requeue_job()
 
     def _save_what_is_good(self, trainer: Engine, name: str) -> None:
         iteration = trainer.state.iteration

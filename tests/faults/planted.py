@@ -324,6 +324,20 @@ PLANTED: list[Planted] = [
         "tests/handlers/test_stop_on_signal_ranks.py::test_whoever_gets_a_signal_wherever_it_is_all_ranks_stop_after_one_step_with_one_checkpoint",
     ),
     Planted(
+        "workers die of the signal",
+        "ignite_core/handlers/stop_on_signal.py",
+        "            with shielded(catcher.numbers, lambda: catcher.wait(_MOMENT_S)):\n                yield\n",
+        "            yield\n",
+        "tests/handlers/test_loader_workers.py::test_workers_outlive_a_signal_to_the_group_which_the_run_answers",
+    ),
+    Planted(
+        "workers cannot be terminated",
+        "ignite_core/handlers/loader_workers.py",
+        "            depth.value -= 1\n",
+        "            pass\n",
+        "tests/handlers/test_loader_workers.py::test_after_the_run_workers_can_be_terminated",
+    ),
+    Planted(
         "bad is saved",
         "ignite_core/handlers/stop_on_signal.py",
         "        if vote.bad is not None:\n",

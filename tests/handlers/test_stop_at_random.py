@@ -1,10 +1,11 @@
-"""Ctrl-C at random moments: what cleans up runs exactly once, and nothing is left behind (R14)."""
+"""Signals at random moments: what cleans up runs exactly once, and nothing is left behind (R14)."""
 
 import gc
 import os
 import random
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import Checkpoint, StopOnSignal
 from ignite_core.handlers.checkpoint.loading import load_newest
+from ignite_core.handlers.loader_workers import shielded
 from ignite_core.handlers.vote import vote_of
 from ignite_core.testing import run_distributed
 from tests.faults.sizes import sized
@@ -44,8 +46,10 @@ def left_open() -> dict[str, Any]:
     }
 
 
-def train(folder: Path, delay_s: float | None, workers: int) -> Outcome:
-    """A training without end, and Ctrl-C after a while (None: to another rank)."""
+def train(
+    folder: Path, delay_s: float | None, workers: int, send: Callable[[int, int], None] = os.kill, number: int = 2
+) -> Outcome:
+    """A training without end, and a signal after a while (None: to another rank)."""
     model = nn.Linear(1, 1)
     trainer = Engine(lambda engine, batch: idist.all_reduce(float(model(batch).detach().sum())))
     checkpoint = Checkpoint({"model": model, "trainer": trainer}, folder, n_saved=2)
@@ -59,7 +63,7 @@ def train(folder: Path, delay_s: float | None, workers: int) -> Outcome:
         Numbers(), batch_size=8, shuffle=True, num_workers=workers, multiprocessing_context="fork" if workers else None
     )
     ended = "it did not end"
-    timer = threading.Timer(delay_s or 0.0, os.kill, (os.getpid(), signal.SIGINT if delay_s is not None else 0))
+    timer = threading.Timer(delay_s or 0.0, send, (os.getpid(), number if delay_s is not None else 0))
     is_alone = idist.get_world_size() == 1
     if not is_alone:  # a rank that left before it has begun would leave the others alone
         trainer.add_event_handler(Events.STARTED, timer.start)
@@ -78,13 +82,19 @@ def train(folder: Path, delay_s: float | None, workers: int) -> Outcome:
     return ended, cleaned, trainer.state.iteration, sorted(int(one.stem.split("_")[1]) for one in folder.glob("*.pt"))
 
 
-def train_again_and_again(folder: str, seeds: range, workers: int) -> tuple[list[Outcome], list[dict[str, Any]]]:
+def train_again_and_again(
+    folder: str, seeds: range, workers: int, number: int
+) -> tuple[list[Outcome], list[dict[str, Any]]]:
     """Runs one after the other in one process; what was open after the first and after the last."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setpgid(0, 0)
+    signal.signal(number, signal.default_int_handler)
+    send = os.kill if number == signal.SIGINT else os.killpg
     torch.set_num_threads(1)
+    with shielded((), lambda: False):
+        pass  # what it keeps open is there before the first run, which may end before it begins
     outcomes, opens = [], []
     for seed in seeds:
-        outcomes.append(train(Path(folder) / str(seed), random.Random(seed).uniform(0, 0.25), workers))
+        outcomes.append(train(Path(folder) / str(seed), random.Random(seed).uniform(0, 0.25), workers, send, number))
         if seed in (seeds[0], seeds[-1]):
             opens.append(left_open())
     return outcomes, opens
@@ -100,12 +110,14 @@ def check(outcome: Outcome, folder: Path) -> None:
     assert load_newest(folder)[1].step == iteration
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_ctrl_c_at_any_moment_saves_cleans_up_once_and_leaves_nothing_open(workers: int, tmp_path: Path) -> None:
-    """R14: one process, with and without workers of the loader."""
+@pytest.mark.parametrize(("workers", "number"), [(0, signal.SIGINT), (2, signal.SIGINT), (2, signal.SIGTERM)])
+def test_a_signal_at_any_moment_saves_cleans_up_once_and_leaves_nothing_open(
+    workers: int, number: int, tmp_path: Path
+) -> None:
+    """R14: one process, with and without workers of the loader; SIGTERM goes to the whole process group (R36)."""
     seeds = range(sized(5, 250))
     [(outcomes, (first, last))] = run_distributed(
-        train_again_and_again, str(tmp_path), seeds, workers, ranks=1, timeout_s=sized(120, 900)
+        train_again_and_again, str(tmp_path), seeds, workers, int(number), ranks=1, timeout_s=sized(120, 900)
     )
 
     for seed, outcome in zip(seeds, outcomes, strict=True):
