@@ -215,6 +215,36 @@ def test_a_sample_of_weight_zero_is_as_if_it_were_not_there() -> None:
     assert weighted.score(X, y) < 0.6
 
 
+CRITERIA = [
+    {"criterion__weight": torch.tensor([1.0, 20.0])},
+    {"criterion__ignore_index": 0},
+    {"criterion__weight": torch.tensor([3.0, 0.5]), "criterion__label_smoothing": 0.1},
+    {"criterion": nn.MultiMarginLoss, "criterion__weight": torch.tensor([1.0, 20.0])},
+]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+def test_weights_of_one_are_none_whatever_the_criterion_divides_by(criterion: Any, two_moons: tuple[Any, Any]) -> None:
+    X, y = two_moons
+    net = classifier(**criterion, optimizer=torch.optim.SGD, optimizer__lr=0.05, batch_size=16)
+    without = net.fit(X, y).predict_proba(X)
+
+    for weight in (1.0, 5.0):
+        assert np.allclose(net.fit(X, y, sample_weight=np.full(len(y), weight)).predict_proba(X), without, atol=1e-5)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+def test_a_sample_of_weight_zero_is_as_if_it_were_not_there_with_weights_of_classes_too(
+    criterion: Any, two_moons: tuple[Any, Any]
+) -> None:
+    X, y = two_moons
+    weight = np.where(np.arange(len(y)) % 3, 1.0, 0.0)
+    net = classifier(**criterion, optimizer=torch.optim.SGD, optimizer__lr=0.05, batch_size=len(y))
+    without = net.fit(X[weight > 0], y[weight > 0]).predict_proba(X)
+
+    assert np.allclose(net.fit(X, y, sample_weight=weight).predict_proba(X), without, atol=1e-4)
+
+
 def test_weights_count_by_their_shares_also_for_several_targets() -> None:
     X = np.zeros((8, 1), dtype=np.float32)
     y = np.stack([np.repeat([0.0, 4.0], 4), np.repeat([8.0, 0.0], 4)], axis=1)

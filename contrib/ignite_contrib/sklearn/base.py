@@ -195,7 +195,11 @@ class EngineEstimator(PartParameters, BaseEstimator, ABC):  # type: ignore[misc]
 
 
 class _Weighted:
-    """The mean over a batch of losses, each multiplied by the weight of its sample."""
+    """The mean over a batch of losses, each multiplied by the weight of its sample.
+
+    Args:
+        criterion: Without a reduction. With weights of classes, it divides by those of the targets, as its own mean does.
+    """
 
     def __init__(self, criterion: Any) -> None:
         self._criterion = criterion
@@ -203,7 +207,19 @@ class _Weighted:
     def __call__(self, y_pred: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
         y, weights = target
         losses: Tensor = self._criterion(y_pred, y)
-        return (losses.flatten(1).mean(1) * weights).mean() if losses.ndim > 1 else (losses * weights).mean()
+        weights = weights.view(-1, *[1] * (losses.ndim - 1)).expand_as(losses)
+        total = (losses * weights).sum()
+        share = _class_weights(self._criterion, y)
+        divisor = losses.numel() if share is None else losses.numel() * (weights * share).sum() / weights.sum()
+        return total / torch.as_tensor(divisor).nan_to_num().clamp(min=torch.finfo(losses.dtype).tiny)
+
+
+def _class_weights(criterion: Any, y: Tensor) -> Tensor | None:
+    """How much each target counts in the mean of a criterion; None where all count the same."""
+    if not isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss) or y.is_floating_point():
+        return None
+    counts = y != criterion.ignore_index
+    return counts if criterion.weight is None else counts * criterion.weight[y.where(counts, 0)]
 
 
 def _call(module: Any, x: Inputs) -> Any:
