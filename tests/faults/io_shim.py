@@ -52,7 +52,7 @@ __all__ = [
 KILLED = 137
 
 #: All that is counted.
-KINDS = ("create", "write", "fsync", "fsync_path", "replace", "unlink", "mkdir", "rmtree")
+KINDS = ("create", "write", "fsync", "close", "fsync_path", "replace", "unlink", "mkdir", "rmtree")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Op:
     path: Path
     target: Path | None = None  #: of replace
     data: bytes | None = None  #: of write: what is to be written
-    fd: int | None = None  #: of write and fsync
+    fd: int | None = None  #: of write, fsync and close
 
     def __str__(self) -> str:
         return f"{self.kind} {self.path.name}{'' if self.target is None else f' -> {self.target.name}'}"
@@ -88,7 +88,12 @@ def calling(hook: Hook) -> Iterator[None]:
             data = bytes(rest[0]) if kind == "write" else None
             with lock:
                 number = next(numbers)
-            hook(number, Op(kind, place, target, data, fd))
+            try:
+                hook(number, Op(kind, place, target, data, fd))
+            except BaseException:
+                if kind == "close":
+                    original(first)  # as the system does, whatever it reports
+                raise
             return original(first, *rest)
 
         return operate

@@ -410,9 +410,16 @@ PLANTED: list[Planted] = [
     Planted(
         "the disk's error is lost",
         "ignite_core/handlers/checkpoint/written.py",
-        "raise file.error from error",
+        "raise first from None",
         "raise",
-        "tests/handlers/checkpoint/test_storage.py::test_the_error_of_the_disk_is_told_though_torch_says_something_else",
+        "tests/handlers/checkpoint/test_dcp.py::test_a_full_disk_is_named",
+    ),
+    Planted(
+        "half a file is taken for a whole one",
+        "ignite_core/handlers/checkpoint/written.py",
+        "raise file.error from None",
+        "pass",
+        "tests/handlers/checkpoint/test_storage.py::test_an_error_that_the_writer_swallows_is_raised",
     ),
     Planted(
         "a live save is swept",
@@ -889,6 +896,20 @@ PLANTED: list[Planted] = [
         "        except Exception:\n            thread.join()",
         "        except BaseException:\n            thread.join()",
         "tests/handlers/checkpoint/test_storage.py::test_who_interrupts_a_check_does_not_wait_for_a_slow_disk",
+    ),
+    Planted(
+        "new folders are not synced",
+        "ignite_core/handlers/checkpoint/savers.py",
+        "        files.fsync_path(place.parent)\n",
+        "",
+        "tests/handlers/checkpoint/test_storage.py::test_the_names_of_new_folders_are_on_the_disk",
+    ),
+    Planted(
+        "an error of close is ignored",
+        "ignite_core/handlers/checkpoint/temporaries.py",
+        "    files.close(fd)\n",
+        "    with contextlib.suppress(OSError):\n        files.close(fd)\n",
+        "tests/handlers/checkpoint/test_storage.py::test_an_error_of_close_is_one_of_the_save",
     ),
     Planted(
         "a resumed run misses the end of the data",

@@ -84,9 +84,9 @@ class Checkpoint(Keeper):
         filename_prefix: What file names begin with.
         score_function: ``score_function(engine) -> number``; the checkpoints with the highest scores stay. None, NaN
             and infinities are never among the best. Without it those with the highest steps stay.
-        score_name: What the score is of, in file names; without ``score_function`` the score is
-            ``engine.state.metrics[score_name]``, negated where the metric attached under this name is better when it is
-            smaller.
+        score_name: What the score is of, in file names, where ``val/acc`` is ``val_acc``; without ``score_function``
+            the score is ``engine.state.metrics[score_name]``, negated where the metric attached under this name is
+            better when it is smaller.
         n_saved: How many of the best stay; None for all.
         global_step_transform: ``global_step_transform(engine, event) -> step``, for file names. By default the
             iterations of the engine, or, on an evaluator, of the trainer that runs it.
@@ -119,7 +119,8 @@ class Checkpoint(Keeper):
 
     Raises:
         TypeError: If an argument is of a wrong type.
-        ValueError: If arguments contradict each other, or the folder is not empty.
+        ValueError: If arguments contradict each other, file names would not be names of files, or the folder is not
+            empty.
 
     Example:
         >>> import tempfile
@@ -186,6 +187,8 @@ class Checkpoint(Keeper):
         self._last_event: Any = None
         self._last_run: Any = None  # where the engine keeps the times of the run: another object in each
         self.save_handler = as_saver(save_handler, require_empty, save_on_rank)
+        if isinstance(self.save_handler, DiskSaver):
+            self._naming.check()
         self._hand_over = as_function(self.save_handler)
         self._closing = Closing(self.save_handler, save_on_rank)
 

@@ -21,6 +21,7 @@ from ignite_core.handlers.checkpoint import safety, storage
 from ignite_core.handlers.checkpoint.savers import DiskSaver
 from ignite_core.handlers.checkpoint.sharded import dtensor_type, mapped
 from ignite_core.handlers.checkpoint.together import caught, share
+from ignite_core.handlers.checkpoint.written import original_errors
 
 __all__ = ["COMMON", "DCPSaver", "Part"]
 
@@ -115,6 +116,7 @@ class _Save:
             self._agreed = error if is_agreed(error) else None
             raise
 
+    @original_errors()
     def _write(self, folder: Path) -> None:
         common, spread = _split(self._state)
         difference = disagreement(self._exchange(list(spread)))

@@ -12,10 +12,10 @@ import os
 import shutil
 from pathlib import Path
 
-__all__ = ["create", "fsync", "fsync_path", "mkdir", "replace", "rmtree", "unlink", "write"]
+__all__ = ["close", "create", "fsync", "fsync_path", "mkdir", "replace", "rmtree", "unlink", "write"]
 
-#: What file systems answer that know nothing of syncing a folder: there is nothing to be done then.
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+#: Answers of file systems that cannot sync a folder; the names in it are as safe as they get. EIO is not among them.
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
 def create(path: Path) -> int:
@@ -31,6 +31,11 @@ def write(fd: int, data: memoryview) -> int:
 def fsync(fd: int) -> None:
     """Wait until an open file is on the disk."""
     os.fsync(fd)
+
+
+def close(fd: int) -> None:
+    """Close a file that was written. An error of an earlier write may be reported only now."""
+    os.close(fd)
 
 
 def fsync_path(path: Path) -> None:
@@ -56,8 +61,8 @@ def unlink(path: Path) -> None:
 
 
 def mkdir(path: Path) -> None:
-    """Make a folder, and those above it."""
-    path.mkdir(parents=True, exist_ok=True)
+    """Make a folder, if it is not there."""
+    path.mkdir(exist_ok=True)
 
 
 def rmtree(path: Path) -> None:

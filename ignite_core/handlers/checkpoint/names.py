@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import numbers
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
+from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint.sidecars import check_name
+
 __all__ = ["EXTENSION", "Naming", "filename_pattern", "object_name", "shown_score"]
 
 EXTENSION = "pt"
+
+#: What the name of a file cannot have.
+_FORBIDDEN = re.compile(r"[/\0]" if os.name == "posix" else r'[<>:"/\\|?*\0]')
 
 #: What may stand in braces in a pattern of the user's own.
 _PARTS = ("filename_prefix", "name", "global_step", "score_name", "score", "ext")
@@ -75,7 +82,7 @@ class Naming:
     Args:
         prefix: What names begin with; may be empty.
         has_score: There is a score function.
-        score_name: What the score is of.
+        score_name: What the score is of. As in the name of an object, a slash in it is an underscore in file names.
         pattern: The user's own pattern.
 
     Raises:
@@ -100,9 +107,23 @@ class Naming:
                 f"got {self.pattern!r} with {unknown}"
             )
 
+    def check(self) -> None:
+        """Make sure that the names are those of files.
+
+        Raises:
+            ValueError: If they are not, whatever the step and the score.
+        """
+        try:
+            check_name(self.filename("checkpoint", 0, 0.0))
+        except CheckpointError as error:
+            raise ValueError(
+                f"Checkpoint: filename_prefix and filename_pattern must make the name of a file: {error}; a folder for "
+                "the files is a part of save_handler"
+            ) from None
+
     def basename(self, name: str) -> str:
         """What the names of one handler have in common."""
-        return f"{self.prefix}_{name}" if self.prefix else name
+        return f"{self.prefix}_{_plain(name)}" if self.prefix else _plain(name)
 
     def fits(self, name: str | None, filename: str, number: str = ".+") -> bool:
         """Whether a file may have been named so, at some step and with some score.
@@ -117,7 +138,7 @@ class Naming:
             (True, False)
         """
         values = {"filename_prefix": self.prefix, "name": name, "score_name": self.score_name, "ext": EXTENSION}
-        known = {part: number if value is None else re.escape(value) for part, value in values.items()}
+        known = {part: number if value is None else re.escape(_plain(value)) for part, value in values.items()}
         texts = [self.pattern] if self.pattern is not None else self._patterns()
         return any(re.fullmatch(_expression(text, known, number), filename) is not None for text in texts)
 
@@ -151,9 +172,9 @@ class Naming:
             )
         return pattern.format(
             filename_prefix=self.prefix,
-            name=name,
+            name=_plain(name),
             global_step=global_step,
-            score_name=self.score_name,
+            score_name=None if self.score_name is None else _plain(self.score_name),
             score=score if isinstance(score, str) else shown_score(score),
             ext=EXTENSION,
         )
@@ -163,6 +184,10 @@ def _expression(pattern: str, known: Mapping[str, str], number: str) -> str:
     """A regular expression for the names that a pattern gives."""
     parts = Formatter().parse(pattern)
     return "".join(re.escape(text) + ("" if part is None else known.get(part, number)) for text, part, _, _ in parts)
+
+
+def _plain(name: Any) -> str:
+    return _FORBIDDEN.sub("_", str(name))
 
 
 def object_name(names: Collection[str]) -> str:

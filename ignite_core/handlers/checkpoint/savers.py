@@ -175,7 +175,7 @@ class DiskSaver(BaseSaveHandler):
 
 def _prepare(folder: Path, create: bool, require_empty: bool) -> None:
     if create:
-        files.mkdir(folder)
+        _make(folder)
     if not folder.is_dir():
         raise ValueError(f"DiskSaver: there must be a folder {str(folder)!r}; make it, or pass create_dir=True")
     if not require_empty:
@@ -187,6 +187,14 @@ def _prepare(folder: Path, create: bool, require_empty: bool) -> None:
             f"DiskSaver: there must be no .{EXTENSION} file in {str(folder)!r}, got {shown}; choose another folder, or "
             "pass require_empty=False to go on with them"
         )
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, and wait until their names are on the disk."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        files.mkdir(place)
+        files.fsync_path(place.parent)
 
 
 def as_saver(handler: Any, require_empty: bool, save_on_rank: int) -> Any:

@@ -39,10 +39,20 @@ from ignite_core.handlers.checkpoint.sidecars import (
     sidecar_path,
     temporary_path,
 )
-from ignite_core.handlers.checkpoint.temporaries import create_file, create_folder, discard, new_uuid, put_sidecar
+from ignite_core.handlers.checkpoint.temporaries import (
+    closing,
+    create_file,
+    create_folder,
+    discard,
+    new_uuid,
+    put_sidecar,
+)
 from ignite_core.handlers.checkpoint.written import sync, write_through
 
 __all__ = ["publish", "publish_folder", "remove", "sweep", "versions"]
+
+#: The clock of a file system may move in steps of some milliseconds: how long to wait for the next one.
+_TICK_S, _MOST_TICKS = 0.002, 8
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -74,9 +84,11 @@ def publish(
         ['run.bin', 'run.bin.json'] 7
     """
     with _saving(path, about) as save:
-        fd = save.hold(create_file(path.parent, save.uuid, "data"))
+        lock = save.hold(create_file(path.parent, save.uuid, "data"))
         save.phase = "writing the data"
-        return save.commit("file", {path.name: write_through(fd, write, save.naming(check))})
+        with closing(lock) as fd:
+            digest = write_through(fd, write, save.naming(check))
+        return save.commit("file", {path.name: digest})
 
 
 def publish_folder(path: Path, fill: Callable[[Path], object], about: Mapping[str, Any] = _NOTHING) -> Manifest:
@@ -213,7 +225,8 @@ class _Save:
     def release(self) -> None:
         """Let all locks go."""
         for fd in self._fds:
-            os.close(fd)
+            with contextlib.suppress(OSError):  # by this descriptor nothing was written
+                os.close(fd)
 
     def commit(self, kind: Literal["file", "folder"], digests: Mapping[str, FileDigest]) -> Manifest:
         """Everything is written and synced: let it be the checkpoint."""
@@ -241,10 +254,22 @@ class _Save:
             if self._previous is not None:
                 self._put(Sidecar(manifest))
         self._is_complete = True
+        self._date_last()
         if is_displaced:
             with contextlib.suppress(OSError):  # the next save deletes what is left of it
                 discard(self.place("removed"))
         return manifest
+
+    def _date_last(self) -> None:
+        """Change the data after the sidecar: there are programs that load what was changed last in a folder."""
+        data, sidecar = self._fds[0], self._fds[-1]
+        with contextlib.suppress(OSError):
+            status = os.stat(data)
+            for _ in range(_MOST_TICKS):
+                os.utime(data, ns=(status.st_atime_ns, status.st_mtime_ns))
+                if os.stat(data).st_ctime_ns > os.stat(sidecar).st_ctime_ns:
+                    return
+                time.sleep(_TICK_S)
 
     def _put(self, sidecar: Sidecar) -> None:
         self.phase = "writing the manifest beside it"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from ignite_core.handlers.checkpoint import files
@@ -12,7 +14,7 @@ from ignite_core.handlers.checkpoint.background import start
 from ignite_core.handlers.checkpoint.digests import CHUNK, Hasher
 from ignite_core.handlers.checkpoint.sidecars import FileDigest
 
-__all__ = ["sync", "write_through"]
+__all__ = ["original_errors", "sync", "write_through"]
 
 #: Smaller pieces are collected, larger ones go straight to the file.
 _BUFFER = 2**18
@@ -25,17 +27,18 @@ def write_through(
 
     Raises:
         OSError: If the disk refuses, whatever ``write`` made of that.
+        KeyboardInterrupt: If it came while ``write`` was at work, whatever that made of it.
     """
     file = _Growing(fd)
     buffer = io.BufferedWriter(file, _BUFFER)
     try:
-        try:
-            write(buffer)
-            buffer.flush()
-        except Exception as error:
-            if file.error is not None and error is not file.error:  # torch.save lets another one follow
-                raise file.error from error
-            raise
+        with original_errors():
+            try:
+                write(buffer)
+                buffer.flush()
+            finally:
+                if file.error is not None:
+                    raise file.error from None
         size = file.tell()
         file.hasher.complete(size)
         if check is None:
@@ -86,13 +89,40 @@ def sync(fd: int) -> FileDigest:
         hasher.abandon()
 
 
+@contextlib.contextmanager
+def original_errors() -> Iterator[None]:
+    """Raise errors of the disk and interrupts (exceptions that are no :class:`Exception`) that torch.save has replaced.
+
+    It raises a RuntimeError of its own after one that was raised while it was writing.
+
+    Example:
+        >>> with original_errors():
+        ...     try:
+        ...         raise KeyboardInterrupt
+        ...     except KeyboardInterrupt:
+        ...         raise RuntimeError("unexpected pos 832 vs 726")
+        Traceback (most recent call last):
+        KeyboardInterrupt
+    """
+    handled = sys.exception()  # a save may itself follow an error, as the last one after Ctrl-C does
+    try:
+        yield
+    except RuntimeError as error:
+        first: BaseException | None = error
+        while type(first) is RuntimeError:
+            first = first.__context__
+        if first is not handled and (isinstance(first, OSError) or not isinstance(first, Exception | None)):
+            raise first from None
+        raise
+
+
 class _Growing(io.RawIOBase):
     """A file that only grows, at most by a piece that is hashed at once."""
 
     def __init__(self, fd: int) -> None:
         super().__init__()
         self.hasher = Hasher(fd)
-        self.error: OSError | None = None
+        self.error: BaseException | None = None
         self.is_abandoned = False
         self._fd, self._size = fd, 0
 
@@ -104,16 +134,14 @@ class _Growing(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Takes a part of it, as a file may; the buffer in front comes again with the rest."""
-        piece = memoryview(data).cast("B")[:CHUNK]
-        if self.is_abandoned:
-            return len(piece)
-        if self.error is not None:
-            raise self.error
         try:
+            piece = memoryview(data).cast("B")[:CHUNK]
+            if self.is_abandoned or self.error is not None:  # torch writes on after an error, even to its destructor
+                return len(piece)
             written = files.write(self._fd, piece)
-        except OSError as error:
+            self._size += written
+            self.hasher.grown(self._size)
+        except BaseException as error:
             self.error = error
             raise
-        self._size += written
-        self.hasher.grown(self._size)
         return written

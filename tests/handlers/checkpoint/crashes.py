@@ -101,6 +101,8 @@ class _Replay:
         elif op.kind == "fsync_path":
             for change in self._changes:
                 change.is_safe |= Path(change.path).parent.as_posix() == name
+        elif op.kind == "close":
+            pass
         elif op.kind == "replace":
             assert op.target is not None
             target = self._name(op.target)

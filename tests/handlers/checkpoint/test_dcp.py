@@ -6,6 +6,7 @@ import copy
 import os
 import pickle
 import re
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -368,6 +369,22 @@ def test_all_ranks_raise_when_one_fails_in_any_phase(played: Played) -> None:
             assert other[3:] == (True, ranks), phase
     left = sorted(os.listdir(played.folder / "failed"))
     assert left == ["older", "older.json", "run", "run.json"], "and nothing is left over"
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """R4: torch.save reports an error of its own where a write fails."""
+    saver = DCPSaver(tmp_path)
+    saver({"a": torch.ones(2)}, "older", {"step": 4})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=rf"{tmp_path}/run \(step 5\): .* File too large") as caught:
+            saver({"a": torch.ones(10**6)}, "run", {"step": 5})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert isinstance(caught.value.__cause__, OSError)
+    assert sorted(os.listdir(tmp_path)) == ["older", "older.json"]
 
 
 # ------------------------------------------------------------------------------------------------ R6, R27: bad folders

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import os
 import re
+import stat
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers import AsyncDiskSaver, DCPSaver, DiskSaver
 from ignite_core.handlers.checkpoint import storage, temporaries
 from ignite_core.handlers.checkpoint.digests import CHUNK
 from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
 from ignite_core.handlers.checkpoint.manifest import check_data, manifests, read_manifest
 from ignite_core.handlers.checkpoint.sidecars import sidecar_path, temporary_path
 from ignite_core.handlers.checkpoint.storage import publish, publish_folder, remove, sweep
+from ignite_core.handlers.checkpoint.written import original_errors
 from tests.faults import io_shim
 from tests.handlers.checkpoint.scenarios import content, save_file, save_folder
 
@@ -83,6 +89,153 @@ def test_the_error_of_the_disk_is_told_though_torch_says_something_else(tmp_path
     assert isinstance(caught.value.__cause__, OSError)
     assert caught.value.__cause__.errno == errno.ENOSPC
     assert listed(tmp_path) == []
+
+
+def test_an_error_that_the_writer_swallows_is_raised(tmp_path: Path) -> None:
+    def write(file: io.BufferedWriter) -> None:
+        with contextlib.suppress(OSError):
+            file.write(bytes(10**6))
+
+    with io_shim.failing(at=2, kinds={"write"}), pytest.raises(CheckpointError, match="No space left"):  # noqa: SIM117
+        with io_shim.shortening(1000):
+            publish(tmp_path / "run.bin", write)
+    assert listed(tmp_path) == []
+
+
+def interrupting(monkeypatch: pytest.MonkeyPatch, error: BaseException, at: int) -> None:
+    """Raise an error in a write, as the handler of a signal does."""
+    write, numbers = storage.files.write, itertools.count(1)
+
+    def interrupted(fd: int, data: memoryview) -> int:
+        if next(numbers) == at:
+            raise error
+        return write(fd, data)
+
+    monkeypatch.setattr(storage.files, "write", interrupted)
+
+
+@pytest.mark.parametrize("at", [1, 2, 5])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, TimeoutError, ZeroDivisionError])
+def test_an_interrupt_while_torch_writes_is_raised_as_it_is(
+    kind: type[BaseException], at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.save makes a RuntimeError of it, which `except RuntimeError` would take for an error to try again after."""
+    error = kind("a signal")
+    interrupting(monkeypatch, error, at)
+    expected = CheckpointError if isinstance(error, OSError) else kind  # Python's TimeoutError is one
+    with pytest.raises(expected) as caught:
+        publish(tmp_path / "run.pt", lambda file: torch.save({"a": torch.ones(10**7)}, file))
+
+    assert error in (caught.value, caught.value.__cause__)
+    assert listed(tmp_path) == []
+
+
+def replace_error() -> None:
+    """As torch.save does."""
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise RuntimeError("unexpected pos")  # noqa: B904
+
+
+def test_an_interrupt_is_found_behind_the_error_of_torch() -> None:
+    """Also one that no function of ours has seen."""
+    with pytest.raises(KeyboardInterrupt), original_errors():
+        replace_error()
+
+
+def test_an_interrupt_before_the_save_is_not_one_of_the_save() -> None:
+    """The last save after Ctrl-C fails for reasons of its own."""
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(RuntimeError, match="unexpected pos"), original_errors():
+            raise RuntimeError("unexpected pos")  # noqa: B904
+
+
+@pytest.mark.parametrize("suffix", [".data", ".json"])
+def test_an_error_of_close_is_one_of_the_save(suffix: str, tmp_path: Path) -> None:
+    """R5: NFS reports there what it could not write."""
+    save(tmp_path / "run.pt", step=1)
+
+    def fail(number: int, op: io_shim.Op) -> None:
+        if op.kind == "close" and op.path.suffix == suffix:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with io_shim.calling(fail), pytest.raises(CheckpointError, match=r"run\.pt \(step 2\): .* Input/output error"):
+        save(tmp_path / "run.pt", step=2)
+    with io_shim.calling(fail), pytest.raises(CheckpointError, match=r"new\.pt \(step 2\): .* Input/output error"):
+        save(tmp_path / "new.pt", step=2)
+
+    assert read_manifest(tmp_path / "run.pt").step == 1
+    check_data(tmp_path / "run.pt", read_manifest(tmp_path / "run.pt"))
+    save(tmp_path / "run.pt", step=3)
+    assert listed(tmp_path) == ["run.pt", "run.pt.json"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EIO], ids=errno.errorcode.get)
+def test_only_a_folder_that_cannot_be_synced_need_not_be(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def refuse(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(code, os.strerror(code))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if code == errno.EIO:
+        with pytest.raises(CheckpointError, match="Input/output error"):
+            save(tmp_path / "run.bin")
+        assert listed(tmp_path) == []
+    else:
+        save(tmp_path / "run.bin")
+        publish_folder(tmp_path / "run", lambda place: None)
+        assert [manifest.name for manifest in manifests(tmp_path)] == ["run", "run.bin"]
+
+
+def test_the_names_of_new_folders_are_on_the_disk(tmp_path: Path) -> None:
+    with io_shim.recording() as ops:
+        DiskSaver(tmp_path / "runs" / "first")
+        DiskSaver(tmp_path / "runs" / "first")
+
+    assert [(op.kind, op.path.relative_to(tmp_path).as_posix()) for op in ops] == [
+        ("mkdir", "runs"),
+        ("fsync_path", "."),
+        ("mkdir", "runs/first"),
+        ("fsync_path", "runs"),
+    ]
+
+
+def save_in_background(path: Path) -> None:
+    with AsyncDiskSaver(path.parent, require_empty=False) as saver:
+        saver({"a": torch.ones(2)}, path.name)
+
+
+def save_sharded(path: Path) -> None:
+    DCPSaver(path.parent, require_empty=False)({"a": torch.ones(2)}, path.name)
+
+
+@pytest.mark.parametrize("time_of", [os.path.getmtime, os.path.getctime], ids=["mtime", "ctime"])
+@pytest.mark.parametrize("save_one", [save, save_in_background, save_sharded], ids=["file", "background", "folder"])
+def test_the_newest_file_of_a_folder_is_no_manifest(
+    save_one: Callable[[Path], None], time_of: Callable[[str], float], tmp_path: Path
+) -> None:
+    """There are programs that load it; after a new name, and one that was there."""
+    for name in ("first", "second", "second", "first"):
+        save_one(tmp_path / name)
+        times = {name: time_of(str(tmp_path / name)) for name in listed(tmp_path)}
+        assert [name for name in times if times[name] == max(times.values())] == [name]
+
+
+def test_a_file_system_without_times_is_no_reason_not_to_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    save(tmp_path / "run.pt")
+    assert [manifest.name for manifest in manifests(tmp_path)] == ["run.pt"]
 
 
 def test_a_failed_sync_is_not_tried_again_on_the_same_file(tmp_path: Path) -> None:
