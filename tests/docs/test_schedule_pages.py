@@ -37,8 +37,9 @@ def test_what_is_drawn_is_a_curve(expression: str) -> None:
 def _public() -> list[str]:
     import ignite_core.handlers as handlers
 
-    homes: dict[str, str] = vars(handlers)["_HOMES"]
-    return [name for name, home in homes.items() if home.startswith(f"{schedules.__name__.rpartition('.')[2]}.")]
+    return [
+        name for name in handlers.__all__ if getattr(handlers, name).__module__.startswith(f"{schedules.__name__}.")
+    ]
 
 
 @pytest.mark.parametrize("name", _public())

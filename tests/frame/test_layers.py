@@ -100,7 +100,9 @@ def matches(name: str, patterns: list[str]) -> bool:
 def read_modules() -> dict[Path, Module]:
     modules = {}
     for package in (ROOT / "ignite_core", ROOT / "contrib" / "ignite_contrib"):
-        for path in sorted(package.rglob("*.py")):
+        for path in sorted(package.rglob("*.py*")):
+            if path.suffix not in (".py", ".pyi"):
+                continue
             parts = path.relative_to(package.parent).with_suffix("").parts
             name = ".".join(parts).removesuffix(".__init__")
             modules[path.relative_to(ROOT)] = Module(name, path.read_text(encoding="utf-8"), path.stem == "__init__")

@@ -1,0 +1,65 @@
+from .basic_time_profiler import BasicTimeProfiler as BasicTimeProfiler
+from .checkpoint.async_saver import AsyncDiskSaver as AsyncDiskSaver
+from .checkpoint.checkpoint import (
+    Checkpoint as Checkpoint,
+    CheckpointEvents as CheckpointEvents,
+    ModelCheckpoint as ModelCheckpoint,
+)
+from .checkpoint.dcp import DCPSaver as DCPSaver
+from .checkpoint.resume import Resumed as Resumed, resume as resume
+from .checkpoint.savers import BaseSaveHandler as BaseSaveHandler, DiskSaver as DiskSaver
+from .clock import clock_of as clock_of, global_step_from_engine as global_step_from_engine
+from .detect_anomaly import DetectAnomaly as DetectAnomaly
+from .early_stopping import EarlyStopping as EarlyStopping
+from .ema_handler import EMAHandler as EMAHandler
+from .flight.recorder import FlightRecorder as FlightRecorder
+from .freezing import Freeze as Freeze, Unfreeze as Unfreeze
+from .garbage_collection import GarbageCollection as GarbageCollection
+from .gradient_clipping import GradientClipping as GradientClipping
+from .gradient_stats import GradientStats as GradientStats
+from .handlers_time_profiler import HandlersTimeProfiler as HandlersTimeProfiler
+from .loggers import BaseLogger as BaseLogger, Writer as Writer
+from .logging import (
+    FigureHandler as FigureHandler,
+    GradsHistHandler as GradsHistHandler,
+    GradsScalarHandler as GradsScalarHandler,
+    ImageHandler as ImageHandler,
+    LogHandler as LogHandler,
+    OptimizerParamsHandler as OptimizerParamsHandler,
+    OutputHandler as OutputHandler,
+    TextHandler as TextHandler,
+    WeightsHistHandler as WeightsHistHandler,
+    WeightsScalarHandler as WeightsScalarHandler,
+)
+from .lr_finder import FastaiLRFinder as FastaiLRFinder
+from .scalars import kept as kept, numbers_of as numbers_of
+from .schedules.base import BaseParamScheduler as BaseParamScheduler
+from .schedules.batch_size import BatchSizeScheduler as BatchSizeScheduler
+from .schedules.concat import ConcatScheduler as ConcatScheduler
+from .schedules.cyclical import (
+    CosineAnnealingScheduler as CosineAnnealingScheduler,
+    CyclicalScheduler as CyclicalScheduler,
+    LinearCyclicalScheduler as LinearCyclicalScheduler,
+)
+from .schedules.group import ParamGroupScheduler as ParamGroupScheduler
+from .schedules.one_cycle import OneCycle as OneCycle, spread as spread
+from .schedules.param_scheduler import ParamScheduler as ParamScheduler, PiecewiseLinear as PiecewiseLinear
+from .schedules.plateau import ReduceLROnPlateauScheduler as ReduceLROnPlateauScheduler
+from .schedules.state_scheduler import (
+    ExpStateScheduler as ExpStateScheduler,
+    LambdaStateScheduler as LambdaStateScheduler,
+    MultiStepStateScheduler as MultiStepStateScheduler,
+    PiecewiseLinearStateScheduler as PiecewiseLinearStateScheduler,
+    StateParamScheduler as StateParamScheduler,
+    StepStateScheduler as StepStateScheduler,
+)
+from .schedules.torch_scheduler import LRScheduler as LRScheduler
+from .schedules.warm_up import create_lr_scheduler_with_warmup as create_lr_scheduler_with_warmup
+from .stop_on_signal import StopOnSignal as StopOnSignal
+from .stores import EpochOutputStore as EpochOutputStore
+from .swa import SWA as SWA
+from .terminate_on_nan import TerminateOnNan as TerminateOnNan
+from .time_limit import TimeLimit as TimeLimit
+from .timing import Timer as Timer
+from .torch_profile import TorchProfile as TorchProfile
+from .vote import Vote as Vote, find_vote as find_vote, vote_of as vote_of

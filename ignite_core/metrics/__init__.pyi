@@ -1,0 +1,86 @@
+from .accumulation import (
+    Average as Average,
+    GeometricAverage as GeometricAverage,
+    VariableAccumulation as VariableAccumulation,
+)
+from .classification.accuracy import Accuracy as Accuracy
+from .classification.average_precision import AveragePrecision as AveragePrecision
+from .classification.cohen_kappa import CohenKappa as CohenKappa
+from .classification.confusion_matrix import ConfusionMatrix as ConfusionMatrix
+from .classification.fbeta import Fbeta as Fbeta
+from .classification.matrix_scores import (
+    DiceCoefficient as DiceCoefficient,
+    IoU as IoU,
+    JaccardIndex as JaccardIndex,
+    cmAccuracy as cmAccuracy,
+    cmPrecision as cmPrecision,
+    cmRecall as cmRecall,
+    mIoU as mIoU,
+)
+from .classification.matthews_corrcoef import MatthewsCorrCoef as MatthewsCorrCoef
+from .classification.multilabel_confusion_matrix import MultiLabelConfusionMatrix as MultiLabelConfusionMatrix
+from .classification.precision_recall import Precision as Precision, Recall as Recall
+from .classification.precision_recall_curve import PrecisionRecallCurve as PrecisionRecallCurve
+from .classification.report import ClassificationReport as ClassificationReport
+from .classification.roc_auc import ROC_AUC as ROC_AUC, RocCurve as RocCurve
+from .classification.top_k import TopKCategoricalAccuracy as TopKCategoricalAccuracy
+from .compat import reinit__is_reduced as reinit__is_reduced, sync_all_reduce as sync_all_reduce
+from .cosine_similarity import CosineSimilarity as CosineSimilarity
+from .entropy import Entropy as Entropy
+from .epoch_metric import EpochMetric as EpochMetric, EpochMetricWarning as EpochMetricWarning
+from .expression import MetricGroup as MetricGroup, MetricsLambda as MetricsLambda
+from .frequency import Frequency as Frequency
+from .gpu_info import GpuInfo as GpuInfo
+from .hsic import HSIC as HSIC
+from .js_divergence import JSDivergence as JSDivergence
+from .kl_divergence import KLDivergence as KLDivergence
+from .loss import Loss as Loss
+from .maximum_mean_discrepancy import MaximumMeanDiscrepancy as MaximumMeanDiscrepancy
+from .metric import Metric as Metric
+from .mutual_information import MutualInformation as MutualInformation
+from .regression.distances import (
+    CanberraMetric as CanberraMetric,
+    ManhattanDistance as ManhattanDistance,
+    WaveHedgesDistance as WaveHedgesDistance,
+)
+from .regression.fractional import FractionalAbsoluteError as FractionalAbsoluteError, FractionalBias as FractionalBias
+from .regression.geometric import (
+    GeometricMeanAbsoluteError as GeometricMeanAbsoluteError,
+    GeometricMeanRelativeAbsoluteError as GeometricMeanRelativeAbsoluteError,
+)
+from .regression.maximum_absolute_error import MaximumAbsoluteError as MaximumAbsoluteError
+from .regression.mean_absolute_error import MeanAbsoluteError as MeanAbsoluteError
+from .regression.mean_error import MeanError as MeanError
+from .regression.mean_pairwise_distance import MeanPairwiseDistance as MeanPairwiseDistance
+from .regression.mean_squared_error import (
+    MeanSquaredError as MeanSquaredError,
+    RootMeanSquaredError as RootMeanSquaredError,
+)
+from .regression.median import (
+    MedianAbsoluteError as MedianAbsoluteError,
+    MedianAbsolutePercentageError as MedianAbsolutePercentageError,
+    MedianRelativeAbsoluteError as MedianRelativeAbsoluteError,
+)
+from .regression.pearson_correlation import PearsonCorrelation as PearsonCorrelation
+from .regression.plot import plot_regression as plot_regression
+from .regression.r2_score import R2Score as R2Score
+from .regression.rank_correlation import (
+    KendallRankCorrelation as KendallRankCorrelation,
+    SpearmanRankCorrelation as SpearmanRankCorrelation,
+)
+from .regression.relative import (
+    MeanAbsoluteRelativeError as MeanAbsoluteRelativeError,
+    MeanNormalizedBias as MeanNormalizedBias,
+)
+from .running_average import RunningAverage as RunningAverage
+from .states import gathered as gathered, maximum as maximum, minimum as minimum, total as total
+from .usage import (
+    BatchFiltered as BatchFiltered,
+    BatchWise as BatchWise,
+    EpochWise as EpochWise,
+    MetricUsage as MetricUsage,
+    RunningBatchWise as RunningBatchWise,
+    RunningEpochWise as RunningEpochWise,
+    SingleEpochRunningBatchWise as SingleEpochRunningBatchWise,
+    find_metric as find_metric,
+)
