@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +49,10 @@ class Defaults:
             the trainer. Without names nothing of the output is used.
         bar: Draw a progress bar.
         checkpoint: Save, and go on from what was saved.
+        resume: Go on from what was saved. False: train from the start; ``metrics.csv`` and ``best_model.pt`` are
+            replaced, older checkpoints stay in the folder.
+        keep: Hyperparameters that stay as the script sets them, such as ``("lr",)``, as of
+            :func:`~ignite_core.handlers.resume`.
         csv: Write the CSV file.
         curves: Draw it.
 
@@ -91,6 +95,8 @@ class Defaults:
         outputs: Sequence[str] = ("loss",),
         bar: bool = True,
         checkpoint: bool = True,
+        resume: bool = True,
+        keep: Collection[str] = (),
         csv: bool = True,
         curves: bool = True,
     ) -> None:
@@ -109,7 +115,8 @@ class Defaults:
         self.checkpoint: Checkpoint | None = None
         self.best: Checkpoint | None = None
         self.early_stopping = None if patience is None else EarlyStopping(patience, metric or _LOSS, mode=mode)
-        self._wants = {"bar": bar, "checkpoint": checkpoint, "csv": csv, "curves": curves}
+        self._wants = {"bar": bar, "checkpoint": checkpoint, "resume": resume, "csv": csv, "curves": curves}
+        self._keep = keep
         self._next_drawing = 0.0
 
     def attach(
@@ -190,7 +197,9 @@ class Defaults:
             model, pattern = {"model": objects["model"]}, "best_{name}.{ext}"
             self.best = Checkpoint(model, self.folder, "best", score, filename_pattern=pattern, require_empty=False)
             self.best.attach(evaluator, Events.COMPLETED)
-        resumed = resume(trainer, everything, self.folder, checkpoint=self.best or ())
+        if not self._wants["resume"]:
+            return Resumed()
+        resumed = resume(trainer, everything, self.folder, checkpoint=self.best or (), keep=self._keep)
         stopping = self.early_stopping
         if stopping is not None and stopping.counter < stopping.patience and trainer._position.left == "nothing":
             trainer._position.left = None  # there is more patience than when the run ended

@@ -186,6 +186,23 @@ def test_the_metric_says_which_of_its_values_are_better(tmp_path: Path, metric: 
     assert read_manifest(tmp_path / "best_model.pt").step == 6 * best
 
 
+def test_a_start_may_begin_again_or_keep_its_own_rate(tmp_path: Path) -> None:
+    def rate(training: Training) -> float:
+        return next(iter(training.trainer.process_function.to_save["optimizer"].param_groups))["lr"]
+
+    first = Training(tmp_path)
+    for group in first.trainer.process_function.to_save["optimizer"].param_groups:
+        group["lr"] = 0.05
+    first.run(2)
+    kept = Training(tmp_path, keep=["lr"])
+    assert (kept.resumed.epoch, rate(kept)) == (2, 0.1)
+
+    again = Training(tmp_path, resume=False)
+    assert (again.resumed.path, again.run(1).state.epoch) == (None, 1)
+    assert list(read_curves(tmp_path / "metrics.csv")["training/loss"]) == [1]
+    assert Training(tmp_path).resumed.epoch == 1
+
+
 def test_a_score_whose_direction_is_not_known_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mode must be given for 'score', as a metric of this name is not attached"):
         Training(tmp_path, metric="score", scores=[0.5])

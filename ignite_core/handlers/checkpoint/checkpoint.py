@@ -298,7 +298,7 @@ class Checkpoint(Keeper):
         if not self._retention.wants(self._kept, priority):
             return None
         kept, removed = self._retention.after(self._kept, retention.Item(priority, filename))
-        metadata = {
+        metadata: dict[str, Any] = {
             "basename": self.basename,
             "score_name": self.score_name,
             "priority": priority,
@@ -308,6 +308,8 @@ class Checkpoint(Keeper):
             "trainer": next((name for name, obj in self.to_save.items() if obj is clock), None),
             "world_size": idist.get_world_size(),
         }
+        if self._built:
+            metadata["hyperparameters"] = self._built
         return _Save(filename, kept, removed, metadata, key)
 
     def foresee(self, forecast: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ignite_core.handlers.checkpoint.hyperparameters import Built, built_of
 from ignite_core.handlers.checkpoint.names import Naming, object_name
 from ignite_core.handlers.checkpoint.retention import Item, Kept, Retention, by_priority, checked
 from ignite_core.handlers.checkpoint.savers import DiskSaver
@@ -37,6 +38,7 @@ class Keeper:
         self._kept = Kept()
         self._newest: str | None = None
         self._to_remove: list[str] = []  # what could not be removed when it was time
+        self._built: Built = built_of(to_save)
         self._files: dict[str, str] = {}  # what a saver of the user's own has called otherwise
         self._foreign: frozenset[str] = frozenset()  # what was taken over but is not this handler's to remove
 

@@ -18,11 +18,12 @@ from ignite_core.exceptions import CheckpointError, shown
 from ignite_core.handlers.checkpoint.adoption import adopt, checkpoint_handlers, scan_folders
 from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
 from ignite_core.handlers.checkpoint.dcp_reading import read_folder
+from ignite_core.handlers.checkpoint.hyperparameters import Built, built_of, differences, keep_built, saved_of
 from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
 from ignite_core.handlers.checkpoint.manifest import Damage, Manifest, Verify, find_manifest, scan
 from ignite_core.handlers.checkpoint.names import EXTENSION
 from ignite_core.handlers.checkpoint.objects import check_objects
-from ignite_core.handlers.checkpoint.restoring import Restoring
+from ignite_core.handlers.checkpoint.restoring import Restoring, by_name
 from ignite_core.handlers.checkpoint.together import caught, share
 
 __all__ = ["Resumed", "resume"]
@@ -83,6 +84,7 @@ def resume(
     map_location: str | torch.device | None = "cpu",
     strict: bool = True,
     checkpoint: Checkpoint | Iterable[Checkpoint] = (),
+    keep: Collection[str] = (),
 ) -> Resumed:
     """Load the newest whole checkpoint that holds everything asked for; the next ``trainer.run`` goes on from there.
 
@@ -102,12 +104,16 @@ def resume(
         map_location: As of :func:`torch.load`; objects put what they are given where they need it.
         strict: Modules must have exactly the saved keys.
         checkpoint: Handlers, besides those attached to ``trainer``, that take over their files: those of evaluators.
+        keep: Hyperparameters of optimizers and of torch's schedulers, such as ``("lr", "weight_decay")``, that stay as
+            this script sets them. By default the saved ones are loaded, with one warning where the script has been
+            changed since. A rate that a scheduler of torch, loaded too, has moved is moved by the same factor.
 
     Returns:
         What was done; ``print`` it.
 
     Raises:
         TypeError: If an object has no ``load_state_dict``.
+        ValueError: If nothing that is loaded has a hyperparameter that is to be kept.
         CheckpointError: If there are checkpoints, but none that is whole, or none that holds what is asked for; if the
             newest whole one does not fit the objects, or a named one is not there. Nothing was changed then. On several
             ranks all raise it.
@@ -129,17 +135,56 @@ def resume(
     """
     check_objects(to_load, "load_state_dict", "resume")
     place = Path(folder).expanduser()
+    handlers = checkpoint_handlers(trainer, checkpoint)
+    built = _built(to_load, keep)
     found = _look(place, prefix)
     if not found.known and found.single is None:
+        for handler in handlers:
+            handler._built.update(built_of(handler.to_save))
         return Resumed(epoch=trainer.state.epoch, iteration=trainer.state.iteration)
     one, payload, skipped = _first_whole(found, _chosen(found, to_load, trainer), verify, map_location)
     path, step = found.folder / one.name, one.about.get("step")
     objects = _with_trainer(trainer, to_load, one, payload)
-    handlers = checkpoint_handlers(trainer, checkpoint)
     folders = scan_folders(handlers)
     _load_everywhere(objects, payload, path, one.kind, strict)
+    saved = saved_of(one.about.get("hyperparameters"), by_name(objects, payload))
+    _settle(objects, keep, built, saved, handlers)
     adopt(handlers, folders, step, [found.folder.resolve() / name for name in skipped])
     return Resumed(path, step, trainer.state.epoch, trainer.state.iteration, tuple(objects), tuple(skipped.items()))
+
+
+def _built(to_load: Mapping[str, Any], keep: Collection[str]) -> Built:
+    """What the script has set."""
+    if isinstance(keep, str):
+        raise TypeError(f"resume: keep must be names of hyperparameters, as in ('lr',), got {keep!r}")
+    built = built_of(to_load)
+    unknown = [key for key in keep if not any(key in values for values in built.values())]
+    if unknown:
+        known = sorted({key for values in built.values() for key in values})
+        raise ValueError(f"resume: keep must name hyperparameters of what is loaded, got {unknown}, there are {known}")
+    return built
+
+
+def _settle(
+    objects: Mapping[str, Any], keep: Collection[str], built: Built, saved: Built, handlers: Iterable[Checkpoint]
+) -> None:
+    """Keep what is to be kept; say once what else the script sets in vain. Later saves note what is in force now."""
+    keep_built(objects, keep, built, saved)
+    in_force = {
+        path: {**values, **{key: each for key, each in saved.get(path, {}).items() if key not in keep}}
+        for path, values in built.items()
+    }
+    notes: Built = {}
+    for handler in handlers:
+        notes.update(handler._built)
+        handler._built.update({path: values for path, values in in_force.items() if path in handler._built})
+    found = differences(in_force, built, {**built, **{path: notes[path] for path in notes if path in built}})
+    if found and idist.get_rank() == 0:
+        warnings.warn(
+            f"resume: saved hyperparameters are used where this script sets others: {', '.join(found)}; pass "
+            "keep=('lr',) or the like to use those of the script",
+            stacklevel=3,
+        )
 
 
 @dataclass(frozen=True)

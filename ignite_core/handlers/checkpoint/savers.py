@@ -59,7 +59,7 @@ class BaseSaveHandler(ABC):
             filename: What it is called.
             metadata: What is known of it: ``basename`` (prefix and name), ``score_name``, ``priority`` (higher is
                 better), ``score``, ``step`` (iterations), ``objects`` (their names), ``trainer`` (which of
-                them is the engine), ``world_size``.
+                them is the engine), ``world_size``; ``hyperparameters`` that the script has set, if there are any.
         """
 
     @abstractmethod

@@ -1,0 +1,174 @@
+"""Hyperparameters of optimizers and of torch's schedulers: those a script sets, beside those a checkpoint brings back.
+
+What a script sets is noted when it makes a :class:`~ignite_core.handlers.Checkpoint` and when it calls ``resume``, and
+saved in the manifest. A later start compares its own with these, not with the values at the time of the save, which a
+schedule may have moved.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from ignite_core.handlers.checkpoint.objects import leaves, place_of, unwrapped
+
+__all__ = ["Built", "built_of", "differences", "keep_built", "saved_of"]
+
+#: By the place of an object in a checkpoint, its hyperparameters: one value, or one for each parameter group.
+Built: TypeAlias = dict[str, dict[str, list[Any]]]
+
+#: So many differences are listed in a message.
+_SHOWN = 6
+
+
+def built_of(objects: Any) -> Built:
+    """The hyperparameters of optimizers and schedulers, by the place of each.
+
+    Example:
+        >>> import torch
+        >>> built_of({"optimizer": torch.optim.SGD([torch.zeros(1)], lr=0.1)})["optimizer"]["lr"]
+        [0.1]
+    """
+    built = {}
+    for path, obj in leaves(objects, "state_dict"):
+        groups = _groups(unwrapped(obj))
+        keys = {key: None for group in groups for key in group}
+        values = {key: [group.get(key) for group in groups] for key in keys}
+        values = {key: each[:1] if each.count(each[0]) == len(each) else each for key, each in values.items()}
+        if values:
+            built[path] = values
+    return built
+
+
+def saved_of(about: Any, payload: Any) -> Built:
+    """What the script that saved a checkpoint had set, as its manifest says.
+
+    Without that, the rates that schedulers of torch note in optimizers when they are made.
+    """
+    if isinstance(about, Mapping):
+        return {
+            path: {key: each for key, each in values.items() if isinstance(each, list)}
+            for path, values in about.items()
+            if isinstance(values, Mapping)
+        }
+    return dict(_initial_rates(payload))
+
+
+def _initial_rates(state: Any, path: str = "") -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    groups = state.get("param_groups") if isinstance(state, Mapping) else None
+    if isinstance(groups, list) and all(isinstance(one, Mapping) and "initial_lr" in one for one in groups):
+        rates = [_plain(group["initial_lr"]) for group in groups]
+        yield path, {"lr": rates[:1] if rates.count(rates[0]) == len(rates) else rates}
+    elif isinstance(state, Mapping | list | tuple):
+        for key, value in state.items() if isinstance(state, Mapping) else enumerate(state):
+            yield from _initial_rates(value, place_of(key, path))
+
+
+def differences(saved: Built, *own: Built) -> list[str]:
+    """Where this script sets another value than the one that saved, in words.
+
+    Args:
+        saved: Of the checkpoint.
+        own: Of this script, as noted at several moments: a value that was the saved one at any of them is not another.
+    """
+    found = []
+    for path, values in own[0].items():
+        for key, mine in values.items():
+            theirs = saved.get(path, {}).get(key, mine)
+            if all(theirs != built.get(path, {}).get(key, mine) for built in own):
+                found.append(f"{path} {key}={_shown(theirs)} (this script: {_shown(mine)})")
+    return found if len(found) <= _SHOWN else [*found[:_SHOWN], f"and {len(found) - _SHOWN} more"]
+
+
+def keep_built(objects: Mapping[str, Any], keys: Collection[str], built: Built, saved: Built) -> None:
+    """Give loaded optimizers and schedulers the values of this script again.
+
+    A rate that a scheduler of torch, loaded too, has moved since the run began is moved by the same factor.
+
+    Args:
+        objects: Which were loaded.
+        keys: What is kept.
+        built: What this script had set before it loaded them.
+        saved: What the script that saved them had set.
+    """
+    loaded = {path: unwrapped(obj) for path, obj in leaves(objects, "load_state_dict")}
+    schedulers = [one for one in loaded.values() if isinstance(one, LRScheduler)]
+    scheduled = [one.optimizer for one in schedulers if not isinstance(one, ReduceLROnPlateau)]
+    for path, obj in loaded.items():
+        for key in (key for key in keys if key in built.get(path, {})):
+            mine = built[path][key]
+            if not isinstance(obj, Optimizer):
+                setattr(obj, key, mine[0])
+                continue
+            before = saved.get(path, {}).get(key, [None]) if any(obj is one for one in scheduled) else [None]
+            for number, group in enumerate(obj.param_groups):
+                _keep(group, key, _at(mine, number), _at(before, number))
+    if "lr" in keys:
+        for scheduler in schedulers:
+            _keep_rates(scheduler)
+
+
+def _keep(group: dict[str, Any], key: str, mine: Any, before: Any) -> None:
+    """Set a value of a parameter group that was loaded."""
+    now = _plain(group.get(key))
+    is_moved = now != before and isinstance(now, float) and isinstance(before, float) and before != 0
+    value = now * (mine / before) if is_moved else tuple(mine) if isinstance(mine, list) else mine
+    if isinstance(group.get(key), Tensor):
+        group[key].fill_(value)
+    else:
+        group[key] = value
+    if key == "lr" and "initial_lr" in group:
+        group["initial_lr"] = mine
+
+
+def _keep_rates(scheduler: LRScheduler) -> None:
+    """Let a scheduler of torch, and those in it, count from the rates that its optimizer begins with."""
+    groups = scheduler.optimizer.param_groups
+    if hasattr(scheduler, "base_lrs"):
+        scheduler.base_lrs = [group.get("initial_lr", group["lr"]) for group in groups]
+    scheduler._last_lr = [group["lr"] for group in groups]
+    for part in getattr(scheduler, "_schedulers", ()):
+        _keep_rates(part)
+
+
+def _groups(obj: Any) -> list[dict[str, Any]]:
+    """Hyperparameters as plain values; those of a scheduler as of one group."""
+    if isinstance(obj, Optimizer):
+        return [_settings({**group, "lr": group.get("initial_lr", group.get("lr"))}) for group in obj.param_groups]
+    return [_settings(obj.state_dict())] if isinstance(obj, LRScheduler) else []
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What may be set: not what counts, nor what follows from the rate of the optimizer."""
+    left_out = ("params", "param_names", "initial_lr", "last_epoch", "base_lrs", "best")
+    plain = {key: _plain(value) for key, value in values.items() if key not in left_out and not key.startswith("_")}
+    return {key: value for key, value in plain.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """A number, a string or a few of them, as JSON knows it; None for anything else."""
+    if isinstance(value, Tensor):
+        value = value.item() if value.numel() == 1 else None
+    if isinstance(value, list | tuple):
+        each = [_plain(one) for one in value]
+        return None if None in each or not each else each
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) and math.isfinite(value) else None
+
+
+def _at(each: list[Any], number: int) -> Any:
+    return each[number] if number < len(each) else each[0]
+
+
+def _shown(each: Iterable[Any]) -> str:
+    values = [f"{value!r:.40}" for value in each]
+    return values[0] if len(values) == 1 else f"[{', '.join(values[:_SHOWN])}{', …' if len(values) > _SHOWN else ''}]"
