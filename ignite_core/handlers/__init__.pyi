@@ -1,4 +1,4 @@
-from .basic_time_profiler import BasicTimeProfiler as BasicTimeProfiler
+from .profiling.basic_time_profiler import BasicTimeProfiler as BasicTimeProfiler
 from .checkpoint.async_saver import AsyncDiskSaver as AsyncDiskSaver
 from .checkpoint.checkpoint import (
     Checkpoint as Checkpoint,
@@ -12,12 +12,12 @@ from .clock import clock_of as clock_of, global_step_from_engine as global_step_
 from .detect_anomaly import DetectAnomaly as DetectAnomaly
 from .early_stopping import EarlyStopping as EarlyStopping
 from .ema_handler import EMAHandler as EMAHandler
-from .flight.recorder import FlightRecorder as FlightRecorder
+from .profiling.flight_recorder import FlightRecorder as FlightRecorder
 from .freezing import Freeze as Freeze, Unfreeze as Unfreeze
 from .garbage_collection import GarbageCollection as GarbageCollection
 from .gradient_clipping import GradientClipping as GradientClipping
 from .gradient_stats import GradientStats as GradientStats
-from .handlers_time_profiler import HandlersTimeProfiler as HandlersTimeProfiler
+from .profiling.handlers_time_profiler import HandlersTimeProfiler as HandlersTimeProfiler
 from .loggers import BaseLogger as BaseLogger, Writer as Writer
 from .logging import (
     FigureHandler as FigureHandler,
@@ -60,6 +60,6 @@ from .stores import EpochOutputStore as EpochOutputStore
 from .swa import SWA as SWA
 from .terminate_on_nan import TerminateOnNan as TerminateOnNan
 from .time_limit import TimeLimit as TimeLimit
-from .timing import Timer as Timer
-from .torch_profile import TorchProfile as TorchProfile
+from .profiling.timing import Timer as Timer
+from .profiling.torch_profile import TorchProfile as TorchProfile
 from .vote import Vote as Vote, find_vote as find_vote, vote_of as vote_of

@@ -571,7 +571,7 @@ PLANTED: list[Planted] = [
     Planted(
         "every rank goes on with the seed of rank 0",
         "ignite_core/engine/seeding.py",
-        "            state.seed = (_own(carried) or {}).get(\"seed\", carried.seed)",
+        '            state.seed = (_own(carried) or {}).get("seed", carried.seed)',
         "            state.seed = carried.seed",
         "tests/engine/test_elastic.py::test_a_drawn_seed_is_that_of_rank_0_and_others_stay_with_their_rank",
     ),

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from ignite_core import distributed as idist
+from ignite_core.__main__ import main as package_main
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import RankFailed
 from ignite_core.handlers import FlightRecorder
-from ignite_core.handlers.flight.__main__ import main
-from ignite_core.handlers.flight.merging import merge
+from ignite_core.handlers.profiling._chrome_trace import main, merge
 from ignite_core.testing import run_distributed
 
 
@@ -372,3 +372,20 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     engine, recorder = recorded(tmp_path)
     with pytest.raises(ValueError, match="attached already, as 'trainer'"):
         recorder.attach(engine)
+
+
+def test_the_command_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``python -m ignite_core trace merge`` is the same command; an unknown one is refused with the known ones."""
+    engine, recorder = recorded(tmp_path)
+    engine.run([1])
+    recorder.dump()
+
+    monkeypatch.setattr(sys, "argv", ["ignite_core", "trace", "merge", str(tmp_path)])
+    assert package_main() == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "flight.json")
+
+    monkeypatch.setattr(sys, "argv", ["ignite_core", "tarce"])
+    assert package_main() == 2
+    assert "{checkpoint,trace}" in capsys.readouterr().err

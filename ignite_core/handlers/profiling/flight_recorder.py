@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import sys
-import threading
 import time
 import traceback
 import weakref
@@ -23,18 +22,15 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.listener import Listener
+from ignite_core.handlers._signal_watch import SignalWatch
 from ignite_core.handlers.arguments import check_engine, integer
-from ignite_core.handlers.flight.records import Label, Record, Snapshot, Track
-from ignite_core.handlers.flight.story import as_text
-from ignite_core.handlers.flight.trace import as_trace
-from ignite_core.handlers.flight.watching import SignalWatch
+from ignite_core.handlers.profiling._chrome_trace import as_trace
+from ignite_core.handlers.profiling._records import Label, Record, Report, Track, as_text
+from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
+from ignite_core.handlers.profiling._stats import name_of
 from ignite_core.handlers.signals import signal_number
-from ignite_core.handlers.time_tables import name_of
 
 __all__ = ["FlightRecorder"]
-
-#: Outside of all other handlers.
-_OUTSIDE: Final = 10**9
 
 #: Events that are remembered as they are; those of an iteration are seen as a fetch and a step.
 _INSTANTS: Final = (
@@ -56,7 +52,7 @@ class FlightRecorder:
     Two files are written: ``flight_rank{rank}.json``, a trace for https://ui.perfetto.dev, and
     ``flight_rank{rank}.txt``, ten lines; those of before are replaced. It happens when a run raises (the error gets a
     note that says where they are), when one of ``signals`` comes, and by :meth:`dump`. The traces of several ranks
-    become one by ``python -m ignite_core.handlers.flight merge FOLDER``.
+    become one by ``python -m ignite_core trace merge FOLDER``.
 
     Args:
         folder: Where the files are written; it is made then.
@@ -129,63 +125,20 @@ class FlightRecorder:
         self._tracks.append(track)
         self._of_engine[engine] = track
         for event in _INSTANTS:
-            engine.add_event_handler(event(priority=_OUTSIDE), self._instant(track, event))
-        engine.add_event_handler(Events.TERMINATE_SINGLE_EPOCH(priority=_OUTSIDE), self._cut(track))
-        engine.add_event_handler(Events.EXCEPTION_RAISED(priority=_OUTSIDE), self._fail)
-        for what, first, last in (
-            ("fetch", Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED),
-            ("step", Events.ITERATION_STARTED, Events.ITERATION_COMPLETED),
-        ):
-            begin, end = self._phase(track, Label(track, what, "iteration"))
-            engine.add_event_handler(first(priority=-_OUTSIDE), begin)
-            engine.add_event_handler(last(priority=_OUTSIDE), end)
-        own = {
-            listener.number
-            for channel in engine._dispatch
-            for listener in channel
-            if abs(listener.priority) == _OUTSIDE
-        }
-        engine._dispatch.watch(self._around_handlers(track, own))
+            engine.add_event_handler(event(priority=OUTSIDE), self._instant(track, event))
+        engine.add_event_handler(Events.TERMINATE_SINGLE_EPOCH(priority=OUTSIDE), self._cut(track))
+        engine.add_event_handler(Events.EXCEPTION_RAISED(priority=OUTSIDE), self._fail)
+        fetch, step = (self._note(Label(track, what, "iteration")) for what in ("fetch", "step"))
+        track.spans = SpanRecorder(
+            engine, self._clock, fetch, step, lambda listener: self._note(_label(track, listener))
+        )
         engine._scopes.append(self._running)
 
     # --------------------------------------------------------------------------------------------- what is remembered
 
-    def _around_handlers(self, track: Track, own: set[int]) -> Callable[[Listener, Callable[[Any], Any]], Any]:
-        clock, append, calls = self._clock, self._ring.append, track.calls
-
-        def wrap(listener: Listener, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            if listener.number in own:
-                return call
-            event = listener.event if isinstance(listener.event, str) else listener.event.name
-            label = Label(track, name_of(listener.handler), "handler", event)
-
-            def recorded(engine: Any) -> Any:
-                began = clock()
-                calls.append((label, began))
-                try:
-                    return call(engine)
-                finally:
-                    calls.pop()
-                    append((label, began, clock(), engine.state.iteration))
-
-            return recorded
-
-        return wrap
-
-    def _phase(self, track: Track, label: Label) -> tuple[Callable[[Engine], None], Callable[[Engine], None]]:
-        """What is called before and after a fetch, or a step."""
-        clock, append = self._clock, self._ring.append
-
-        def begin(engine: Engine) -> None:
-            track.phase = label, clock()
-
-        def end(engine: Engine) -> None:
-            phase = track.phase
-            if phase is not None:
-                append((label, phase[1], clock(), engine.state.iteration))
-                track.phase = None
-
-        return begin, end
+    def _note(self, label: Label) -> Note:
+        append = self._ring.append
+        return lambda engine, began, ended: append((label, began, ended, engine.state.iteration))
 
     def _instant(self, track: Track, event: Events) -> Callable[[Engine], None]:
         label, of_epoch = Label(track, event.name, "event"), Label(track, "epoch", "epoch")
@@ -195,7 +148,8 @@ class FlightRecorder:
             if event is Events.EPOCH_STARTED:
                 track.epoch_began = now
             elif event is not Events.DATALOADER_STOP_ITERATION:
-                track.phase = None  # a fetch that found no batch
+                assert track.spans is not None
+                track.spans.phase = None  # a fetch that found no batch
             if event is Events.EPOCH_COMPLETED and track.epoch_began:
                 self._ring.append((of_epoch, track.epoch_began, now, iteration))
                 track.epoch_began = 0
@@ -209,19 +163,12 @@ class FlightRecorder:
 
     @contextmanager
     def _running(self, engine: Engine) -> Iterator[None]:
-        """What each run happens inside of."""
-        track = self._of_engine[engine]
-        thread = threading.current_thread()
-        track.thread = thread.ident or 0, thread.name
+        """Entered around each run."""
         self._watch.put_on()
-        track.running += 1
         try:
             yield
         finally:
             self._watch.put_back()
-            track.running -= 1
-            track.phase = None
-            track.calls.clear()
 
     # ----------------------------------------------------------------------------------------------- what is written
 
@@ -235,26 +182,21 @@ class FlightRecorder:
         Returns:
             The path of the trace; the text lies beside it.
         """
-        snapshot = self._snapshot(reason, tuple(notes))
+        report = self._report(reason, tuple(notes))
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / (_FILES.format(rank=snapshot.rank) + ".json")
-        _write(path, json.dumps(as_trace(snapshot)))
-        _write(path.with_suffix(".txt"), as_text(snapshot))
+        path = self.folder / (_FILES.format(rank=report.rank) + ".json")
+        _write(path, json.dumps(as_trace(report)))
+        _write(path.with_suffix(".txt"), as_text(report))
         return path
 
-    def _snapshot(self, reason: str, notes: tuple[str, ...]) -> Snapshot:
+    def _report(self, reason: str, notes: tuple[str, ...]) -> Report:
         now = self._clock(), self._wall_clock()
-        under_way = []
-        for track in self._tracks:
-            engine = track.engine()
-            iteration = 0 if engine is None else engine.state.iteration
-            begun = [*([track.phase] if track.phase is not None else []), *track.calls]
-            under_way += [Record(label, began, now[0], iteration) for label, began in begun]
-        return Snapshot(
+        in_progress = [record for track in self._tracks for record in _in_progress(track, now[0])]
+        return Report(
             reason=reason,
             notes=notes,
             records=tuple(Record(*record) for record in list(self._ring) if record is not None),
-            open=tuple(sorted(under_way, key=lambda record: record.began)),
+            open=tuple(sorted(in_progress, key=lambda record: record.began)),
             tracks=tuple(self._tracks),
             rank=idist.get_rank(),
             world_size=idist.get_world_size(),
@@ -294,6 +236,23 @@ class FlightRecorder:
             yield
         finally:
             self.folder = before
+
+
+def _label(track: Track, listener: Listener) -> Label:
+    event = event_name(listener)
+    return Label(track, name_of(listener.handler), "handler", event if isinstance(event, str) else event.name)
+
+
+def _in_progress(track: Track, now: int) -> Iterator[Record]:
+    """The fetch or step and the handlers that an engine is in, as spans that end now."""
+    engine, spans = track.engine(), track.spans
+    if spans is None or not spans.running:
+        return
+    iteration = 0 if engine is None else engine.state.iteration
+    if spans.phase is not None:
+        yield Record(Label(track, spans.phase[0], "iteration"), spans.phase[1], now, iteration)
+    for listener, began in spans.calls:
+        yield Record(_label(track, listener), began, now, iteration)
 
 
 def _write(path: Path, text: str) -> None:

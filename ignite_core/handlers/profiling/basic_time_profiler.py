@@ -8,7 +8,6 @@ import weakref
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from os import PathLike
 from typing import Any, Final
 
@@ -17,18 +16,17 @@ from torch import Tensor
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.engine.listener import Listener
 from ignite_core.handlers.arguments import check_engine
-from ignite_core.handlers.time_tables import name_of, stats, write_csv
+from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
+from ignite_core.handlers.profiling._stats import name_of, stats, write_csv
 
 __all__ = ["BasicTimeProfiler"]
-
-#: Outside of all other handlers.
-_OUTSIDE: Final = 10**9
 
 #: The numbers of one iteration, in the order in which they are kept; those of events are the times of their handlers.
 _EPOCH, _ITERATION, _PROCESSING, _DATAFLOW, _IS, _IC, _GS, _GC = range(8)
 _WIDTH: Final = 8
-_BLANK: Final = array("d", [math.nan] * _WIDTH)
+_BLANK: Final = array("d", [0.0, 0.0, math.nan, math.nan, 0.0, 0.0, 0.0, 0.0])
 
 _OF_ITERATION: Final = {
     Events.ITERATION_STARTED: _IS,
@@ -46,7 +44,8 @@ class BasicTimeProfiler:
     """Measures, at each iteration, the fetch of the batch, the step, and the handlers of each event.
 
     A step that only hands work to an accelerator is as short as that takes; see
-    :class:`~ignite_core.handlers.TorchProfile` for what the device does. A new run begins anew, a pause is not counted.
+    :class:`~ignite_core.handlers.TorchProfile` for what the device does. A new run starts from zero, a pause is not
+    counted.
 
     Args:
         clock: What tells the time, in seconds.
@@ -88,16 +87,14 @@ class BasicTimeProfiler:
     def _reset(self) -> None:
         self._rows = array("d")  # _WIDTH numbers an iteration
         self._base = 0  # where those of this iteration begin
-        self._has_row = False
-        self._since = 0.0
-        self._longer: dict[Any, list[tuple[int, float]]] = {event: [] for event in (*_OF_RUN, *_OF_EPOCH)}
+        self._longer: dict[Any, list[list[Any]]] = {event: [] for event in (*_OF_RUN, *_OF_EPOCH)}
 
     def attach(self, engine: Engine) -> None:
-        """Measure the runs of an engine from now on; twice does no harm.
+        """Measure the runs of an engine from now on; idempotent.
 
         Raises:
-            TypeError: If it is no engine.
-            ValueError: If this measures another one.
+            TypeError: If ``engine`` is not an Engine.
+            ValueError: If this measures another engine.
         """
         check_engine("BasicTimeProfiler.attach", engine)
         if self._engine is not None and self._engine() is engine:
@@ -105,88 +102,63 @@ class BasicTimeProfiler:
         if self._engine is not None:
             raise ValueError("BasicTimeProfiler.attach: it measures another engine already; make one for each")
         self._engine = weakref.ref(engine)
-        for event, first, last in (
-            (Events.STARTED, self._begin_run, self._end_of(Events.STARTED)),
-            (Events.EPOCH_STARTED, self._begin, self._end_of(Events.EPOCH_STARTED)),
-            (Events.GET_BATCH_STARTED, self._begin_row, self._end_get_batch_started),
-            (Events.GET_BATCH_COMPLETED, self._end_fetch, self._end_get_batch_completed),
-            (Events.ITERATION_STARTED, self._begin_iteration, self._end_iteration_started),
-            (Events.ITERATION_COMPLETED, self._end_step, self._end_iteration_completed),
-            (Events.EPOCH_COMPLETED, self._begin, self._end_of(Events.EPOCH_COMPLETED)),
-            (Events.COMPLETED, self._begin, self._end_of(Events.COMPLETED)),
+        for event, handler in (
+            (Events.STARTED, self._begin_run),
+            (Events.EPOCH_STARTED, self._begin_longer),
+            (Events.GET_BATCH_STARTED, self._begin_row),
+            (Events.ITERATION_STARTED, self._begin_iteration),
+            (Events.EPOCH_COMPLETED, self._begin_longer),
+            (Events.COMPLETED, self._begin_longer),
         ):
-            engine.add_event_handler(event(priority=_OUTSIDE), first)
-            engine.add_event_handler(event(priority=-_OUTSIDE), last)
-        engine._scopes.append(self._running)
-
-    @contextmanager
-    def _running(self, engine: Engine) -> Iterator[None]:
-        """What each run happens inside of: where one goes on, the pause is over now."""
-        self._since = self._clock()
-        yield
+            engine.add_event_handler(event(priority=OUTSIDE), handler)
+        SpanRecorder(engine, self._clock, self._note_phase(_DATAFLOW), self._note_phase(_PROCESSING), self._note_call)
 
     # -------------------------------------------------------------------------------------- what is done at each event
 
     def _begin_run(self, engine: Engine) -> None:
         self._reset()
         self._names = {event: self._handlers(engine, event) for event in (*_OF_RUN, *_OF_EPOCH, *_OF_ITERATION)}
-        self._since = self._clock()
+        self._begin_longer(engine)
 
-    def _begin(self, engine: Engine) -> None:
-        self._since = self._clock()
-
-    def _end_of(self, event: Events) -> Callable[[Engine], None]:
-        def end(engine: Engine) -> None:
-            self._longer[event].append((engine.state.epoch, self._clock() - self._since))
-
-        return end
+    def _begin_longer(self, engine: Engine) -> None:
+        self._longer[engine.last_event_name].append([engine.state.epoch, 0.0])
 
     def _begin_row(self, engine: Engine) -> None:
-        rows, state = self._rows, engine.state
-        base = self._base = len(rows)
-        rows.extend(_BLANK)
-        rows[base] = state.epoch
-        rows[base + _ITERATION] = state.iteration + 1
-        self._has_row = True
-        self._since = self._clock()
-
-    def _end_get_batch_started(self, engine: Engine) -> None:
-        now = self._clock()
-        self._rows[self._base + _GS] = now - self._since
-        self._since = now
-
-    def _end_fetch(self, engine: Engine) -> None:
-        now = self._clock()
-        self._rows[self._base + _DATAFLOW] = now - self._since
-        self._since = now
-
-    def _end_get_batch_completed(self, engine: Engine) -> None:
-        self._rows[self._base + _GC] = self._clock() - self._since
+        self._add_row(engine.state.epoch, engine.state.iteration + 1)
 
     def _begin_iteration(self, engine: Engine) -> None:
-        if not self._has_row:  # without data
-            self._begin_row(engine)
-            self._rows[self._base + _ITERATION] = engine.state.iteration
-        self._since = self._clock()
+        if engine.state.dataloader is None:
+            self._add_row(engine.state.epoch, engine.state.iteration)
+            self._rows[self._base + _GS] = self._rows[self._base + _GC] = math.nan
 
-    def _end_iteration_started(self, engine: Engine) -> None:
-        now = self._clock()
-        self._rows[self._base + _IS] = now - self._since
-        self._since = now
+    def _add_row(self, epoch: int, iteration: int) -> None:
+        self._base = len(self._rows)
+        self._rows.extend(_BLANK)
+        self._rows[self._base] = epoch
+        self._rows[self._base + _ITERATION] = iteration
 
-    def _end_step(self, engine: Engine) -> None:
-        now = self._clock()
-        self._rows[self._base + _PROCESSING] = now - self._since
-        self._since = now
+    def _note_phase(self, place: int) -> Note:
+        def note(engine: Engine, began: float, ended: float) -> None:
+            self._rows[self._base + place] = ended - began
 
-    def _end_iteration_completed(self, engine: Engine) -> None:
-        self._rows[self._base + _IC] = self._clock() - self._since
-        self._has_row = False
+        return note
+
+    def _note_call(self, listener: Listener) -> Note | None:
+        event = event_name(listener)
+        place = _OF_ITERATION.get(event, 0)
+
+        def of_iteration(engine: Engine, began: float, ended: float) -> None:
+            self._rows[self._base + place] += ended - began
+
+        def of_longer(engine: Engine, began: float, ended: float) -> None:
+            self._longer[event][-1][1] += ended - began
+
+        return of_iteration if place else of_longer if event in self._longer else None
 
     def _handlers(self, engine: Engine, event: Events) -> list[str]:
-        """The names of the handlers, without those of this profiler."""
+        """The names of the handlers, without those of profilers."""
         listeners = engine._dispatch.channel(event)
-        return [name_of(one.handler) for one in listeners if abs(one.priority) != _OUTSIDE]
+        return [name_of(one.handler) for one in listeners if abs(one.priority) != OUTSIDE]
 
     # ------------------------------------------------------------------------------------------------------ the results
 

@@ -14,12 +14,10 @@ from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.listener import Listener
 from ignite_core.handlers.arguments import check_engine
-from ignite_core.handlers.time_tables import name_of, stats, write_csv
+from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
+from ignite_core.handlers.profiling._stats import name_of, stats, write_csv
 
 __all__ = ["HandlersTimeProfiler"]
-
-#: Outside of all other handlers.
-_OUTSIDE: Final = 10**9
 
 _NONE: Final = ("None", "None")
 _HEADER: Final = ("Handler", "Event Name", "Total(s)", "Min(s)/IDX", "Max(s)/IDX", "Mean(s)", "Std(s)")
@@ -29,7 +27,7 @@ class HandlersTimeProfiler:
     """Measures each call of each handler, those of custom events and those that come during the run included.
 
     Handlers that are not due are not called, and so not measured. A handler in which another engine runs takes as long
-    as that does. A new run begins anew.
+    as that does. A new run starts from zero, a pause is not counted.
 
     Args:
         clock: What tells the time, in seconds.
@@ -62,19 +60,17 @@ class HandlersTimeProfiler:
             raise TypeError(f"HandlersTimeProfiler: clock must be callable, got {clock!r}")
         self._clock = clock
         self._engine: weakref.ref[Engine] | None = None
-        self._since = 0.0
-        self._own: set[int] = set()  # numbers of the registrations of this profiler
         self._of_listener: dict[int, list[float]] = {}
         self.processing_times: list[float] = []
         self.dataflow_times: list[float] = []
         self.event_handlers_times: dict[Any, dict[str, list[float]]] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Measure the runs of an engine from now on; twice does no harm.
+        """Measure the runs of an engine from now on; idempotent.
 
         Raises:
-            TypeError: If it is no engine.
-            ValueError: If this measures another one.
+            TypeError: If ``engine`` is not an Engine.
+            ValueError: If this measures another engine.
         """
         check_engine("HandlersTimeProfiler.attach", engine)
         if self._engine is not None and self._engine() is engine:
@@ -82,37 +78,15 @@ class HandlersTimeProfiler:
         if self._engine is not None:
             raise ValueError("HandlersTimeProfiler.attach: it measures another engine already; make one for each")
         self._engine = weakref.ref(engine)
-        engine._dispatch.watch(self._wrap)
-        for event, handler in (
-            (Events.STARTED(priority=_OUTSIDE), self._begin_run),
-            (Events.GET_BATCH_STARTED(priority=-_OUTSIDE), self._begin),
-            (Events.GET_BATCH_COMPLETED(priority=_OUTSIDE), self._end_fetch),
-            (Events.ITERATION_STARTED(priority=-_OUTSIDE), self._begin),
-            (Events.ITERATION_COMPLETED(priority=_OUTSIDE), self._end_step),
-        ):
-            engine.add_event_handler(event, handler)
-
-    def _wrap(self, listener: Listener, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Stand around the calls of a handler."""
-        if getattr(listener.handler, "__self__", None) is self:
-            return call
-        clock, append = self._clock, self._times_of(listener).append
-
-        def timed(engine: Any) -> Any:
-            began = clock()
-            try:
-                return call(engine)
-            finally:
-                append(clock() - began)
-
-        return timed
+        engine.add_event_handler(Events.STARTED(priority=OUTSIDE), self._begin_run)
+        fetch, step = _appended_to(self.dataflow_times), _appended_to(self.processing_times)
+        SpanRecorder(engine, self._clock, fetch, step, lambda listener: _appended_to(self._times_of(listener)))
 
     def _times_of(self, listener: Listener) -> list[float]:
         times = self._of_listener.get(listener.number)
         if times is None:
             times = self._of_listener[listener.number] = []
-            event = listener.event if isinstance(listener.event, str) else listener.event.bare
-            named = self.event_handlers_times.setdefault(event, {})
+            named = self.event_handlers_times.setdefault(event_name(listener), {})
             name = unnumbered = name_of(listener.handler)
             number = 1
             while name in named:
@@ -124,15 +98,6 @@ class HandlersTimeProfiler:
     def _begin_run(self) -> None:
         for times in (self.processing_times, self.dataflow_times, *self._of_listener.values()):
             times.clear()
-
-    def _begin(self, engine: Engine) -> None:
-        self._since = self._clock()
-
-    def _end_fetch(self, engine: Engine) -> None:
-        self.dataflow_times.append(self._clock() - self._since)
-
-    def _end_step(self, engine: Engine) -> None:
-        self.processing_times.append(self._clock() - self._since)
 
     # ------------------------------------------------------------------------------------------------------ the results
 
@@ -181,6 +146,11 @@ class HandlersTimeProfiler:
         lines = ["", rule, lines[0], rule, *lines[1:-1], rule, lines[-1], rule]
         lines += [_sentence(*map(_show, row)) for row in (processing, dataflow)]
         print("\n".join(lines))
+
+
+def _appended_to(times: list[float]) -> Note:
+    append = times.append
+    return lambda engine, began, ended: append(ended - began)
 
 
 def _row(times: list[float]) -> list[Any]:

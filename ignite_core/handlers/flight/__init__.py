@@ -1,1 +1,0 @@
-"""A flight recorder: what happened last, written down when something goes wrong."""
