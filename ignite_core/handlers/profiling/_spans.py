@@ -29,7 +29,8 @@ class SpanRecorder:
     Args:
         engine: What is measured from now on.
         clock: Gives the time.
-        fetch: ``fetch(engine, began, ended)`` is called after each fetch of a batch; the handlers around it are no part of it.
+        fetch: ``fetch(engine, began, ended)`` is called after each fetch of a batch, without the handlers
+            around it.
         step: As ``fetch``, for the step.
         handler: ``handler(registration)`` gives what is called after each call of that handler; None: it is not
             measured.
