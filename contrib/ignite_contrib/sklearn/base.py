@@ -198,7 +198,7 @@ class _Weighted:
     """The mean over a batch of losses, each multiplied by the weight of its sample.
 
     Args:
-        criterion: Without a reduction. With weights of classes, it divides by those of the targets, as its own mean does.
+        criterion: Without a reduction. With class weights it divides by those of the targets, as its own mean does.
     """
 
     def __init__(self, criterion: Any) -> None:
