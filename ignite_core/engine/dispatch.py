@@ -20,11 +20,12 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from ignite_core.engine.events import CallableEventWithFilter, EventEnum, EventsList, Filter, When
+from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, Filter, When
 from ignite_core.engine.listener import Listener, Wrap, nothing
 
 if TYPE_CHECKING:
     from ignite_core.engine.emitter import Emitter
+    from ignite_core.engine.state import State
 
 __all__ = ["Channel", "Dispatch", "Relay", "RemovableEventHandle"]
 
@@ -54,6 +55,7 @@ class Channel:
         "_asleep_above",
         "_asleep_below",
         "_awake_at",
+        "_before",
         "_groups",
         "_listeners",
         "_newest",
@@ -63,14 +65,18 @@ class Channel:
         "event",
         "fired",
         "hi",
+        "jumps",
         "lo",
         "muted",
     )
 
     def __init__(self, event: Any, counter: str | None) -> None:
         self.event: Final = event
-        self.counter = counter  #: the attribute of the state that counts this event; None if ``fired`` does
-        self.fired = 0  #: how often it was fired in this run; counted only where nothing else counts it
+        self.counter: str | None = None  #: the attribute of the state that counts this event; None if ``fired`` does
+        self.jumps = False  #: it may move by more than one
+        #: How often it was fired in this run, if nothing else counts it. Of a counter that may jump: the count at the
+        #: last firing; None if that is not known.
+        self.fired: Any = 0
         self.muted = False  #: pass over the next firing, which was done before a pause
         self.lo, self.hi = -1, NEVER
         self._listeners: list[Listener] = []
@@ -82,6 +88,25 @@ class Channel:
         self._sleeping: list[_Group] = []  # a heap
         self._awake_at = NEVER  # the count for which the heap stands
         self._asleep_above, self._asleep_below = -1, NEVER
+        self._before: int | None = None  # of a counter that may jump: the count at the firing before this one
+        if counter is not None:
+            self.count_by(counter)
+
+    def count_by(self, counter: str) -> None:
+        """Count the event by an attribute of the state; of a custom event that may move by any number at a time."""
+        self.counter, self.jumps = counter, not isinstance(self.event, Events)
+        if self.jumps:
+            self.fired = None
+
+    def move_to(self, count: Any) -> None:
+        """The event is fired, and its counter has come here."""
+        self._before, self.fired = self.fired, int(count)
+
+    def note_counter(self, value: Any) -> None:
+        """The counter may have been moved back, to begin again from there."""
+        if self.fired is None or value < self.fired:
+            self.fired = int(value)
+            self._renew()
 
     @property
     def newest(self) -> int:
@@ -112,7 +137,7 @@ class Channel:
 
     def fire(self, engine: Emitter, count: int) -> None:
         """Run all listeners that are due at ``count``, then those that were added meanwhile."""
-        newest = self._newest
+        newest, before = self._newest, self._before
         engine.last_event_name = self.event
         due = self._always if self._asleep_above < count < self._asleep_below else self._wake(engine, count)
         listener = None
@@ -121,7 +146,7 @@ class Channel:
                 call = listener.call
                 call(engine)
             if self._newest != newest:
-                for listener in self._added_since(engine, newest, count):
+                for listener in self._added_since(engine, newest, count, before):
                     listener.call(engine)
         except BaseException as error:
             if listener is not None:
@@ -139,22 +164,22 @@ class Channel:
 
     def listening(self, engine: Emitter, count: int) -> Iterator[Listener]:
         """Those whose turn it is at ``count``, one by one, those that are added meanwhile included."""
-        newest = self._newest
+        newest, before = self._newest, self._before
         engine.last_event_name = self.event
         due = self._always if self._asleep_above < count < self._asleep_below else self._wake(engine, count)
         for listener in due:
             if not listener.removed:
                 yield listener
-        yield from self._added_since(engine, newest, count)
+        yield from self._added_since(engine, newest, count, before)
 
-    def _added_since(self, engine: Emitter, number: int, count: int) -> Iterator[Listener]:
+    def _added_since(self, engine: Emitter, number: int, count: int, before: int | None) -> Iterator[Listener]:
         """Listeners younger than ``number`` that are due at ``count``, the ones they add included."""
         while self._newest > number:
             listener = next((other for other in self._listeners if other.number > number), None)
             if listener is None:
                 return
             number = listener.number
-            if listener.when is None or listener.when.next_due(count) == count:
+            if listener.when is None or listener.when.is_due(count, before):
                 yield from self._agreeing(engine, [listener], count)
 
     def _agreeing(self, engine: Emitter, listeners: list[Listener], count: int) -> Iterator[Listener]:
@@ -208,22 +233,27 @@ class Channel:
 
         The heap stands for one count and moves forward; where the count was moved back, it is built anew.
         """
+        jumps, before = self.jumps, self._before
         if count <= self._awake_at:
-            self._sleeping = [group for group in self._groups if _doze(group, count)]
+            first = count if before is None else min(count, before + 1)
+            self._sleeping = [group for group in self._groups if _doze(group, first, jumps)]
             heapq.heapify(self._sleeping)
         sleeping = self._sleeping
         due: list[Listener] = []
         while sleeping and sleeping[0].due <= count:
             group = sleeping[0]
-            if group.due < count and not _doze(group, count):  # the count jumped over it, and it is never due again
-                heapq.heappop(sleeping)
-                continue
-            if group.due == count:
+            first = count + 1
+            if jumps:
+                if group.when.is_due(count, before):
+                    due += group.listeners
+            elif group.due == count:
                 due += group.listeners
-                if not _doze(group, count + 1):
-                    heapq.heappop(sleeping)
-                    continue
-            heapq.heapreplace(sleeping, group)
+            else:
+                first = count  # the count was moved over it
+            if _doze(group, first, jumps):
+                heapq.heapreplace(sleeping, group)
+            else:
+                heapq.heappop(sleeping)
         self._sleep(above=count if due else count - 1, below=sleeping[0].due if sleeping else NEVER, awake_at=count)
         return due
 
@@ -232,9 +262,9 @@ class Channel:
         self._asleep_above, self._asleep_below, self._awake_at = NEVER if self._asks else above, below, awake_at
 
 
-def _doze(group: _Group, count: int) -> bool:
-    """Set the next count, from ``count`` on, at which the group is due; False if there is none."""
-    due = group.when.next_due(count)
+def _doze(group: _Group, count: int, jumps: bool) -> bool:
+    """Set the next count, from ``count`` on, at which the group may be due; False if there is none."""
+    due = group.when.next_crossing(count) if jumps else group.when.next_due(count)
     if due is None:
         return False
     group.due = due
@@ -308,9 +338,9 @@ class Dispatch:
         channel = self._channels.get(event)
         if channel is None:
             channel = self._channels[event] = Channel(event, counter)
-            channel.fired = self._restored.pop(_key(event), 0)
+            channel.fired = self._restored.pop(_key(event), channel.fired)
         elif counter is not None:
-            channel.counter = counter
+            channel.count_by(counter)
 
     def __contains__(self, event: Any) -> bool:
         return isinstance(event, str | CallableEventWithFilter) and event in self._channels
@@ -398,9 +428,10 @@ class Dispatch:
     def counts(self) -> dict[str, int]:
         """How often the events were fired that nothing but their firing counts; only those that were.
 
-        Not those that register themselves: they are not the user's, and what they tell of may be the very save.
+        Of those that an attribute of the user counts, its value at the last firing, as far as it is known. Events that
+        register themselves are left out: they are not the user's, and what they tell of may be the very save.
         """
-        own = [channel for channel in self if channel.counter is None and channel.fired]
+        own = [channel for channel in self if (channel.fired or 0) > 0 and (channel.counter is None or channel.jumps)]
         counted = {_key(channel.event): channel.fired for channel in own if not _registers_itself(channel.event)}
         return {**self._restored, **counted}
 
@@ -408,7 +439,16 @@ class Dispatch:
     def counts(self, counts: dict[str, int]) -> None:
         self._restored = dict(counts)
         for channel in self:
-            channel.fired = self._restored.pop(_key(channel.event), 0)
+            channel.fired = self._restored.pop(_key(channel.event), None if channel.jumps else 0)
+            if channel.jumps:
+                channel._renew()
+
+    def note_counters(self, state: State) -> None:
+        """Look where the counters that may jump are, so that they are crossed from there."""
+        for channel in self:
+            value = getattr(state, channel.counter or "", None) if channel.jumps else None
+            if value is not None:
+                channel.note_counter(value)
 
     def _count_listeners(self, channel: Channel, change: int) -> None:
         kind = type(channel.event)

@@ -42,7 +42,7 @@ class Emitter:
         Args:
             event_names: Members of an :class:`EventEnum`, or strings.
             event_to_attr: For events that something else counts: the attribute of ``state`` to read the count from. You
-                move it; it starts at 0 if it does not exist.
+                move it, by any number at a time (see :class:`Events`); it starts at 0 if it does not exist.
 
         Raises:
             TypeError: If an event is of another kind, or ``event_to_attr`` is not a mapping.
@@ -74,6 +74,7 @@ class Emitter:
                 self.state.event_to_attr = {**self.state.event_to_attr, event: attribute}
                 if not hasattr(self.state, attribute):
                     setattr(self.state, attribute, 0)
+                self._dispatch.note_counters(self.state)
 
     def has_registered_events(self, event: Any) -> bool:
         """Whether the event may be fired on this engine."""
@@ -162,8 +163,6 @@ class Emitter:
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
         """Run the handlers of an event, with more arguments for each. A subclass that overrides it sees every event."""
         channel = self._dispatch.channel(event_name)
-        if channel.counter is None:
-            channel.fired += 1
         count = self._count(channel)
         self.last_event_name = channel.event
         if channel.event is Events.EXCEPTION_RAISED and event_args:
@@ -198,9 +197,13 @@ class Emitter:
         return suppressed
 
     def _count(self, channel: Channel) -> int:
+        """The count of an event that is fired now."""
         if channel.counter is None:
-            return channel.fired
+            channel.fired += 1
+            return int(channel.fired)
         count: int = getattr(self.state, channel.counter)
+        if channel.jumps:
+            channel.move_to(count)
         return count
 
     def _blame(self, error: BaseException, listener: Listener) -> None:

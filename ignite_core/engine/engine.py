@@ -221,8 +221,8 @@ class Engine(Emitter):
         saved: OrderedDict[str, Any] = OrderedDict(
             epoch_length=state.epoch_length, iteration=iteration, **{limit: getattr(state, limit)}
         )
-        follows = divmod(iteration, state.epoch_length) if state.epoch_length else (0, 0)
-        if tuple(progress) != follows:
+        follows = divmod(iteration, state.epoch_length or 1)
+        if tuple(progress) != follows or (iteration and not state.epoch_length):
             saved["epochs_done"], saved["epoch_iteration"] = progress
         at = self._paused_at or self._position.failed_at or self.last_event_name
         begun = 0 if is_cut else self._position.begun(state, at)
@@ -536,6 +536,7 @@ class Engine(Emitter):
         self._resumption.begin(self.state, data, position, self._process_function)
         self._position = position
         self._stop, self._skip, self._is_final, self._paused_at = Stop.NO, False, False, None
+        self._dispatch.note_counters(self.state)
         self.state.dataloader = data
         self.state.times = {"EPOCH_COMPLETED": 0.0, "COMPLETED": 0.0}
 
@@ -584,6 +585,7 @@ class Engine(Emitter):
             position.started = True
             self._resumption.begin_epoch(state, 0)
             at = self._reach(Events.STARTED)
+            self._dispatch.note_counters(state)
             self._refuse_to_cut_epoch(at)
         while self._stop < Stop.INTERRUPT and (position.in_epoch or not self._is_done()):
             if not position.in_epoch:
@@ -593,6 +595,7 @@ class Engine(Emitter):
                 position.resumed = position.place > 0 or position.is_again(Events.EPOCH_STARTED, state)
                 self._resumption.begin_epoch(state, state.epoch)
                 at = self._reach(Events.EPOCH_STARTED)
+                self._dispatch.note_counters(state)
                 position.resumed = False
                 self._refuse_to_cut_epoch(at)
                 self._resumption.go_on()

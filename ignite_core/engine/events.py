@@ -13,12 +13,19 @@ every other event, custom ones included   how often it was fired on this engine,
 ========================================  ===================================================================
 
 A custom event registered with ``event_to_attr`` is counted by that attribute of the state, which the user moves.
+
+Such a counter (of tokens, or samples) may move by more than one between two firings. Then ``every=n`` and ``once=k``
+are due where it *crosses* a count that they name: ``every=n`` where ``count // n`` has grown since the event was fired
+last, ``once=k`` where ``k`` was not reached then and is now. However many counts it crosses at once, a handler is
+called once. ``after`` and ``before`` look at the count that it has now, ``after < count < before``, and an
+``event_filter`` gets that one too. Where the counter has not moved, or moved back, a filter is due at the very counts
+that it names.
 """
 
 from __future__ import annotations
 
 import numbers
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -57,6 +64,35 @@ class When:
         due = -(-first // self.every) * self.every
         return due if self.before is None or due < self.before else None
 
+    def next_crossing(self, count: int) -> int | None:
+        """The first count, not below ``count``, at which a counter that jumps may have crossed one that is named."""
+        if self.once:
+            return self.next_due(count)
+        due = -(-count // self.every) * self.every
+        due = due if self.after is None else max(due, self.after + 1)
+        return due if self.before is None or due < self.before else None
+
+    def is_due(self, count: int, before: int | None = None) -> bool:
+        """Whether a count is let through.
+
+        Args:
+            count: The count.
+            before: The one at the firing before, of a counter that may jump; None: only ``count`` itself matters.
+
+        Example:
+            >>> When(every=1000).is_due(1200, before=900), When(every=1000).is_due(1500, before=1200)
+            (True, False)
+        """
+        if self.next_due(count) == count:
+            return True
+        if before is None or before >= count:
+            return False
+        if self.once:
+            return bisect_right(self.once, before) < bisect_right(self.once, count)
+        if (self.after is not None and count <= self.after) or (self.before is not None and count >= self.before):
+            return False
+        return count // self.every > before // self.every
+
     def __str__(self) -> str:
         if self.once:
             return f"once={self.once[0] if len(self.once) == 1 else list(self.once)}"
@@ -72,7 +108,7 @@ class Filter:
     condition: Callable[[Any, int], Any] | None = None
 
     def __call__(self, engine: Any, count: int) -> bool:
-        if self.when is not None and self.when.next_due(count) != count:
+        if self.when is not None and not self.when.is_due(count):
             return False
         return self.condition is None or bool(self.condition(engine, count))
 

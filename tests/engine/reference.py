@@ -46,12 +46,14 @@ class When:
         fields = (None if self.every == 1 else self.every, self.after, self.before, once, self.condition)
         return None if fields == (None,) * 5 else fields
 
-    def due(self, count: int) -> bool:
+    def due(self, count: int, earlier: int | None = None) -> bool:
+        """Whether a count is let through; a counter that jumps has come from an earlier one."""
+        came = range(count if earlier is None else min(earlier + 1, count), count + 1)
         if self.once is not None:
-            return count in self.once
+            return any(k in came for k in self.once)
         if (self.after is not None and not count > self.after) or (self.before is not None and not count < self.before):
             return False
-        return count % (self.every or 1) == 0
+        return any(k % (self.every or 1) == 0 for k in came)
 
 
 class TerminatedError(Exception):
@@ -95,6 +97,7 @@ class Model:
     batch: Any = None
     output: Any = None
     moved: int = 0
+    moved_at_last: int | None = 0  # when its event was fired last
     data: Any = None
     parent: Any = None
     last: Any = None
@@ -142,12 +145,15 @@ class Model:
         if counter is None:
             self.counts[event] += 1
         count = self.counts[event] if counter is None else getattr(self, counter)
+        earlier = None
+        if counter == "moved":
+            earlier, self.moved_at_last = self.moved_at_last, count
         self.last = event
         suppressed, raised, newest = False, None, self.numbers
         queue = sorted(self.of(event), key=lambda r: (-(r.when.priority or 0), r.number))
         while queue:
             registration = queue.pop(0)
-            if registration.is_alive and registration.when.due(count):
+            if registration.is_alive and registration.when.due(count, earlier):
                 try:
                     if registration.condition is None or registration.condition(self, count):
                         suppressed |= registration.handler(self, *extras, registration.extra) is True
@@ -179,6 +185,7 @@ class Model:
 
     def save(self) -> dict[str, Any]:
         iteration, left = self.iteration, self.left
+        counts = {**self.counts, Own.MOVED: self.moved_at_last}
         if not self.in_epoch:
             epochs_done, place = self.epoch, self.place
         elif self.cannot_go_on and self.skips:
@@ -198,7 +205,7 @@ class Model:
             "epoch_length": self.epoch_length,
             "max_epochs": self.max_epochs,
             "max_iters": self.max_iters,
-            "event_counts": {f"{type(event).__name__}.{event.name}": n for event, n in self.counts.items() if n},
+            "event_counts": {f"{type(event).__name__}.{event.name}": n for event, n in counts.items() if (n or 0) > 0},
         }
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -212,6 +219,7 @@ class Model:
         )
         events = {f"{type(event).__name__}.{event.name}": event for event in (*Events, *Own)}
         self.counts = Counter({events[name]: n for name, n in saved["event_counts"].items()})
+        self.moved_at_last = self.counts.pop(Own.MOVED, None)
 
     # ---- the run
 
@@ -275,6 +283,7 @@ class Model:
             self.epoch = self.iteration = self.place = 0
             self.left = None
             self.counts.clear()
+            self.moved_at_last = None
             limits = max_epochs or (None if max_iters else 1), max_iters
         (self.max_epochs, self.max_iters), self.epoch_length, self.length_is_found = limits, length, found
         self.data_is_set = False
@@ -285,7 +294,12 @@ class Model:
                 self.place = 0
             self.data, self.iterator, self.restarted, self.in_epoch, self.request = data, None, False, False, 0
             self.started, self.is_loaded, self.walk = False, False, self.walking()
+            self.look_at_counter()
         return True
+
+    def look_at_counter(self) -> None:
+        if self.moved_at_last is None or self.moved < self.moved_at_last:
+            self.moved_at_last = self.moved
 
     def has_epoch_to_end(self) -> bool:
         return not self.in_epoch and self.place > 0 and (self.left is not None or self.place == self.epoch_length)
@@ -300,6 +314,9 @@ class Model:
     def reach(self, event: Events, *extras: Any) -> Iterator[None]:
         """Fire an event of the loop and answer what is asked for; a pause stands exactly here."""
         self.fire(event, *extras)
+        yield from self.answer(event)
+
+    def answer(self, event: Events) -> Iterator[None]:
         paused = self.request == INTERRUPT
         if paused:
             self.request = 0
@@ -322,7 +339,9 @@ class Model:
     def walking(self) -> Iterator[None]:
         self.started = True
         try:
-            yield from self.reach(Events.STARTED)
+            self.fire(Events.STARTED)
+            self.look_at_counter()
+            yield from self.answer(Events.STARTED)
             while not self.is_starved() and (
                 self.has_epoch_to_end() or not self.is_done(self.max_epochs, self.max_iters)
             ):
@@ -340,7 +359,9 @@ class Model:
         self.in_step = False
         try:
             self.cannot_go_on = self.left == "epoch_completed"
-            yield from self.reach(Events.EPOCH_STARTED)
+            self.fire(Events.EPOCH_STARTED)
+            self.look_at_counter()
+            yield from self.answer(Events.EPOCH_STARTED)
             left, self.left = self.left, None
             if left in ("terminate_epoch", "skip_epoch_completed"):
                 raise EpochEndedError(left == "skip_epoch_completed")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,17 +105,115 @@ def test_filters_of_a_custom_event_count_its_own_firings(filter):
     assert seen == [count for count in range(1, 61) if holds(count, **filter)]
 
 
+def crosses(earlier, count, /, every=None, after=None, once=None, **window):
+    """Whether a counter that has moved from ``earlier`` to ``count`` has passed what a filter names."""
+    passed = range(min(earlier + 1, count), count + 1)
+    if once is not None:
+        return any(holds(one, once=once) for one in passed)
+    return holds(count, after=after, **window) and any(holds(one, every=every) for one in passed)
+
+
 @few
 @given(st.lists(filters, min_size=1, max_size=8), st.lists(st.integers(-3, 60), max_size=60))
 def test_any_number_of_filters_at_any_move_of_the_count(filters, counts):
-    """Forward, backward, standing still and below zero: each firing asks the count as it is then."""
+    """Forward, backward, standing still and below zero; forward, what was passed on the way counts too."""
     counting = Counting()
     seen = [counting.note(Own.MOVED(**filter), "moved") for filter in filters]
 
     for counting.engine.state.moved in counts:
         counting.engine.fire_event(Own.MOVED)
 
-    assert seen == [[count for count in counts if holds(count, **filter)] for filter in filters]
+    moves = list(zip([0, *counts], counts, strict=False))
+    assert seen == [[count for earlier, count in moves if crosses(earlier, count, **filter)] for filter in filters]
+
+
+class Tokens:
+    """A trainer whose steps count tokens by hundreds, and fire an event after each."""
+
+    def __init__(self, *filters: Any, resets_at: Any = None) -> None:
+        self.engine = Engine(self.step)
+        self.engine.register_events(*Own, event_to_attr={Own.MOVED: "tokens"})
+        self.engine.state_dict_user_keys.append("tokens")
+        self.heard: list[list[int]] = []
+        for event in filters:
+            self.heard.append([])
+            self.engine.add_event_handler(event, lambda heard: heard.append(self.engine.state.tokens), self.heard[-1])
+        if resets_at is not None:
+            self.engine.add_event_handler(resets_at, lambda: setattr(self.engine.state, "tokens", 0))
+
+    def step(self, engine: Engine, batch: int) -> None:
+        engine.state.tokens += batch
+        if engine.state.iteration % 2 == 0 or batch > 100:
+            engine.fire_event(Own.MOVED)
+
+
+def test_a_counter_that_jumps_is_heard_at_each_crossing():
+    run = Tokens(
+        Own.MOVED(every=1000),
+        Own.MOVED(once=[700, 2000]),
+        Own.MOVED(every=1000, after=2000, before=4000),
+        Own.MOVED(every=1000) | Own.MOVED(once=300),
+        Own.MOVED(lambda engine, count: count % 200, every=1000),
+    )
+    run.engine.run([300] * 14)
+
+    assert run.heard == [[1200, 2100, 3000, 4200], [900, 2100], [2100, 3000], [300, 1200, 2100, 3000, 4200], [2100]]
+
+
+def test_a_jump_over_many_counts_is_one_call():
+    run = Tokens(Own.MOVED(every=1000), Own.MOVED(once=[1, 2, 3]), Own.MOVED(every=7))
+    run.engine.run([5500, 300, 300])
+
+    assert run.heard == [[5500, 6100], [5500], [5500, 5800, 6100]]
+
+
+@pytest.mark.parametrize("cut", range(1, 14))
+def test_a_counter_that_jumps_goes_on_after_a_resume(cut):
+    """Also where the counter has moved since its event was fired."""
+    whole, first, rest = (Tokens(Own.MOVED(every=1000), Own.MOVED(once=[700, 1500])) for _ in range(3))
+    data = [100, 250, 90, 80, 1100, 60, 50, 40, 300, 90, 600, 100, 90, 800]
+    whole.engine.run(data, seed=0)
+    saved: list[Any] = []
+    first.engine.add_event_handler(
+        Events.ITERATION_COMPLETED(once=cut), lambda engine: saved.append(engine.state_dict()) or engine.terminate()
+    )
+    first.engine.run(data, seed=0)
+    rest.engine.load_state_dict(saved[0])
+    rest.engine.run(data)
+
+    assert [one + other for one, other in zip(first.heard, rest.heard, strict=True)] == whole.heard
+
+
+@pytest.mark.parametrize("event", [Events.STARTED, Events.EPOCH_STARTED], ids=repr)
+def test_a_counter_that_begins_again_is_crossed_from_there(event):
+    run = Tokens(Own.MOVED(every=1000), resets_at=event)
+    for _ in range(2):
+        run.engine.run([1500, 400, 300], max_epochs=1)
+    run.engine.run([1500, 400, 300], max_epochs=3)
+
+    again = [1500, 2200] if event is Events.EPOCH_STARTED else [3700, 4100]
+    assert run.heard == [[1500, 2200, 1500, 2200, 1500, 2200, *again]]
+
+
+def test_a_counter_that_counts_on_in_a_new_run_is_not_crossed_again():
+    run = Tokens(Own.MOVED(every=1000))
+    run.engine.run([900, 300])
+    run.engine.run([200, 300])
+    run.engine.run([300, 300])
+
+    assert run.heard == [[1200, 2000]]
+
+
+def test_a_handler_that_is_added_at_a_crossing_hears_it():
+    run, heard = Tokens(), []
+
+    @run.engine.on(Own.MOVED(once=1000))
+    def add(engine):
+        engine.add_event_handler(Own.MOVED(every=500), lambda: heard.append(engine.state.tokens))
+
+    run.engine.run([400] * 4)
+
+    assert heard == [1200, 1600]
 
 
 @few

@@ -99,9 +99,12 @@ plain_actions = [
     st.tuples(st.just("add"), registrations),
     st.tuples(st.just("undo"), st.integers(0, 9)),
     st.tuples(st.just("remove"), registrations),
-    st.tuples(st.just("fire"), st.sampled_from([*Own, *Own, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED])),
+    st.tuples(
+        st.just("fire"),
+        st.sampled_from([*Own, Own.MOVED, Own.MOVED, Events.ITERATION_COMPLETED, Events.EPOCH_COMPLETED]),
+    ),
     st.tuples(st.just("set data"), pool),
-    st.tuples(st.just("move"), st.integers(-4, 4)),
+    st.tuples(st.just("move"), st.integers(-4, 9)),
     st.tuples(st.just("save")),
     st.tuples(st.just("nest"), st.sampled_from(["", "", "terminate", "interrupt", "raise"])),
     *[st.tuples(st.just("ask"), st.sampled_from([EPOCH, EPOCH, INTERRUPT, INTERRUPT, INTERRUPT, RUN]), st.booleans())]

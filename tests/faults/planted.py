@@ -981,4 +981,11 @@ PLANTED: list[Planted] = [
         "    return metric is None or metric.higher_is_better is not None\n",
         "tests/handlers/test_direction.py::test_training_ends_when_the_metric_gets_worse",
     ),
+    Planted(
+        "a counter that jumps is heard at multiples only",
+        "ignite_core/engine/dispatch.py",
+        "if group.when.is_due(count, before):",
+        "if group.when.is_due(count):",
+        "tests/engine/test_filters.py::test_a_counter_that_jumps_is_heard_at_each_crossing",
+    ),
 ]
