@@ -258,3 +258,34 @@ def test_wrong_arguments_are_refused_when_it_is_attached(
 ) -> None:
     with pytest.raises(error, match=message):
         screen.bar().attach(echo(), **arguments)
+
+
+class Console(io.TextIOWrapper):
+    """One of Windows, say."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(io.BytesIO(), encoding=encoding)
+
+    @property
+    def shown(self) -> str:
+        self.flush()
+        self.seek(0)
+        return self.read()
+
+
+@pytest.mark.parametrize("name", ["损失", "bad \udcff", "µ → ∞"])
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+@pytest.mark.parametrize("is_given", [True, False])
+def test_text_that_the_console_cannot_show_ends_no_run(
+    name: str, encoding: str, is_given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = Console(encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    monkeypatch.setattr(sys, "stderr", console)
+    engine = Engine(lambda engine, batch: {name: name})
+    bar = ProgressBar(persist=True, desc=name, unit=name, **{"file": console} if is_given else {})
+    bar.attach(engine, output_transform=lambda output: output)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: bar.log_message(name))
+
+    assert engine.run([1, 2, 3]).iteration == 3
+    assert "[3/3]" in console.shown

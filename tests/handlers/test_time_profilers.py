@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gc
+import io
 import math
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -375,3 +377,20 @@ def test_two_profilers_and_twice_the_same(make: Any) -> None:
         make().attach("engine")
     with pytest.raises(TypeError, match="clock must be callable"):
         make(clock=3)
+
+
+@pytest.mark.parametrize("profiler", [BasicTimeProfiler, HandlersTimeProfiler])
+def test_names_that_the_console_cannot_show_are_escaped(profiler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def δ() -> None:
+        pass
+
+    engine, made = Engine(lambda engine, batch: None), profiler()
+    made.attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, δ)
+    engine.run([1])
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", console)
+    made.print_results(made.get_results())
+
+    console.seek(0)
+    assert r"\u03b4" in console.read()

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import reprlib
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite_contrib.loggers.appending import append
-from ignite_core.handlers import BaseLogger, numbers_of
+from ignite_core.handlers import BaseLogger, kept, numbers_of
 
 __all__ = ["CSVLogger", "JSONLinesLogger"]
 
@@ -44,7 +45,8 @@ class _FileLogger(BaseLogger):
 
     def scalars(self, step: int, values: Values) -> None:
         """Write numbers and text by name."""
-        self._unwritten.append(self._lines(step, numbers_of(values)).encode())
+        shown = {key: _shown(value) for key, value in numbers_of(values).items()}
+        self._unwritten.append(self._lines(step, shown).encode("utf-8", "backslashreplace"))
         self.flush()
 
     def texts(self, step: int, values: Values) -> None:
@@ -163,6 +165,12 @@ class JSONLinesLogger(_FileLogger):
             name = "/".join(key)
             line[f"{name}_" if name in ("step", "time") else name] = _as_json(value)
         return json.dumps(line, allow_nan=False) + "\n"
+
+
+def _shown(value: Any) -> Any:
+    """A number or text as such, and of other values a text."""
+    number = kept(value)
+    return reprlib.repr(value) if number is None else number
 
 
 def _as_json(value: Any) -> Any:

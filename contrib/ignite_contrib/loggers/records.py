@@ -40,15 +40,29 @@ class Record:
     is_refused: bool = False
 
     def read(self) -> Record:
-        """The same as Python numbers and numpy arrays, without a tensor. It waits for the device."""
-        if not any(isinstance(value, Tensor) for value in self.values.values()):
-            return self
-        if self.kind != "scalars":
-            return replace(self, values={key: plain(value) for key, value in self.values.items()})
-        try:
-            return replace(self, values=numbers_of(self.values))
-        except Exception:  # of one of them, or of the device
-            return replace(self, values={key: _read(value) for key, value in self.values.items()})
+        """The same as Python numbers, text in valid Unicode and numpy arrays. It waits for the device."""
+        values: Mapping[tuple[str, ...], Any] = self.values
+        if any(isinstance(value, Tensor) for value in values.values()):
+            values = _numbers(values) if self.kind == "scalars" else {key: plain(one) for key, one in values.items()}
+        if any(not _is_plain(key, value) for key, value in values.items()):
+            values = {tuple(map(_valid, key)): _valid(value) for key, value in values.items()}
+        return self if values is self.values else replace(self, values=values)
+
+
+def _numbers(values: Mapping[tuple[str, ...], Any]) -> Mapping[tuple[str, ...], Any]:
+    try:
+        return numbers_of(values)
+    except Exception:  # of one of them, or of the device
+        return {key: _read(value) for key, value in values.items()}
+
+
+def _is_plain(key: tuple[str, ...], value: Any) -> bool:
+    return all(map(str.isascii, key)) and (not isinstance(value, str) or value.isascii())
+
+
+def _valid(value: Any) -> Any:
+    r"""Half of a surrogate pair, as in a file name that is not UTF-8, becomes ``\udcff``."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _read(value: Any) -> Any:

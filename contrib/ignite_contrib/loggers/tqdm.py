@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -118,11 +119,42 @@ class ProgressBar:
     def _open(self, progress: _Progress, done: int) -> Any:
         """A tqdm bar that counts from ``done`` on."""
         desc = f"{self._tqdm_kwargs.get('desc') or progress.default_desc}{progress.epochs}: "
-        return self._tqdm(**{**self._tqdm_kwargs, "desc": desc, "initial": done, "total": progress.total})
+        file = self._screen(sys.stderr)
+        return self._tqdm(**{**self._tqdm_kwargs, "file": file, "desc": desc, "initial": done, "total": progress.total})
 
     def log_message(self, message: str) -> None:
         """Print a line without breaking the bars."""
-        self._tqdm.write(message, file=self._tqdm_kwargs.get("file"))
+        self._tqdm.write(message, file=self._screen(sys.stdout))
+
+    def _screen(self, default: Any) -> _Screen | None:
+        """What to draw on; None leaves it to tqdm, where the default stream takes any text already."""
+        file = self._tqdm_kwargs.get("file")
+        if file is None and getattr(default, "errors", None) != "strict":
+            return None
+        return _Screen(default if file is None else file)
+
+
+class _Screen:
+    """A stream that takes any text: characters that its encoding lacks are replaced, as on Windows consoles."""
+
+    def __init__(self, stream: Any) -> None:
+        self._wrapped = stream  # the name by which tqdm compares streams
+
+    def write(self, text: str) -> Any:
+        try:
+            return self._wrapped.write(text)
+        except UnicodeEncodeError:
+            encoding = getattr(self._wrapped, "encoding", None) or "ascii"
+            return self._wrapped.write(text.encode(encoding, "replace").decode(encoding))
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._wrapped == getattr(other, "_wrapped", other))
+
+    def __hash__(self) -> int:
+        return hash(self._wrapped)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
 
 
 class _Bar:

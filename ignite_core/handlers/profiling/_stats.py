@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from typing import Any
 
 import torch
 
-__all__ = ["name_of", "stats", "write_csv"]
+__all__ = ["name_of", "print_table", "stats", "write_csv"]
 
 
 def stats(times: Iterable[float]) -> dict[str, Any]:
@@ -55,3 +56,9 @@ def write_csv(path: str | PathLike[str], header: Sequence[str], rows: Iterable[S
         writer.writerow(header)
         for row in rows:
             writer.writerow(["" if value is None or value != value else value for value in row])
+
+
+def print_table(text: str) -> None:
+    """Print a text on any console; characters of names that its encoding lacks are escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -20,6 +20,7 @@ from ignite_core.engine.listener import Listener
 from ignite_core.handlers.arguments import check_engine
 from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
 from ignite_core.handlers.profiling._stats import name_of, stats, write_csv
+from ignite_core.handlers.time_tables import name_of, print_table, stats, write_csv
 
 __all__ = ["BasicTimeProfiler"]
 
@@ -235,7 +236,7 @@ class BasicTimeProfiler:
         for event in (*_OF_RUN[:1], *_OF_EPOCH[:1], *_OF_ITERATION, *_OF_EPOCH[1:], *_OF_RUN[1:]):
             lines += [f"- {event!r}: {names.get(f'{event.name}_names', [])}", _show(of_events[event.name]), ""]
         text = "\n".join(lines)
-        print(text)
+        print_table(text)
         return text
 
 

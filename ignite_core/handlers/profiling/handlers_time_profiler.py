@@ -16,6 +16,7 @@ from ignite_core.engine.listener import Listener
 from ignite_core.handlers.arguments import check_engine
 from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
 from ignite_core.handlers.profiling._stats import name_of, stats, write_csv
+from ignite_core.handlers.time_tables import name_of, print_table, stats, write_csv
 
 __all__ = ["HandlersTimeProfiler"]
 
@@ -145,7 +146,7 @@ class HandlersTimeProfiler:
         lines = ["  ".join(_aligned(row, widths)).rstrip() for row in table]
         lines = ["", rule, lines[0], rule, *lines[1:-1], rule, lines[-1], rule]
         lines += [_sentence(*map(_show, row)) for row in (processing, dataflow)]
-        print("\n".join(lines))
+        print_table("\n".join(lines))
 
 
 def _appended_to(times: list[float]) -> Note:

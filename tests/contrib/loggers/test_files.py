@@ -195,3 +195,20 @@ def log_on_a_rank(folder: str) -> bool:
 def test_rank_0_alone_writes(tmp_path: Path) -> None:
     assert run_distributed(log_on_a_rank, str(tmp_path), ranks=2) == [True, False]
     assert [csv_rows(path) for path in tmp_path.iterdir()] == [[(1, "training/output", "5")]]
+
+
+@pytest.mark.parametrize("kind", [CSVLogger, JSONLinesLogger])
+def test_half_a_surrogate_pair_and_values_that_nothing_knows_end_no_run(
+    kind: type[CSVLogger | JSONLinesLogger], tmp_path: Path
+) -> None:
+    """As in a file name that is not UTF-8, or in what a tokenizer has made."""
+    values = {"x \udcff": "bad \udcff byte", "set": {1}, "complex": 1j, "large": 10**5000, "b": b"\xff"}
+    with kind(tmp_path / "log") as logger:
+        logger.scalars(1, {("loss",): 0.5})
+        logger.texts(2, {("t", name): value for name, value in values.items()})
+        logger.scalars(3, {("loss",): 0.25})
+
+    text = (tmp_path / "log").read_text(encoding="utf-8")
+    assert "bad \\udcff byte" in text
+    assert "0.5" in text
+    assert "0.25" in text

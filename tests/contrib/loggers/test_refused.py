@@ -308,6 +308,18 @@ def test_no_output_ends_a_run_that_is_logged(tmp_path: Path, value: Any) -> None
     assert seen.count(("t", "loss")) == 3
 
 
+def test_half_a_surrogate_pair_is_shown_where_it_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with TensorboardLogger(log_dir="run") as logger:
+        logger.scalars(1, {("bad \udcff",): 0.5, ("é",): 1.0})
+        logger.texts(1, {("note",): "bad \udcff"})
+
+    tags = EventAccumulator("run").Reload().Tags()
+    assert sorted(tags["scalars"]) == ["bad__udcff", "é"]
+    assert len(tags["tensors"]) == 1
+    assert list(tmp_path.glob("*unsent*")) == []
+
+
 def test_an_array_is_as_it_was_when_it_was_logged() -> None:
     array = np.zeros(2)
     copy = plain(array)
