@@ -17,8 +17,8 @@ Send = Callable[[Sequence[Record]], object]
 #: Errors about the values themselves: to send these once more is of no use.
 _FINAL = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, AssertionError)
 
-#: Answers of a server of the class "client error" that may be another one later: about rights, and time.
-_NOT_FINAL = (401, 403, 404, 407, 408, 425, 429)
+#: Answers of a server that say the same: a bad request, one that is too large, one that cannot be processed.
+_FINAL_STATUS = (400, 413, 414, 415, 422)
 
 
 class PartlySentError(Exception):
@@ -143,7 +143,7 @@ def _is_final(error: BaseException) -> bool:
     if status is None and hasattr(error, "get_http_status_code"):  # of MLflow
         status = error.get_http_status_code()
     if isinstance(status, int):
-        return 400 <= status < 500 and status not in _NOT_FINAL
+        return status in _FINAL_STATUS
     return isinstance(error, _FINAL) and not isinstance(error, OSError)
 
 

@@ -10,11 +10,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ignite_contrib._require import require
+from ignite_contrib.loggers.answers import check_answers
 from ignite_contrib.loggers.delivery import each, singles
 from ignite_contrib.loggers.kinds import TakesFigures, TakesImages, TakesTexts, as_bytes
-from ignite_contrib.loggers.mlflow_limits import MOST_METRICS, MOST_PARAMS, Names, chunks, cut, impatient
+from ignite_contrib.loggers.mlflow_limits import (
+    MOST_METRICS,
+    MOST_PARAMS,
+    Names,
+    chunks,
+    cut,
+    forget_run,
+    impatient,
+    without_user,
+)
 from ignite_contrib.loggers.records import Record, text_of
-from ignite_contrib.loggers.redact import reason_of, redact
+from ignite_contrib.loggers.redact import reason_of, redact, redacted
 from ignite_core.handlers import OptimizerParamsHandler, OutputHandler, global_step_from_engine
 
 __all__ = ["MLflowLogger", "OptimizerParamsHandler", "OutputHandler", "global_step_from_engine"]
@@ -73,9 +83,13 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         self._names_of_files = Names(r"[a-zA-Z0-9_\-./ ]")
         if not self.writes:
             return
-        if tracking_uri is not None:
-            self.client.set_tracking_uri(tracking_uri)
-        self._tracking = self.client.MlflowClient(self.client.get_tracking_uri())
+        uri = self.client.get_tracking_uri() if tracking_uri is None else tracking_uri
+        known = without_user(uri)
+        if tracking_uri is not None or known != uri:
+            self.client.set_tracking_uri(known)
+        self._uri = self.client.get_tracking_uri()
+        self._tracking = self.client.MlflowClient(self._uri)
+        self._answers = False  # the server did so last time
         active = self.client.active_run() or self._start()
         if active is not None:
             self._write_to(active)
@@ -86,27 +100,33 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         """The id of the run."""
         return self._run
 
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log numbers by name, in the background."""
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None, **kwargs: Any) -> Any:
+        """Log numbers by name, in the background; with other arguments of MLflow, such as ``run_id``, by MLflow."""
+        if kwargs:
+            return self.client.log_metrics(metrics, step=step, **kwargs)
         if self.writes:
             self.scalars(step or 0, {(name,): float(value) for name, value in metrics.items()})
+        return None
 
-    def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
-        """Log one number, in the background."""
-        self.log_metrics({key: value}, step)
+    def log_metric(self, key: str, value: Any, step: int | None = None, **kwargs: Any) -> Any:
+        """Log one number, as :meth:`log_metrics` does."""
+        return self.log_metrics({key: value}, step, **kwargs)
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Log parameters by name, in the background.
+    def log_params(self, params: Mapping[str, Any], **kwargs: Any) -> Any:
+        """Log parameters by name, in the background; with other arguments of MLflow, such as ``run_id``, by MLflow.
 
         Of a value that is too long for MLflow, its beginning is logged; one for a name that has another value already
         is not. Both are warned of.
         """
+        if kwargs:
+            return self.client.log_params(params, **kwargs)
         if self.writes:
             self._put("params", 0, {(name,): text_of(value) for name, value in params.items()})
+        return None
 
-    def log_param(self, key: str, value: Any) -> None:
-        """Log one parameter, in the background."""
-        self.log_params({key: value})
+    def log_param(self, key: str, value: Any, **kwargs: Any) -> Any:
+        """Log one parameter, as :meth:`log_params` does."""
+        return self.log_params({key: value}, **kwargs)
 
     def close(self) -> None:
         """Send the rest, and end the run, as failed if an exception is on its way; in all, at most ten seconds.
@@ -121,8 +141,12 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         if any(record.run != run for record in records):  # as a file may have them
             each(lambda record: self.send([record]), records)
             return
+        if not self._answers:
+            self._check(_SEND_S)
+        self._answers = False
         with impatient(_SEND_S):
             getattr(self, f"_send_{kind}")(run or self._id(), records)
+        self._answers = True
 
     def __getattr__(self, name: str) -> Any:
         found = super().__getattr__(name)
@@ -133,14 +157,22 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
     def _start(self) -> Any:
         """A new run, or None if the server is away."""
         try:
+            self._check(_START_S)
             with impatient(_START_S):
-                return self.client.start_run()
-        except self.client.MlflowException as error:
-            if error.get_http_status_code() < 500:
+                return self._started()
+        except (OSError, self.client.MlflowException) as error:
+            if not isinstance(error, OSError) and error.get_http_status_code() < 500:
                 redact(error)
                 raise  # it is there, and refuses
             _logger.info("MLflowLogger: the run is started later: %s", reason_of(error))  # sending warns, if need be
             return None
+
+    def _started(self) -> Any:
+        run = self.client.start_run()
+        if not run.info.run_id:  # any JSON is taken for a run
+            forget_run("")
+            raise OSError(f"there must be a server of MLflow at {redacted(self._uri)}, but what is there starts no run")
+        return run
 
     def _write_to(self, run: Any) -> None:
         self.active_run, self._run = run, run.info.run_id
@@ -148,7 +180,7 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
     def _id(self) -> str:
         """Of the run, which is started if it could not be before."""
         if not self.run:
-            self._write_to(self.client.start_run())
+            self._write_to(self._started())
             self._started_late = True
         return self.run
 
@@ -164,13 +196,23 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         status = "FAILED" if is_failed else "FINISHED"
         active = self.client.active_run()
         try:
+            self._check(_END_S)
             with impatient(_END_S):
                 if active is not None and active.info.run_id == self.run:
                     self.client.end_run(status)  # which has mlflow forget it, too
                 else:
                     self._tracking.set_terminated(self.run, status)
-        except self.client.MlflowException as error:
+        except (OSError, self.client.MlflowException) as error:
             self._keep("status", 0, {("status",): status}, error)
+            forget_run(self.run)
+        except UnicodeEncodeError:  # the console does not take the picture that MLflow prints with a link
+            os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+            self._tracking.set_terminated(self.run, status)
+
+    def _check(self, timeout_s: float) -> None:
+        """Raise OSError if a server begins an answer and does not end it, for which MLflow would wait forever."""
+        if self._uri.startswith(("http://", "https://")):
+            check_answers(f"{self._uri.rstrip('/')}/health", timeout_s)
 
     def _send_images(self, run: str, records: Sequence[Record]) -> None:
         def send(record: Record) -> None:

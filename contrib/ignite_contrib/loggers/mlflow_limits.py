@@ -10,9 +10,11 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from importlib import import_module
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-__all__ = ["MOST_METRICS", "MOST_PARAMS", "Names", "chunks", "cut", "impatient"]
+__all__ = ["MOST_METRICS", "MOST_PARAMS", "Names", "chunks", "cut", "forget_run", "impatient", "without_user"]
 
 T = TypeVar("T")
 
@@ -136,3 +138,23 @@ def _set_environment() -> None:
     for name in _ours:
         os.environ.pop(name, None)
     _ours.clear()
+
+
+def without_user(uri: str) -> str:
+    """A URI of a server without its user and password, which go to the variables from which MLflow reads them.
+
+    MLflow would print them with each address that it shows.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or not parts.username or not parts.password:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def forget_run(run_id: str) -> None:
+    """Have MLflow take a run for one that has ended, without a call of the server."""
+    fluent: Any = import_module("mlflow.tracking.fluent")
+    runs = fluent._active_run_stack.get()
+    runs[:] = [run for run in runs if run.info.run_id != run_id]

@@ -16,6 +16,7 @@ from ignite_contrib.loggers.delivery import Send, by_kind, deliver
 from ignite_contrib.loggers.records import Record
 from ignite_contrib.loggers.redact import reason_of
 from ignite_contrib.loggers.unsent import Unsent
+from ignite_core.threads import start_thread
 
 __all__ = ["Outbox"]
 
@@ -100,8 +101,7 @@ class Outbox:
             if len(self._waiting) > self._capacity:
                 self._make_room()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=f"{self._name} outbox", daemon=True)
-                self._thread.start()
+                self._start()
             if len(self._waiting) == 1 or len(self._waiting) >= _BATCH:  # else nobody waits for this one
                 self._changed.notify_all()
 
@@ -130,11 +130,12 @@ class Outbox:
             return  # a forked process has no thread, and what is to be sent is not its business
         with self._changed:
             thread = self._thread
-            if thread is not None:
-                self._tries_again = bool(self.unsent.pending)
-                for pause in self._pauses.values():
-                    pause.until = -math.inf
-                self._changed.notify_all()
+            if thread is None and not self._waiting:
+                return
+            self._tries_again = thread is not None and bool(self.unsent.pending)
+            for pause in self._pauses.values():
+                pause.until = -math.inf
+            self._changed.notify_all()
         self.flush(timeout_s)
         with self._changed:
             rest = [*self._sending, *self._waiting]
@@ -157,6 +158,13 @@ class Outbox:
                 self._reason,
                 self.unsent.path,
             )
+
+    def _start(self) -> None:
+        try:
+            self._thread = start_thread(self._work, f"{self._name} outbox", self.close, join_s=1.0)
+        except RuntimeError:  # the interpreter ends
+            rest, self._waiting = self._waiting, deque()
+            self._keep(list(rest))
 
     def _work(self) -> None:
         me = threading.current_thread()
@@ -217,7 +225,7 @@ class Outbox:
             if self._is_paused(kind):
                 left += some
                 continue
-            rest, errors[kind] = deliver(self._send, some)
+            rest, errors[kind] = deliver(self._send_if_open, some)
             left += rest
             self._tell_of_refused(rest)
         self._note(errors)
@@ -226,8 +234,15 @@ class Outbox:
     def _is_paused(self, kind: str) -> bool:
         return kind in self._pauses and self._clock() < self._pauses[kind].until
 
+    def _send_if_open(self, records: Sequence[Record]) -> None:
+        if threading.current_thread() is not self._thread:
+            raise InterruptedError("the outbox was closed, and the records are in the file")
+        self._send(records)
+
     def _note(self, errors: Mapping[str, BaseException | None]) -> None:
         """Which kinds of records the back-end has taken, and why not the others."""
+        if threading.current_thread() is not self._thread:
+            return
         was_away = bool(self._pauses)
         for kind, error in errors.items():
             before = self._pauses.pop(kind, None)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ignite_contrib.loggers.answers import within
 from ignite_contrib.loggers.delivery import PartlySentError, each, singles
 from ignite_contrib.loggers.kinds import (
     TakesFigures,
@@ -39,6 +40,9 @@ __all__ = [
     "WeightsScalarHandler",
     "global_step_from_engine",
 ]
+
+#: Seconds that the constructor waits for the server, with ``raise_exceptions``.
+_CHECK_S = 10.0
 
 _Transform = Callable[[Engine, Any], Any]
 
@@ -135,7 +139,7 @@ class VisdomLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
 
     def _check(self, settings: dict[str, Any]) -> None:
         try:
-            self._sender.win_exists("any")
+            within(_CHECK_S, lambda: self._sender.win_exists("any"))
         except OSError as error:
             redact(error)
             server = redacted(f"{settings['server']}:{settings['port']}")

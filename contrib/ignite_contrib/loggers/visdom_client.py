@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from ignite_contrib._require import require
+from ignite_contrib.loggers.answers import text_of_answer
 
 __all__ = ["open_client", "open_sender", "settings_of"]
 
@@ -39,16 +41,46 @@ def open_sender(settings: dict[str, Any]) -> Any:
     import visdom
 
     class Sender(visdom.Visdom):
-        session: Any
+        server: Any
+        port: Any
+        base_url: Any
+        proxies: Any
+        username: Any
+        password: Any
+        _session: Any
+        _is_known = False  # whether the server is one of Visdom
+
+        @property
+        def session(self) -> Any:
+            if not self._session:
+                session = requests.Session()
+                session.proxies.update(self.proxies or {})
+                if self.username:
+                    login = {"username": self.username, "password": self.password}
+                    self._post(session, f"{self.server}:{self.port}{self.base_url}", json=login)
+                self._session = session
+            return self._session
 
         def _handle_post(self, url: str, data: Any = None) -> str:
-            try:
-                answer = self.session.post(url, data=data or {}, timeout=_TIMEOUT_S)
-                answer.raise_for_status()
-            except requests.RequestException as error:
-                raise OSError(str(error)) from error  # one that visdom does not print instead
-            text: str = answer.text
+            asks_whether = url.endswith("/win_exists")
+            if not self._is_known and not asks_whether:
+                self.win_exists("any")
+            text = self._post(self.session, url, data=data or {})
+            self._is_known = text in ("true", "false") if asks_whether else not text.lstrip().startswith("<")
+            if not self._is_known:
+                raise OSError(f"there must be a Visdom server at {url}, but what is there answers {text[:80]!r}")
             return text
+
+        def _post(self, session: Any, url: str, **content: Any) -> str:
+            try:
+                with session.post(url, timeout=_TIMEOUT_S, stream=True, **content) as answer:
+                    answer.raise_for_status()
+                    return text_of_answer(answer, time.monotonic() + _TIMEOUT_S)
+            except OSError as error:
+                self._is_known = False
+                failed = OSError(str(error))  # one that visdom does not print instead
+                failed.response = getattr(error, "response", None)  # type: ignore[attr-defined]
+                raise failed from error
 
     return _silent(Sender, {**settings, "use_incoming_socket": False, "use_polling": False})
 

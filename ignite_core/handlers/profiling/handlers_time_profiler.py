@@ -15,8 +15,7 @@ from ignite_core.engine.events import Events
 from ignite_core.engine.listener import Listener
 from ignite_core.handlers.arguments import check_engine
 from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
-from ignite_core.handlers.profiling._stats import name_of, stats, write_csv
-from ignite_core.handlers.time_tables import name_of, print_table, stats, write_csv
+from ignite_core.handlers.profiling._stats import name_of, print_table, stats, write_csv
 
 __all__ = ["HandlersTimeProfiler"]
 

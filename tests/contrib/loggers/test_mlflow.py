@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -405,6 +406,71 @@ engine.run(range(5))
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5]
     assert done.stderr.count("takes nothing at present") == 1
     assert "the rest stands in" in done.stderr
+
+
+def test_no_password_is_printed_or_kept_in_the_address(
+    mlflow_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """MLflow prints the address of the run when it has ended."""
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")
+    mlflow.set_tracking_uri(mlflow_url.replace("http://", "http://alice:S3CRET%21@"))
+    with MLflowLogger() as logger:
+        logger.scalars(1, {("loss",): 0.5})
+
+    assert history(mlflow_url, logger.run, "loss") == [(1, 0.5)]
+    assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == ("alice", "S3CRET!")
+    shown = "".join(capfd.readouterr()) + caplog.text
+    assert "View run" in shown
+    assert "S3CRET" not in shown + mlflow.get_tracking_uri()
+
+
+def test_a_console_that_cannot_show_the_link_of_mlflow_stops_no_end(
+    mlflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
+    with MLflowLogger(mlflow_url) as logger:
+        logger.scalars(1, {("loss",): 0.5})
+
+    assert status(mlflow_url, logger.run) == "FINISHED"
+
+
+def test_what_mlflow_takes_beside_values_is_left_to_it(mlflow_url: str) -> None:
+    other = mlflow.MlflowClient(mlflow_url).create_run("0").info.run_id
+    with MLflowLogger(mlflow_url) as logger:
+        logger.log_metrics({"loss": 0.5}, step=3, run_id=other)
+        logger.log_params({"lr": 0.1}, run_id=other)
+        logger.log_metric("loss", 0.25, 4, synchronous=True)
+        logger.log_param("lr", 0.2, synchronous=True)
+
+    assert history(mlflow_url, other, "loss") == [(3, 0.5)]
+    assert history(mlflow_url, logger.run, "loss") == [(4, 0.25)]
+    assert mlflow.MlflowClient(mlflow_url).get_run(logger.run).data.params == {"lr": "0.2"}
+
+
+def test_a_refused_metric_or_image_stops_no_other_one(
+    mlflow_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unsent = tmp_path / "unsent.jsonl"
+    image = torch.rand(3, 2, 2)
+    with MLflowLogger(mlflow_url, unsent=unsent) as logger:
+        for step in range(1, 6):
+            logger.scalars(step, {("loss",): 0.5, ("odd",): 1j if step == 2 else 1.0})
+            logger.images(step, {("seen",): torch.zeros(3, 0, 0) if step == 3 else image})
+
+    client = mlflow.MlflowClient(mlflow_url)
+    assert [step for step, _ in history(mlflow_url, logger.run, "loss")] == [1, 2, 3, 4, 5]
+    assert [step for step, _ in history(mlflow_url, logger.run, "odd")] == [1, 3, 4, 5]
+    names = [file.path for file in client.list_artifacts(logger.run, "images") if file.path.endswith("png")]
+    assert sorted(name.split("step+")[1][0] for name in names) == ["1", "2", "4", "5"]
+    kept = [json.loads(line) for line in unsent.read_text().splitlines()]
+    assert sorted((one["kind"], one["step"]) for one in kept) == [("images", 3), ("scalars", 2)]
+    assert all(one["reason"] for one in kept)
+    assert [record.levelname for record in caplog.records if record.name.startswith("ignite_contrib")] == ["ERROR"] * 2
 
 
 def test_other_ranks_write_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

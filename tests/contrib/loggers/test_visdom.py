@@ -360,6 +360,34 @@ def test_a_client_that_listens_is_there_on_demand(visdom: Server, env: str) -> N
     logger.vis.use_socket = False  # ends its thread
 
 
+def test_a_refused_window_stops_no_other_one_and_no_point_comes_twice(
+    visdom: Server, env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unsent = tmp_path / "unsent.jsonl"
+    logger = VisdomLogger(port=visdom.port, env=env, unsent=unsent)
+    line = logger._sender.line
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        if kwargs["name"] == "b":
+            raise ValueError("too large")
+        return line(*args, **kwargs)
+
+    monkeypatch.setattr(logger._sender, "line", refuse)
+    for step in (1, 2, 3):
+        logger.scalars(step, {(name,): step / 2 for name in "abc"})
+    logger.texts(1, {("note",): "text"})
+    logger.close()
+
+    found = windows(visdom.port, env)
+    assert sorted(found) == ["a", "c", "note"]
+    assert points(found["a"]) == points(found["c"]) == [(1, 0.5), (2, 1.0), (3, 1.5)]
+    kept = [json.loads(line) for line in unsent.read_text().splitlines()]
+    assert [(one["step"], one["values"][0][0], one["reason"]) for one in kept] == [
+        (step, ["b"], "ValueError: too large") for step in (1, 2, 3)
+    ]
+    assert [record.levelname for record in caplog.records if record.name.startswith("ignite_contrib")] == ["ERROR"]
+
+
 def test_other_ranks_write_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ignite_core.distributed.utils.get_rank", lambda: 1)
     logger = VisdomLogger(port=free_port(), raise_exceptions=True)
