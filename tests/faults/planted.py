@@ -912,6 +912,20 @@ PLANTED: list[Planted] = [
         "tests/handlers/checkpoint/test_storage.py::test_an_error_of_close_is_one_of_the_save",
     ),
     Planted(
+        "numbers of numpy are written",
+        "ignite_core/handlers/checkpoint/plain_values.py",
+        "        number = _number(value)\n",
+        "        number = None\n",
+        "tests/handlers/checkpoint/test_plain_values.py::test_learning_rates_of_numpy_are_saved_and_loaded",
+    ),
+    Planted(
+        "a file that torch cannot load is written",
+        "ignite_core/handlers/checkpoint/plain_values.py",
+        "    if not _declared():\n",
+        "    if True:\n",
+        "tests/handlers/checkpoint/test_plain_values.py::test_a_file_that_torch_could_not_load_is_not_made",
+    ),
+    Planted(
         "a resumed run misses the end of the data",
         "ignite_core/engine/data.py",
         "        if position.leave_pass():\n            raise StopIteration",

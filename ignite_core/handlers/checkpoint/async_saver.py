@@ -15,8 +15,9 @@ from typing import Any, Self
 import torch
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint import safety, storage
+from ignite_core.handlers.checkpoint import storage
 from ignite_core.handlers.checkpoint.background import Background, WriteFailed, start
+from ignite_core.handlers.checkpoint.plain_values import check_loadable
 from ignite_core.handlers.checkpoint.savers import DiskSaver
 from ignite_core.handlers.checkpoint.snapshot import Snapshot
 
@@ -78,9 +79,12 @@ class AsyncDiskSaver(DiskSaver):
         """Copy a checkpoint, and have it written.
 
         Raises:
-            CheckpointError: If an earlier one could not be written, or takes too long. This one is then not saved.
+            CheckpointError: If an earlier one could not be written, or takes too long. This one is then not saved. Also
+                if this one holds something that could never be loaded, as of DiskSaver.
         """
-        path, about = self._target(filename), self._about(metadata)
+        about = self._about(metadata)
+        checkpoint = self._plain(checkpoint, filename, about)
+        path = self._target(filename)
         with self._lock:
             try:
                 self.flush()  # the memory is still read while the last one is being written
@@ -135,7 +139,7 @@ class AsyncDiskSaver(DiskSaver):
 
 
 def _publish(copied: Any, path: Path, about: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    storage.publish(path, lambda file: torch.save(copied, file, **options), about, check=safety.check)
+    storage.publish(path, lambda file: torch.save(copied, file, **options), about, check=check_loadable)
 
 
 class _Writes:

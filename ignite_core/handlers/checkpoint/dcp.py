@@ -17,7 +17,8 @@ from ignite_core.distributed import utils as idist
 from ignite_core.distributed.collectives import disagreement
 from ignite_core.distributed.failures import agreed, is_agreed
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint import safety, storage
+from ignite_core.handlers.checkpoint import storage
+from ignite_core.handlers.checkpoint.plain_values import check_loadable
 from ignite_core.handlers.checkpoint.savers import DiskSaver
 from ignite_core.handlers.checkpoint.sharded import dtensor_type, mapped
 from ignite_core.handlers.checkpoint.together import caught, share
@@ -64,9 +65,10 @@ class DCPSaver(DiskSaver):
             CheckpointError: On all ranks, if one of them failed; it says which, and with what.
         """
         about = {"world_size": idist.get_world_size(), **self._about(metadata)}
-        save = _Save(self._target(filename), about, checkpoint)
+        save = _Save(self._target(filename), about)
         error: Exception | None = None
         try:
+            save.state = self._plain(checkpoint, filename, about)
             save.lead() if idist.get_rank() == 0 else save.follow()
         except Exception as failure:
             error = caught(failure)
@@ -90,9 +92,10 @@ class DCPSaver(DiskSaver):
 class _Save:
     """One save. A rank that fails at any step tells so when the others next exchange something, and all raise."""
 
-    def __init__(self, path: Path, about: Mapping[str, Any], state: Any) -> None:
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.what = f"DCPSaver: {path} (step {about.get('step')}) was not saved, older checkpoints stand"
-        self._path, self._about, self._state = path, about, state
+        self.state: Any = None
+        self._path, self._about = path, about
         self._agreed: CheckpointError | None = None
 
     def lead(self) -> None:
@@ -118,7 +121,7 @@ class _Save:
 
     @original_errors()
     def _write(self, folder: Path) -> None:
-        common, spread = _split(self._state)
+        common, spread = _split(self.state)
         difference = disagreement(self._exchange(list(spread)))
         if difference is not None:  # every rank sees it
             raise agreed(CheckpointError(f"{self.what}: all ranks must save the same tensors, but {difference}"))
@@ -128,7 +131,14 @@ class _Save:
             with (folder / COMMON).open("xb+") as file:
                 torch.save({"state": common["state"], "spread": places}, file)
                 file.flush()
-                safety.check(file.fileno())
+                self._check(file.fileno())
+
+    def _check(self, fd: int) -> None:
+        try:
+            check_loadable(fd)
+        except CheckpointError as error:
+            step = self._about.get("step")
+            raise CheckpointError(f"{self._path} (step {step}): is not saved, as it {error}") from error
 
     def _write_spread(self, folder: Path, spread: dict[str, Any]) -> dict[str, list[Part]]:
         """The steps of torch.distributed.checkpoint, with an exchange of ours after each.

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 import torch
 
 from ignite_core.distributed import utils as idist
-from ignite_core.handlers.checkpoint import files, safety, storage
+from ignite_core.handlers.checkpoint import files, storage
 from ignite_core.handlers.checkpoint.names import EXTENSION
+from ignite_core.handlers.checkpoint.plain_values import check_loadable, plain_state
 from ignite_core.handlers.checkpoint.sidecars import check_name
 from ignite_core.handlers.checkpoint.together import saving_rank
 
@@ -130,13 +131,12 @@ class DiskSaver(BaseSaveHandler):
         Raises:
             CheckpointError: If that did not succeed; it names the file, the step and what failed. Also if there is
                 something in it that could never be loaded safely: an object that is neither tensor nor number, string,
-                list, tuple or dictionary.
+                list, tuple, set or dictionary. Its place in the state is named. Scalars of numpy are saved as numbers.
         """
+        about = self._about(metadata)
+        state = self._plain(checkpoint, filename, about)
         storage.publish(
-            self._target(filename),
-            lambda file: torch.save(checkpoint, file, **self.kwargs),
-            self._about(metadata),
-            check=safety.check,
+            self._target(filename), lambda file: torch.save(state, file, **self.kwargs), about, check=check_loadable
         )
 
     def remove(self, filename: str) -> None:
@@ -163,6 +163,12 @@ class DiskSaver(BaseSaveHandler):
     def _path(self, filename: str) -> Path:
         check_name(filename)  # it may come from a file, and must not lead out of the folder
         return self.dirname / filename
+
+    def _plain(self, checkpoint: Any, filename: str, about: Mapping[str, Any]) -> Any:
+        """What is saved, made of what can be loaded."""
+        objects = about.get("objects", ())
+        name = str(objects[0]) if len(objects) == 1 else ""  # else the names are the keys
+        return plain_state(checkpoint, f"{self._path(filename)} (step {about.get('step')})", name)
 
     def _about(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         """What stands beside the file, as JSON knows it: a score that is no number is left out."""

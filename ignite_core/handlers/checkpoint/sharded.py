@@ -156,9 +156,14 @@ class Layout:
 
 
 def mapped(change: Callable[[Path, Any], Any], state: Any, path: Path = ()) -> Any:
-    """A new structure of mappings, lists and tuples, in which ``change`` was called with each path and leaf."""
+    """A structure of mappings, lists and tuples, in which ``change`` was called with each path and leaf.
+
+    It is a new one on the way to what was changed; the rest, with its types, stays as it is.
+    """
     if isinstance(state, Mapping):
         values = {key: mapped(change, value, (*path, key)) for key, value in state.items()}
+        if all(values[key] is value for key, value in state.items()):
+            return state
         if not isinstance(state, OrderedDict):
             return values
         copied = OrderedDict(values)
@@ -166,6 +171,8 @@ def mapped(change: Callable[[Path, Any], Any], state: Any, path: Path = ()) -> A
         return copied
     if isinstance(state, list | tuple):
         items = [mapped(change, value, (*path, number)) for number, value in enumerate(state)]
+        if all(item is old for item, old in zip(items, state, strict=True)):
+            return state
         return items if isinstance(state, list) else tuple(items)
     return change(path, state)
 

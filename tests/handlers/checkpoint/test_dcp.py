@@ -307,7 +307,7 @@ PHASES: dict[str, tuple[Any, str, Callable[[int], bool]]] = {
     "finishing the plan": ("torch.distributed.checkpoint.DefaultSavePlanner", "finish_plan", lambda rank: True),
     "writing": ("torch.distributed.checkpoint.FileSystemWriter", "write_data", lambda rank: True),
     "writing the list": ("torch.distributed.checkpoint.FileSystemWriter", "finish", lambda rank: rank == 0),
-    "looking at the rest": (dcp.safety, "check", lambda rank: rank == 0),
+    "looking at the rest": (dcp, "check_loadable", lambda rank: rank == 0),
     "syncing": (files, "fsync", lambda rank: rank == 0),
     "naming": (files, "replace", lambda rank: rank == 0),
     "syncing the folder": (files, "fsync_path", lambda rank: rank == 0),
