@@ -40,6 +40,9 @@ class GpuInfo(Metric):
             raise RuntimeError("GpuInfo: needs at least one NVIDIA GPU, the driver reports none")
         super().__init__()
 
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
     def update(self, output: Any) -> None:
         """Nothing is taken in."""
 

@@ -95,6 +95,7 @@ class Metric(Arithmetic, ABC):
     _own_device: torch.device | None = None  # where it was asked to put its state
     _result_mode: ResultMode = "both"
     _has_looked: bool = False  # at the values of a batch
+    _is_loaded: bool = False  # a saved state was
     _outer_transform: Callable[[Any], Any] | None = None  # of the group it is in
     _homes: tuple[Any, ...] = ()  # the engines and usages it is attached to
 
@@ -107,6 +108,12 @@ class Metric(Arithmetic, ABC):
             cls._specs = {**cls._specs, **getattr(method, "synced_attributes", {})}
         if compute is not None:
             cls.compute = _of_all_ranks(compute)  # type: ignore[method-assign]
+        has_all_declared = cls._specs and not any(isinstance(spec, PlainSpec) for spec in cls._specs.values())
+        if cls.reset is Metric.reset and not has_all_declared and not _is_abstract(cls):
+            raise TypeError(
+                f"{cls.__name__}: a metric must declare its states, as in `count = total()`, or define reset(), else "
+                "its value goes on over epochs and runs; one without a state defines an empty reset()"
+            )
 
     def __init__(
         self,
@@ -206,6 +213,7 @@ class Metric(Arithmetic, ABC):
                 setattr(self, name, value)
         if self._own_device is not None:
             self.to(self._own_device)
+        self._is_loaded = True
 
     def attach(
         self, engine: Any, name: str, usage: Any = None, *, reset: Any = None, update: Any = None, compute: Any = None
@@ -253,9 +261,14 @@ class Metric(Arithmetic, ABC):
         return attached
 
     def started(self, engine: Any) -> None:
-        """What is done at the event that resets: nothing where a run goes on from a state that was loaded."""
+        """What is done at the event that resets: nothing where a run goes on from a state that was loaded.
+
+        A metric whose own state was not loaded then covers the rest alone; a warning names it.
+        """
         if not getattr(engine, "is_resumed", False):
             self.reset()
+        elif self._is_partial():
+            self._usage.warn_of_partial_metrics(engine)
 
     def iteration_completed(self, engine: Any) -> None:
         """What is done at the event that updates."""
@@ -295,6 +308,16 @@ class Metric(Arithmetic, ABC):
         """Whether the values of this batch are checked: they are on the first one, and with ``validate``."""
         first, self._has_looked = not self._has_looked, True
         return first or self.validate
+
+    def _has_seen(self) -> bool:
+        """Whether it has taken in samples, as far as the declared sums and lists tell."""
+        specs = [(leaf, name, spec.op) for leaf in self._leaves() for name, spec in leaf._specs.items()]
+        states = [getattr(leaf, name) for leaf, name, op in specs if op in (None, "SUM")]
+        return any(bool(state.any()) if isinstance(state, torch.Tensor) else bool(state) for state in states)
+
+    def _is_partial(self) -> bool:
+        """Whether it lacks what was seen before a resume. Moving averages and rates need not go back so far."""
+        return not (self._is_loaded or self._stays_local or self._has_seen())
 
     def _copy(self) -> Self:
         """A metric like this one that has seen nothing and is attached nowhere."""
@@ -387,6 +410,12 @@ class Metric(Arithmetic, ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+def _is_abstract(cls: type) -> bool:
+    """Whether methods of a class are still to be written; ABCMeta tells it only after ``__init_subclass__``."""
+    names = {*vars(cls), *(name for base in cls.__bases__ for name in getattr(base, "__abstractmethods__", ()))}
+    return any(getattr(getattr(cls, name, None), "__isabstractmethod__", False) for name in names)
 
 
 def _twin(metric: M) -> M:

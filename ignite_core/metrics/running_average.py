@@ -85,7 +85,7 @@ class RunningAverage(Metric):
             try:
                 output = self.src.compute()
             except NotComputableError:
-                if _has_seen(self.src):
+                if self.src._has_seen():
                     raise
                 return  # a batch without samples changes nothing
             self.src.reset()
@@ -171,15 +171,6 @@ class RunningAverage(Metric):
         new.src = None if self.src is None else self.src._copy()
         new.reset()
         return new
-
-
-def _has_seen(metric: Metric) -> bool:
-    """Whether a metric has taken in samples, as far as its declared sums and lists tell."""
-    specs = [
-        (leaf, name) for leaf in metric._leaves() for name, spec in leaf._specs.items() if spec.op in (None, "SUM")
-    ]
-    states = [getattr(leaf, name) for leaf, name in specs]
-    return any(bool(state.any()) if isinstance(state, torch.Tensor) else bool(state) for state in states)
 
 
 def _local(metric: Metric) -> Metric:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -213,6 +214,10 @@ class _Value:
         metric._waits = self.waits
         return metric
 
+    def is_partial(self) -> bool:
+        """Whether it lacks what was seen before a resume."""
+        return any(worker.metric._is_partial() for worker in self.workers.values())
+
 
 class _Group:
     """The values that are computed at one event, with one filter and priority: reduced over the ranks together."""
@@ -227,19 +232,22 @@ class _Group:
         return None if all(leaf._stays_local and not leaf._waits for leaf in leaves) else "metrics"
 
     def compute(self, engine: Engine) -> None:
+        board, values = _board(engine), self.values
+        if board is not None and board.warned_at is not None and board.warned_at[0] == engine.state.iteration:
+            values = [value for value in values if not value.is_partial()]  # nothing was left of the resumed epoch
         if idist.get_world_size() > 1:
-            self._compute_for_all_ranks(engine)
+            self._compute_for_all_ranks(engine, values)
             return
-        for value in self.values:
+        for value in values:
             value.at_work.completed(engine, value.name)
 
-    def _compute_for_all_ranks(self, engine: Engine) -> None:
-        names = {worker.metric: value.name for value in self.values for worker in value.workers.values()}
+    def _compute_for_all_ranks(self, engine: Engine, values: list[_Value]) -> None:
+        names = {worker.metric: value.name for value in values for worker in value.workers.values()}
         local = {leaf: leaf._as_it_is() for leaf in names if leaf._stays_local and not leaf._waits}
         shared = [(name, leaf) for leaf, name in names.items() if leaf not in local]
         joined = zip((leaf for _, leaf in shared), synced(shared), strict=True)
         stands_for = {**local, **dict(joined)}
-        for value in self.values:
+        for value in values:
             value.on(stands_for).completed(engine, value.name)
         for leaf, one in stands_for.items():
             leaf._keep(one)
@@ -253,6 +261,7 @@ class _Board:
         self.workers: dict[tuple[Metric, _Key], _Worker] = {}
         self.groups: list[tuple[_Key, _Group, RemovableEventHandle]] = []
         self.updates: tuple[_Key, _Updates] | None = None  # that were begun last
+        self.warned_at: tuple[int, Any] | None = None  # the iteration and event of the last resume without states
 
     def drop(self, value: _Value) -> None:
         """Take a value back; a group without values does not listen any more."""
@@ -353,6 +362,24 @@ def find_metric(engine: Engine, name: str) -> Metric | None:
         return values[name].metric
     groups = (value.metric for value in values.values() if isinstance(value.metric, MetricGroup))
     return next((group.metrics[name] for group in groups if name in group.metrics), None)
+
+
+def warn_of_partial_metrics(engine: Engine) -> None:
+    """At an event that resets metrics, in a resumed run: warn once of those that have not been loaded."""
+    board, event = _board(engine), engine.last_event_name
+    at = engine.state.iteration, event
+    if board is None or board.warned_at == at:
+        return
+    board.warned_at = at
+    values = [value for value in board.values.values() if any(bare == event for bare, _ in value.key[0])]
+    names = [value.name for value in values if value.is_partial()]
+    shown = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    warnings.warn(
+        f"Engine.run: the resumed run has no saved state of the metrics {shown}: until they are reset next, their "
+        f"values cover only what follows iteration {at[0]}. Save the metrics with the engine, as in "
+        "Checkpoint({'trainer': trainer, 'metric': metric}, ...)",
+        stacklevel=2,
+    )
 
 
 def _values_of(metric: Metric, engine: Engine, key: _Key) -> list[_Value]:

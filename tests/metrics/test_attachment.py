@@ -401,6 +401,9 @@ def test_a_handler_between_two_metrics_runs_between_their_updates() -> None:
             self.name = name
             super().__init__()
 
+        def reset(self) -> None:
+            """Nothing to forget."""
+
         def update(self, output: Any) -> None:
             seen.append((self.name, float(output[0])))
 

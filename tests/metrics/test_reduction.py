@@ -280,6 +280,9 @@ def test_the_value_of_a_batch_is_that_of_the_batch_of_all_ranks() -> None:
 
 
 class Broken(Metric):
+    def reset(self) -> None:
+        """Nothing to forget."""
+
     def update(self, output: Any) -> None:
         """Nothing to take in."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import pytest
 import torch
 
-from ignite_core.metrics import Metric, maximum, minimum, total
+from ignite_core.metrics import Metric, maximum, minimum, sync_all_reduce, total
 
 
 class Sums(Metric):
@@ -131,3 +132,66 @@ def test_an_output_transform_is_a_function_a_key_or_a_path() -> None:
     for wrong in (1.5, (), ("pair", None), True):
         with pytest.raises(TypeError, match="Sums: output_transform must be callable, a key, an index, or a tuple"):
             Sums(output_transform=wrong)  # type: ignore[arg-type]
+
+
+# -------------------------------------------------------------------------------------------------- without a reset
+
+
+class Template(Metric):
+    """Its subclasses are complete."""
+
+    def update(self, output: Any) -> None:
+        self._add(output)
+
+    @abstractmethod
+    def _add(self, output: Any) -> None: ...
+
+    def compute(self) -> Any:
+        return self.n
+
+
+def test_a_metric_that_would_never_be_reset_is_refused_when_its_class_is_made() -> None:
+    with pytest.raises(TypeError, match=r"Count: a metric must declare its states, .* or define reset\(\)"):
+
+        class Count(Template):
+            n = 0
+
+            def _add(self, output: Any) -> None:
+                self.n += 1
+
+    with pytest.raises(TypeError, match=r"Ported: a metric must declare"):
+
+        class Ported(Template):
+            def _add(self, output: Any) -> None:
+                self.n += 1
+
+            @sync_all_reduce("n")
+            def compute(self) -> Any:
+                return self.n
+
+
+def test_a_metric_with_a_state_or_a_reset_of_its_own_is_none_of_these() -> None:
+    class Resets:
+        def reset(self) -> None:
+            self.n = 0
+
+    class Declared(Template):
+        n = total()
+
+        def _add(self, output: Any) -> None:
+            self.n += output
+
+    class Ported(Resets, Template):
+        def _add(self, output: Any) -> None:
+            self.n += output
+
+        @sync_all_reduce("n")
+        def compute(self) -> Any:
+            return self.n
+
+    for metric in (Declared(), Ported()):
+        metric.update(1)
+        metric.reset()
+        metric.update(2)
+
+        assert metric.compute() == 2

@@ -198,7 +198,8 @@ class _Weighted:
     """The mean over a batch of losses, each multiplied by the weight of its sample.
 
     Args:
-        criterion: Without a reduction. With class weights it divides by those of the targets, as its own mean does.
+        criterion: Without a reduction. The mean counts each target as the mean of the criterion does: by the weight of
+            its class, and not at all if it is ignored.
     """
 
     def __init__(self, criterion: Any) -> None:
