@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
@@ -15,7 +17,7 @@ from torch.nn import DataParallel, Module
 from ignite_core.engine.engine import Engine
 from ignite_core.handlers.checkpoint.objects import unwrapped
 
-__all__ = ["AveragedWeights", "Pairs", "online_model"]
+__all__ = ["AveragedWeights", "Pairs", "online_model", "warn_of_rounding"]
 
 #: Tensors of the copy, and beside each that of the model.
 Columns = tuple[list[Tensor], list[Tensor]]
@@ -28,13 +30,26 @@ def online_model(where: str, model: Any) -> Module:
     """The model that is trained, without DistributedDataParallel and torch.compile around it.
 
     Raises:
-        TypeError: If it is no module.
+        TypeError: If it is no module, or a sharded one.
     """
     if not isinstance(model, Module):
         raise TypeError(f"{where}: model must be a torch.nn.Module, got {model!r}")
     inner = model if isinstance(model, DataParallel) else unwrapped(model)
     assert isinstance(inner, Module)
+    _refuse_sharded(where, inner)
     return inner
+
+
+def warn_of_rounding(where: str, model: Module, momentum: float) -> None:
+    """Warn if weights that differ by a tenth would not move in the dtype of the model, by a step of this momentum."""
+    kinds = {one.dtype for one in model.parameters() if one.is_floating_point()}
+    stuck = sorted(str(kind) for kind in kinds if torch.finfo(kind).eps / 2 > momentum / 10)
+    if stuck:
+        warnings.warn(
+            f"{where}: the average is kept in the dtype of the model, and {', '.join(stuck)} rounds most of its small "
+            "steps away; keep the weights in float32 and compute in lower precision by autocast",
+            stacklevel=3,
+        )
 
 
 class Pairs:
@@ -58,6 +73,7 @@ class Pairs:
     __slots__ = ("_held", "_tables", "floats", "others", "parameters", "unlike", "unlike_buffers")
 
     def __init__(self, where: str, model: Module, copy: Module) -> None:
+        _refuse_sharded(where, model)
         theirs, ours = dict(model.named_parameters()), dict(copy.named_parameters())
         _check_same(where, theirs, ours)
         self.unlike: list[tuple[Tensor, Tensor]] = []
@@ -73,6 +89,14 @@ class Pairs:
     def are_current(self) -> bool:
         """Whether these are still the tensors of both; some may have been replaced."""
         return all(map(is_, self._walk(), self._held))
+
+    @torch.no_grad()
+    def copy(self) -> None:
+        """Give the copy the values of the model."""
+        for ours, theirs in (*self.parameters, *self.floats, *self.others):
+            torch._foreach_copy_(ours, theirs)
+        for one, other in self.unlike + self.unlike_buffers:
+            one.copy_(other)
 
     def exchange(self) -> None:
         """Give the model the values of the copy, and the copy those of the model; both, or if that fails neither.
@@ -181,6 +205,15 @@ def _exchange(one: Tensor, other: Tensor) -> None:
 
 def _can_be_averaged(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _refuse_sharded(where: str, model: Module) -> None:
+    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())  # not imported for the sake of asking
+    if any(isinstance(one, kind) for one in model.modules()):
+        raise TypeError(
+            f"{where}: model must not be sharded by fully_shard (FSDP2), as torch makes no copy of such a model to "
+            "hold the average; train it with DistributedDataParallel, or average its full state dicts"
+        )
 
 
 def _check_same(where: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:

@@ -12,14 +12,17 @@ import torch
 from torch.nn import Module
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import Events, EventsList
 from ignite_core.handlers.arguments import check_engine, check_keys, choice, integer, number
-from ignite_core.handlers.averaged_weights import AveragedWeights, Pairs, online_model
+from ignite_core.handlers.averaged_weights import AveragedWeights, Pairs, online_model, warn_of_rounding
 from ignite_core.handlers.checkpoint.objects import unwrapped
 
 __all__ = ["EMAHandler", "EMAWarmUp"]
 
 _HERE = "EMAHandler"
+
+#: After handlers that load weights when a run starts.
+_LATE = -1000
 
 
 class EMAWarmUp:
@@ -77,11 +80,15 @@ class EMAHandler(AveragedWeights):
     in one ``torch._foreach_lerp_`` for each device and dtype. Updates are made in the dtype of the model: one of
     bfloat16 or float16 rounds small steps away, so keep the weights in float32, as autocast does.
 
+    The average begins with the weights of the model when the run starts, or, where updates begin later
+    (``ITERATION_COMPLETED(after=1000)``), with those at the first update. Until then there is no average, and
+    :meth:`swapped_in` leaves the model as it is.
+
     To resume exactly, put the handler itself into the ``to_save`` of a :class:`~ignite_core.handlers.Checkpoint`;
     or, as in pytorch-ignite, ``ema_model``, and with a warm-up ``momentum_scheduler``.
 
     Args:
-        model: On its device already, with the weights that the average begins with.
+        model: On its device already. A model that is sharded (FSDP2) is refused.
         momentum: Above 0, below 1.
         momentum_warmup: The momentum of the first update; in the next ones it moves to ``momentum``.
         warmup_iters: The number of the update at which it has arrived, at least 1. It goes with ``momentum_warmup``.
@@ -95,7 +102,7 @@ class EMAHandler(AveragedWeights):
         momentum_scheduler: The :class:`EMAWarmUp`; None without warm-up.
 
     Raises:
-        TypeError: If the model or a number is none.
+        TypeError: If the model or a number is none, or the model sharded.
         ValueError: If a number is out of its range, ``handle_buffers`` is none of these, or one of the two arguments of
             the warm-up is missing.
 
@@ -133,6 +140,10 @@ class EMAHandler(AveragedWeights):
         online = online_model(_HERE, model)
         self.ema_model = copy.deepcopy(online).requires_grad_(False).train(handle_buffers == "ema_train")
         super().__init__(online, self.ema_model)
+        warn_of_rounding(_HERE, online, self.momentum)
+        self._updates = 0
+        self._is_late = self._has_begun = False
+        self._written = self._versions()
 
     def attach(
         self,
@@ -166,18 +177,21 @@ class EMAHandler(AveragedWeights):
                 "from another handler; it is used as it is. Give another name, or warn_if_exists=False.",
                 stacklevel=2,
             )
+        self._is_late = _begins_later(event)
+        engine.add_event_handler(Events.STARTED(priority=_LATE), self._begin)
         engine.add_event_handler(event, self._update, name)
         if self.momentum_scheduler is not None:
             engine.add_event_handler(Events.STARTED, self._show_momentum, name)
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """``ema_model``, and in a warm-up ``event_index``, the updates done.
+        """``ema_model``, ``updates``, those done, and in a warm-up ``event_index``, which are these too.
 
         Raises:
             RuntimeError: If the averaged weights are swapped in.
         """
         self._refuse_if_swapped_in("state_dict")
         state: OrderedDict[str, Any] = OrderedDict(ema_model=unwrapped(self.ema_model).state_dict())
+        state["updates"] = self._updates
         if self.momentum_scheduler is not None:
             state.update(self.momentum_scheduler.state_dict())
         return state
@@ -192,9 +206,31 @@ class EMAHandler(AveragedWeights):
         """
         self._refuse_if_swapped_in("load_state_dict")
         check_keys("EMAHandler", state_dict, ["ema_model"])
+        updates = integer(_HERE, "updates", state_dict.get("updates", 1), least=0)
         if self.momentum_scheduler is not None:
             self.momentum_scheduler.load_state_dict(state_dict)
         unwrapped(self.ema_model).load_state_dict(state_dict["ema_model"])
+        self._updates, self._has_begun, self._written = updates, True, self._versions()
+
+    def _is_average(self) -> bool:
+        return self._updates > 0 or self._is_given()
+
+    def _is_given(self) -> bool:
+        """Whether others have written into ``ema_model``, as a checkpoint that holds it does."""
+        return self._written != self._versions()
+
+    def _versions(self) -> list[Any]:
+        """What changes when parameters of the average are written."""
+        return [(id(one), 0 if one.is_inference() else one._version) for one in self.ema_model.parameters()]
+
+    def _begin(self, engine: Engine) -> None:
+        """Begin with the weights that the run begins with, which may have been loaded since this was made."""
+        if not (self._is_average() or (self._has_begun and engine.state.iteration)):
+            self._take_over()
+
+    def _take_over(self) -> None:
+        self._current_pairs().copy()
+        self._has_begun, self._written = True, self._versions()
 
     def _present_momentum(self) -> float:
         """That of the last update; before the first one, of that."""
@@ -213,6 +249,9 @@ class EMAHandler(AveragedWeights):
             warm_up.event_index += 1
             setattr(engine.state, name, warm_up(warm_up.event_index))
         momentum = getattr(engine.state, name)
+        if not self._updates and self._is_late and not self._is_given():
+            self._take_over()
+        self._updates += 1
         pairs = self._current_pairs()
         with torch.no_grad():
             for ours, theirs in pairs.parameters:
@@ -237,6 +276,13 @@ def _take_buffers(pairs: Pairs, momentum: float | None) -> None:
             one.lerp_(other.to(one), momentum)
         else:
             one.copy_(other)
+
+
+def _begins_later(event: Any) -> bool:
+    """Whether the first updates of a run are left out."""
+    filters = [getattr(one, "filter", None) for one in (event if isinstance(event, EventsList) else [event])]
+    whens = [one.when for one in filters if one is not None and one.when is not None]
+    return any((when.after or 0) > 0 or (when.once and when.once[0] > 1) for when in whens)
 
 
 def _momentum(name: str, value: Any) -> float:

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor
 
+from ignite_core.handlers.checkpoint.sharded import dtensor_type
+
 __all__ = ["DeviceFlags", "Place", "holds_numbers", "is_finite", "non_finite", "show"]
 
 #: Where something lies in a structure: the place around it and the key there; None is the structure itself.
@@ -82,7 +84,7 @@ def is_finite(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, Tensor):
-        if value.numel() == 1 and value.layout is torch.strided:
+        if type(value) is Tensor and value.numel() == 1 and value.layout is torch.strided:
             return is_finite(value.item())
         values = _values(value)
         if values is None:
@@ -106,6 +108,8 @@ def _values(tensor: Tensor) -> Tensor | None:
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
         return None
     values = tensor.detach()
+    if isinstance(values, dtensor_type() or ()):
+        values = values.to_local()  # each rank looks at its part, which may be empty
     if values.layout is torch.sparse_coo:
         values = values._values()
     elif values.layout is not torch.strided:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from ignite_core.engine.engine import Engine
 from ignite_core.handlers.arguments import check_engine, number
-from ignite_core.handlers.optimizer_steps import before_each_step, check_optimizer
+from ignite_core.handlers.optimizer_steps import before_each_step, check_optimizer, gradient_norm
 
 __all__ = ["GradientClipping"]
 
@@ -93,6 +93,7 @@ class GradientClipping:
 
     def _clip(self, parameters: list[Parameter]) -> None:
         if self.max_norm is not None:
-            self.norm = torch.nn.utils.clip_grad_norm_(parameters, self.max_norm, self.norm_type)
+            self.norm = gradient_norm(parameters, self.norm_type)
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, self.norm)
         elif self.max_value is not None:
             torch.nn.utils.clip_grad_value_(parameters, self.max_value)

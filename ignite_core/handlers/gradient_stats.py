@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from ignite_core.engine.engine import Engine
 from ignite_core.handlers.arguments import check_engine, check_keys, integer
 from ignite_core.handlers.checkpoint.objects import unwrapped
-from ignite_core.handlers.optimizer_steps import before_each_step, check_optimizer
+from ignite_core.handlers.optimizer_steps import before_each_step, check_optimizer, gradient_norm
 
 __all__ = ["GradientStats"]
 
@@ -116,7 +116,7 @@ class GradientStats:
 
 def _norm(parameters: Iterable[Parameter], order: float) -> Any:
     """A number where that waits for nobody, else a tensor on the device."""
-    norm: Any = torch.nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None], order)
+    norm: Any = gradient_norm(parameters, order)
     if hasattr(norm, "full_tensor"):  # sharded parameters
         norm = norm.full_tensor()
     assert isinstance(norm, Tensor)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +13,9 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-__all__ = ["before_each_step", "check_optimizer", "parameters_of"]
+from ignite_core.handlers.checkpoint.sharded import dtensor_type
+
+__all__ = ["before_each_step", "check_optimizer", "gradient_norm", "parameters_of"]
 
 
 def check_optimizer(where: str, optimizer: Any) -> None:
@@ -28,6 +31,29 @@ def check_optimizer(where: str, optimizer: Any) -> None:
 def parameters_of(optimizer: Optimizer) -> list[Parameter]:
     """The parameters that a step would move: those with a gradient."""
     return [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+
+
+@torch.no_grad()
+def gradient_norm(parameters: Iterable[Parameter], order: float) -> Tensor:
+    """The p-norm of all gradients together; of sharded ones a DTensor, unless it is the largest absolute value.
+
+    That torch does not take of a part without elements, which a rank has of a parameter with fewer rows than ranks.
+    """
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    kind = dtensor_type()
+    if order != math.inf or kind is None or not any(isinstance(one, kind) for one in gradients):
+        return torch.nn.utils.get_total_norm(gradients, order)
+    parts = [(one.to_local(), one.device_mesh) if isinstance(one, kind) else (one, None) for one in gradients]
+    largest = []
+    for mesh in dict.fromkeys(mesh for _, mesh in parts):
+        own = [part.abs().max() for part, of_mesh in parts if of_mesh == mesh and part.numel()]
+        found = torch.stack(own).max() if own else parts[0][0].new_zeros(())
+        if mesh is not None:
+            from torch.distributed.tensor import Partial  # loaded already, as there are DTensors
+
+            found = kind.from_local(found, mesh, [Partial("max")] * mesh.ndim, run_check=False).full_tensor()
+        largest.append(found)
+    return torch.stack(largest).max()
 
 
 @contextmanager

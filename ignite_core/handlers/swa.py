@@ -17,10 +17,13 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.handlers.arguments import check_engine
-from ignite_core.handlers.averaged_weights import AveragedWeights, online_model
+from ignite_core.handlers.averaged_weights import AveragedWeights, online_model, warn_of_rounding
 from ignite_core.rng import rng_state, set_rng_state
 
 __all__ = ["SWA"]
+
+#: What the last of 50 moments that are averaged adds.
+_LEAST_SHARE = 0.02
 
 
 class SWA(AveragedWeights):
@@ -43,7 +46,7 @@ class SWA(AveragedWeights):
         swa_model: The :class:`torch.optim.swa_utils.AveragedModel`; ``swa_model.n_averaged`` tells how many were taken.
 
     Raises:
-        TypeError: If the model is none, or ``input_transform`` not callable.
+        TypeError: If the model is none or sharded (FSDP2), or ``input_transform`` not callable.
 
     References:
         Izmailov et al., 2018, Averaging weights leads to wider optima and better generalization, algorithm 1.
@@ -62,6 +65,7 @@ class SWA(AveragedWeights):
         if input_transform is not None and not callable(input_transform):
             raise TypeError(f"SWA: input_transform must be callable, got {input_transform!r}")
         online = online_model("SWA", model)
+        warn_of_rounding("SWA", online, _LEAST_SHARE)
         self.swa_model = AveragedModel(online)
         self.swa_model.requires_grad_(False).eval()
         self._input_transform = input_transform

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 import ignite_core.distributed as idist
 from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite_core.engine.step import StepEvents
-from ignite_core.handlers import EMAHandler
+from ignite_core.handlers import SWA, EMAHandler
 from ignite_core.handlers.averaged_weights import Pairs
 from ignite_core.handlers.ema_handler import EMAWarmUp
 from ignite_core.testing import run_distributed
@@ -379,11 +380,126 @@ def test_what_was_saved_goes_on_with_the_momentum_of_the_warm_up() -> None:
     assert ema.momentum_scheduler.state_dict() == {"event_index": 3}
 
 
-def test_without_warm_up_there_is_nothing_but_the_model() -> None:
+def test_without_warm_up_there_are_the_model_and_the_updates() -> None:
     _, ema, _ = averaged()
 
-    assert list(ema.state_dict()) == ["ema_model"]
+    assert list(ema.state_dict()) == ["ema_model", "updates"]
     assert ema.momentum_scheduler is None
+
+
+# ------------------------------------------------------------------------------------------------- where it begins
+
+
+def scalar(value: float) -> nn.Linear:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, value)
+    return model
+
+
+def weighing(model: nn.Linear) -> Engine:
+    """An evaluator that returns the weight."""
+    return Engine(lambda engine, batch: model.weight.item())
+
+
+def test_before_the_first_update_the_model_itself_is_evaluated() -> None:
+    model = scalar(0.0)
+    ema = EMAHandler(model, momentum=0.5)
+    trainer, evaluator = Engine(lambda engine, batch: nn.init.constant_(model.weight, batch)), weighing(model)
+    ema.attach(trainer, event=Events.ITERATION_COMPLETED(after=2))
+    ema.swap_in_during(evaluator)
+
+    assert evaluator.run([0]).output == 0
+    trainer.run([4.0, 5.0])
+    assert evaluator.run([0]).output == 5
+    trainer.run([6.0, 7.0], max_epochs=2)  # it begins with 6, not with 0
+    assert evaluator.run([0]).output == ema.ema_model.weight.item() == 6.5
+
+
+@pytest.mark.parametrize("loads_at", ["once", Events.STARTED])
+def test_weights_that_are_loaded_after_it_was_made_are_what_it_begins_with(loads_at: Any) -> None:
+    model = scalar(0.0)
+    ema = EMAHandler(model, momentum=0.5)
+    trainer = Engine(lambda engine, batch: nn.init.constant_(model.weight, batch))
+    ema.attach(trainer)
+    if loads_at == "once":
+        model.load_state_dict(scalar(4.0).state_dict())
+    else:
+        trainer.add_event_handler(loads_at, lambda: model.load_state_dict(scalar(4.0).state_dict()))
+    trainer.run([8.0])
+
+    assert ema.ema_model.weight.item() == 6  # of the weights before the first step and after it
+
+
+@pytest.mark.parametrize("assign", [True, False])
+def test_an_average_that_was_loaded_by_itself_is_not_forgotten(assign: bool) -> None:
+    """As programs for pytorch-ignite save it: ``{"model": model, "ema_model": ema.ema_model}``."""
+    model = scalar(4.0)
+    ema = EMAHandler(model, momentum=0.5)
+    ema.ema_model.load_state_dict(scalar(2.0).state_dict(), assign=assign)
+    trainer, evaluator = Engine(lambda engine, batch: None), weighing(model)
+    ema.attach(trainer)
+    ema.swap_in_during(evaluator)
+
+    assert evaluator.run([0]).output == 2
+    trainer.run([0])
+    assert ema.ema_model.weight.item() == 3
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_it_is_the_same_if_it_is_cut_before_or_after_its_first_update(cut: int) -> None:
+    def build() -> tuple[nn.Linear, EMAHandler, Engine, Engine]:
+        model = scalar(0.0)
+        ema = EMAHandler(model, momentum=0.5)
+        trainer = Engine(lambda engine, batch: nn.init.constant_(model.weight, batch))
+        evaluator = weighing(model)
+        ema.attach(trainer, event=Events.ITERATION_COMPLETED(every=2))
+        ema.swap_in_during(evaluator)
+        return model, ema, trainer, evaluator
+
+    data = [1.0, 2.0, 4.0, 8.0]
+    _, _, trainer, evaluator = build()
+    trainer.run(data, seed=0)
+    whole = evaluator.run([0]).output
+    model, ema, trainer, evaluator = build()
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=cut), trainer.terminate)
+    trainer.run(data, seed=0)
+    at_cut = evaluator.run([0]).output
+    saved = [copy.deepcopy(one.state_dict()) for one in (model, ema, trainer)]
+    model, ema, trainer, evaluator = build()
+    for one, state in zip((model, ema, trainer), saved, strict=True):
+        one.load_state_dict(state)
+
+    assert evaluator.run([0]).output == at_cut
+    trainer.run(data)
+    assert evaluator.run([0]).output == whole
+
+
+def test_a_state_without_the_count_of_updates_is_an_average() -> None:
+    model = scalar(4.0)
+    ema = EMAHandler(model)
+    ema.load_state_dict({"ema_model": scalar(2.0).state_dict()})
+    with ema.swapped_in():
+        assert model.weight.item() == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype", "warns"),
+    [
+        (EMAHandler, torch.bfloat16, True),
+        (EMAHandler, torch.float16, True),
+        (EMAHandler, torch.float32, False),
+        (lambda model: EMAHandler(model, momentum=0.5), torch.bfloat16, False),
+        (SWA, torch.bfloat16, True),
+        (SWA, torch.float32, False),
+    ],
+)
+def test_an_average_that_rounding_holds_is_told(make: Any, dtype: torch.dtype, warns: bool) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make(nn.Linear(1, 1).to(dtype))
+    told = [str(one.message) for one in caught]
+    assert len(told) == warns
+    assert all(f"{dtype} rounds most of its small steps away; keep the weights in float32" in one for one in told)
 
 
 # ------------------------------------------------------------------------------------------------ accumulation, ranks

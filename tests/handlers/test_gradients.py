@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
+from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events, create_supervised_trainer
 from ignite_core.engine.step import StepEvents
-from ignite_core.handlers import GradientClipping, GradientStats
+from ignite_core.handlers import SWA, EMAHandler, GradientClipping, GradientStats, TerminateOnNan
+from ignite_core.testing import run_distributed
 
 #: The gradient of `weight` in a step on one of these is the batch itself.
 BATCH = torch.tensor([3.0, -4.0, 0.0])
@@ -341,6 +343,52 @@ def test_clipping_with_a_scaler_on_the_device_equals_clipping_without(fused: boo
         trainer.run([BATCH.to(device), 2 * BATCH.to(device)])
         results.append(weight.detach().cpu())
     torch.testing.assert_close(results[0], results[1])
+
+
+# ---------------------------------------------------------------------------------------------------------- sharded
+
+
+def gradients_of(rows: int, shard: bool) -> list[float]:
+    """Of a model whose last bias has fewer rows than there are ranks, where ``rows`` is 1."""
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, rows))
+    model = idist.auto_model(model, shard=True) if shard else model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = create_supervised_trainer(model, optimizer, nn.functional.mse_loss)
+    GradientStats(optimizer, model).attach(trainer)
+    clipping = GradientClipping(optimizer, max_norm=0.1, norm_type=math.inf)
+    clipping.attach(trainer)
+    TerminateOnNan(output_transform=lambda _: [one.grad for one in model.parameters()]).attach(trainer)
+    trainer.run([(torch.ones(2, 3), torch.ones(2, rows))] * 2)
+    largest = GradientStats(optimizer, name="clipped")
+    largest._measure(trainer, list(model.parameters()))
+    assert trainer.state.iteration == 2
+    assert clipping.norm is not None
+    return [*trainer.state.metrics.values(), clipping.norm.item()]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_sharded_gradients_are_measured_and_clipped_as_whole_ones(rows: int) -> None:
+    whole = gradients_of(rows, shard=False)
+    for sharded in run_distributed(gradients_of, rows, True, ranks=2):
+        assert sharded == pytest.approx(whole, rel=1e-5)
+
+
+def average_a_sharded_model(make: Any) -> str:
+    model = nn.Linear(2, 1)
+    made = make(model)  # before it is sharded
+    sharded = idist.auto_model(model, shard=True)
+    with pytest.raises(TypeError, match="must not be sharded"):
+        made._current_pairs()
+    with pytest.raises(TypeError) as caught:
+        make(sharded)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("make", [EMAHandler, SWA])
+def test_an_average_of_a_sharded_model_is_refused_at_construction(make: Any) -> None:
+    for told in run_distributed(average_a_sharded_model, make, ranks=2):
+        assert told.startswith(f"{make.__name__}: model must not be sharded by fully_shard (FSDP2)")
 
 
 # ----------------------------------------------------------------------------------------------------------- errors
