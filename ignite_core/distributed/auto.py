@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
@@ -13,13 +14,18 @@ from torch.utils.data.distributed import DistributedSampler
 from ignite_core.distributed import utils
 from ignite_core.distributed.samplers import DistributedProxySampler, ShardSampler
 
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
 __all__ = ["auto_dataloader", "auto_model", "auto_optim"]
 
 
-def auto_dataloader(dataset: Dataset[Any], *, pad: bool = True, **kwargs: Any) -> Any:
+def auto_dataloader(
+    dataset: Dataset[Any], *, pad: bool = True, group: dist.ProcessGroup | DeviceMesh | None = None, **kwargs: Any
+) -> Any:
     """Make a DataLoader for this rank: alone, the usual one; as one of many, its share of the batches and workers.
 
-    - ``batch_size`` is that of all ranks together, divided among them (if it is at least their number).
+    - ``batch_size`` is that of all ranks of the group together, divided among them (if it is at least their number).
     - ``num_workers`` is that of a node, divided among its ranks and rounded up.
     - The samples are dealt to the ranks in turn; with ``shuffle=True`` in an order that is the same for every number of
       ranks, and follows from the seed of rank 0 (``torch.manual_seed``) and the epoch, which an engine tells.
@@ -30,6 +36,9 @@ def auto_dataloader(dataset: Dataset[Any], *, pad: bool = True, **kwargs: Any) -
             rank other samples.
         pad: All ranks get equally many samples; some of them twice, if their number is no multiple of the world size.
             False, for exact evaluation: every sample once, so that ranks may differ by one, and have none at all.
+        group: The ranks that share the samples; by default all. With tensor, pipeline or context parallelism, where
+            several ranks must see the same samples: the data-parallel dimension of the device mesh, ``mesh["dp"]``, or
+            its process group.
         kwargs: Of the :class:`~torch.utils.data.DataLoader`. A ``sampler`` is shared out as it draws, a distributed one
             taken as it is; a ``batch_sampler`` is left alone, with a warning.
 
@@ -37,23 +46,41 @@ def auto_dataloader(dataset: Dataset[Any], *, pad: bool = True, **kwargs: Any) -
         The DataLoader; for ``xla-tpu`` it is wrapped so that batches come on the device.
 
     Raises:
-        ValueError: If ``pad=False`` is asked for where the library does not choose the samples.
+        ValueError: If ``pad=False`` is asked for where the library does not choose the samples; if the mesh has several
+            dimensions, or this rank is not in the group.
 
     Example:
         >>> loader = auto_dataloader(list(range(5)), batch_size=2, pad=False)
         >>> [batch.tolist() for batch in loader]
         [[0, 1], [2, 3], [4]]
     """
-    world_size = utils.get_world_size()
+    rank, world_size = _place_in(group)
     if world_size > 1:
         _divide("batch_size", kwargs, world_size, round_up=False)
         _divide("num_workers", kwargs, utils.get_nproc_per_node(), round_up=True)
     if isinstance(dataset, IterableDataset) or kwargs.get("batch_sampler") is not None:
         _leave_alone(dataset, pad, world_size)
     else:
-        _choose_sampler(dataset, pad, world_size, kwargs)
+        _choose_sampler(dataset, pad, rank, world_size, kwargs)
     kwargs.setdefault("pin_memory", utils.device().type == "cuda")
     return utils._current().auto_loader(DataLoader(dataset, **kwargs))
+
+
+def _place_in(group: Any) -> tuple[int, int]:
+    """Which of the ranks that share the samples this is, and how many there are."""
+    if group is None:
+        return utils.get_rank(), utils.get_world_size()
+    if hasattr(group, "mesh_dim_names"):  # the class is only there where torch.distributed is
+        if group.ndim != 1:
+            raise ValueError(
+                f"auto_dataloader: group must have one dimension, that of data parallelism, got a mesh of "
+                f"{group.ndim}, {group.mesh_dim_names}; pass the one whose ranks get other samples, as mesh['dp']"
+            )
+        return group.get_local_rank(), group.size()
+    rank = dist.get_rank(group)
+    if rank < 0:
+        raise ValueError(f"auto_dataloader: group must hold this rank, got one without rank {utils.get_rank()}")
+    return rank, dist.get_world_size(group)
 
 
 def _divide(name: str, kwargs: dict[str, Any], parts: int, round_up: bool) -> None:
@@ -78,22 +105,24 @@ def _leave_alone(dataset: Any, pad: bool, world_size: int) -> None:
         )
 
 
-def _choose_sampler(dataset: Any, pad: bool, world_size: int, kwargs: dict[str, Any]) -> None:
+def _choose_sampler(dataset: Any, pad: bool, rank: int, world_size: int, kwargs: dict[str, Any]) -> None:
     sampler, shuffle = kwargs.get("sampler"), kwargs.get("shuffle")
     if isinstance(sampler, DistributedSampler):
-        if (sampler.num_replicas, sampler.rank) != (world_size, utils.get_rank()):
+        if (sampler.num_replicas, sampler.rank) != (world_size, rank):
             raise ValueError(
                 f"auto_dataloader: the sampler is for rank {sampler.rank} of {sampler.num_replicas}, but this is rank "
-                f"{utils.get_rank()} of {world_size}"
+                f"{rank} of {world_size}"
             )
     elif sampler is not None:
         if world_size > 1 and not shuffle:  # with shuffle the DataLoader says what is wrong
-            kwargs["sampler"] = DistributedProxySampler(sampler, pad=pad)
+            kwargs["sampler"] = DistributedProxySampler(sampler, world_size, rank, pad)
     elif shuffle or world_size > 1:
         generator = kwargs.get("generator")
         seed = torch.initial_seed() if generator is None else generator.initial_seed()
         kwargs["sampler"] = ShardSampler(
             dataset,
+            world_size,
+            rank,
             shuffle=bool(kwargs.pop("shuffle", False)),
             seed=utils.broadcast(seed),  # the ranks may have seeded themselves differently
             pad=pad,

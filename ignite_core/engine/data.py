@@ -12,16 +12,13 @@ from ignite_core.engine.epochs import tell_epoch
 from ignite_core.engine.saved import BEFORE_STEP, CUTS
 from ignite_core.engine.state import State
 
-__all__ = ["Passes", "PlainPasses", "Position", "has_state", "length_of"]
+__all__ = ["Passes", "PlainPasses", "Position", "has_state", "length_of", "share_of"]
 
 
 class Passes(Protocol):
     """The data of a run, which is iterated once for each pass over it."""
 
     data: Iterable[Any]
-
-    def is_over(self, done: int) -> bool:
-        """Whether a pass of which so many batches are done is known to have no more."""
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
         """Begin a pass.
@@ -37,9 +34,6 @@ class PlainPasses:
 
     def __init__(self, data: Iterable[Any]) -> None:
         self.data = data
-
-    def is_over(self, done: int) -> bool:
-        return False
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
         tell_epoch(self.data, number)
@@ -348,6 +342,19 @@ def _has_shuffle_buffer(examples: Any) -> bool:
         return True
     inner = (getattr(examples, "ex_iterable", None), *getattr(examples, "ex_iterables", ()))
     return any(_has_shuffle_buffer(one) for one in inner if one is not None)
+
+
+def share_of(data: Any, rank: int, world_size: int) -> tuple[int, int]:
+    """Which share of the samples a loader gets, of how many: that of its sampler, else that of the process.
+
+    Ranks of a tensor-parallel group get the same one.
+    """
+    for holder in (data, getattr(data, "batch_sampler", None)):
+        sampler = getattr(holder, "sampler", None)
+        share = getattr(sampler, "rank", None), getattr(sampler, "num_replicas", None)
+        if isinstance(share[0], int) and isinstance(share[1], int):
+            return share[0], share[1]
+    return rank, world_size
 
 
 def length_of(data: Iterable[Any]) -> int | None:

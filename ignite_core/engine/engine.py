@@ -209,9 +209,11 @@ class Engine(Emitter):
             ``terminate(final=True)``, everything for an evaluator that has run; ``begun``, the last event that was
             fired before the step of an iteration that is not done. A seeded run adds ``seed``,
             ``data_pass`` (the number of the pass over the data, and its batches done), ``global_batch`` (samples in a
-            batch of all ranks, where that can be told) and ``by_rank``, a list of one: what only this process knows,
-            as the states of its random generators. A :class:`~ignite_core.handlers.Checkpoint` puts together the lists
-            of all ranks. All of it loads with ``torch.load(weights_only=True)``.
+            batch of all ranks, where that can be told), ``num_workers`` (that share a stream) and ``by_rank``, a list
+            of one: what only this process knows, as the states of its random generators. Where epochs are of another
+            length than the data, there are ``data_pass`` and ``data_length`` (None if unknown) without a seed, too. A
+            :class:`~ignite_core.handlers.Checkpoint` puts together the lists of all ranks. All of it loads with
+            ``torch.load(weights_only=True)``.
         """
         state = self.state
         limit = "max_epochs" if state.max_iters is None else "max_iters"
@@ -264,6 +266,7 @@ class Engine(Emitter):
         Raises:
             TypeError: If ``state_dict`` is not a mapping.
             ValueError: If a key is missing, or keys contradict each other. The engine is then left as it was.
+            CheckpointError: If a random state is damaged; the same.
 
         Example:
             >>> engine = Engine(lambda engine, batch: batch)
@@ -678,7 +681,7 @@ class Engine(Emitter):
             position.place -= 1
             check_not_empty(position.place)
             position.epoch_is_over = True
-            state.epoch_length = position.place
+            state.epoch_length = self._resumption.data_length = position.place
             self._length_is_found = True
             return
         if not position.restarted:

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, MapDataPipe
 
-from ignite_core.engine.data import Passes, has_state, length_of
+from ignite_core.engine.data import Passes, has_state, length_of, share_of
 from ignite_core.engine.epochs import tell_epoch
 from ignite_core.engine.loaders import SeededLoader, SeededStream
 from ignite_core.rng import Stream, host_state, mix, put_back, rng_state, seed_host, set_rng_state, spread
@@ -45,7 +45,7 @@ def seeded_passes(data: Iterable[Any], seed: int, rank: int, world_size: int) ->
     if _is_whole_loader(data) and not isinstance(data.dataset, IterDataPipe | MapDataPipe):
         if isinstance(data.dataset, IterableDataset):
             return _ReplayedPasses(data, seed, rank, _copy_of(data, rank, world_size))
-        return _LoaderPasses(data, seed, _copy_of(data, rank, world_size))
+        return _LoaderPasses(data, seed, _copy_of(data, *share_of(data, rank, world_size)))
     if isinstance(data, list | tuple | range | torch.Tensor) or hasattr(data, "__array__"):
         return _SequencePasses(data)
     return _ReplayedPasses(data, seed, rank, None)
@@ -87,9 +87,6 @@ class _LoaderPasses:
         self._seed = seed
         self._loader = loader
         self._is_plain = type(data).__iter__ is DataLoader.__iter__
-
-    def is_over(self, done: int) -> bool:
-        return done == length_of(self.data)
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
         tell_epoch(self.data, number, self._loader.copied)
@@ -136,9 +133,6 @@ class _SequencePasses:
     def __init__(self, data: Iterable[Any]) -> None:
         self.data = data
 
-    def is_over(self, done: int) -> bool:
-        return done == length_of(self.data)
-
     def begin(self, number: int, done: int) -> Iterator[Any]:
         tell_epoch(self.data, number)
         _check_long_enough(self.data, done, length_of(self.data))
@@ -152,9 +146,6 @@ class _ReplayedPasses:
         self.data = data
         self._seed = mix(seed, rank)
         self._loader = loader
-
-    def is_over(self, done: int) -> bool:
-        return done == length_of(self.data)
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
         tell_epoch(self.data, number, None if self._loader is None else self._loader.copied)
@@ -232,9 +223,6 @@ class StatefulPasses:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` saved, for the pass that begins next."""
         self._loaded = saved
-
-    def is_over(self, done: int) -> bool:
-        return False  # the data says so itself, and may have something to carry on to its next pass
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
         tell_epoch(self.data, number)

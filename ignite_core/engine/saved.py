@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ignite_core.engine.state import State
 from ignite_core.rng import check_rng_state
 
 __all__ = ["BEFORE_STEP", "CUTS", "Carried", "Progress", "read_carried", "read_progress"]
@@ -48,7 +49,9 @@ class Carried:
 
     seed: int | None = None
     data_pass: tuple[int, int] | None = None  #: number of the pass over the data, and how many of its batches are done
+    data_length: int | None = None  #: batches of a whole pass, where that is known
     global_batch: int | None = None  #: samples in a batch of all ranks together, where that can be told
+    num_workers: int | None = None  #: workers that share a stream, at least 1
     parts: tuple[Mapping[str, Any], ...] = ()  #: what differs by rank
 
     @property
@@ -56,13 +59,19 @@ class Carried:
         """Ranks of the run that was saved."""
         return self.parts[0]["world_size"] if self.parts else None
 
-    def saved(self, seed: int | None, part: Mapping[str, Any]) -> dict[str, Any]:
-        """What a state dict holds of it: numbers, and the part of one rank."""
+    def saved(self, state: State, part: Mapping[str, Any]) -> dict[str, Any]:
+        """What a state dict holds of it: numbers, and the part of one rank where there is one."""
         if self.data_pass is None:
             return {}
-        seeded = {} if seed is None else {"seed": seed}
-        batch = {} if self.global_batch is None else {"global_batch": self.global_batch}
-        return {**seeded, "data_pass": list(self.data_pass), **batch, "by_rank": [dict(part)]}
+        saved: dict[str, Any] = {} if state.seed is None else {"seed": state.seed}
+        saved["data_pass"] = list(self.data_pass)
+        if self.data_length != state.epoch_length:
+            saved["data_length"] = self.data_length
+        known = {"global_batch": self.global_batch, "num_workers": self.num_workers}
+        saved.update({key: number for key, number in known.items() if number is not None})
+        if part:
+            saved["by_rank"] = [dict(part)]
+        return saved
 
 
 def read_carried(saved: Mapping[str, Any]) -> Carried:
@@ -92,7 +101,9 @@ def read_carried(saved: Mapping[str, Any]) -> Carried:
             _integer(f"by_rank[{number}][{key!r}]", part[key], least)
         _number(part, "seed", least=None)
         _check_random_states(part)
-    return Carried(seed, place, _number(saved, "global_batch", least=1), tuple(parts))
+    length = _number(saved, "data_length" if "data_length" in saved else "epoch_length", least=0)
+    batch, workers = _number(saved, "global_batch", least=1), _number(saved, "num_workers", least=1)
+    return Carried(seed, place, length, batch, workers, tuple(parts))
 
 
 def _check_random_states(part: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.utils.data import IterableDataset
 
-from ignite_core.engine.data import Passes, PlainPasses, Position, has_state
+from ignite_core.engine.data import Passes, PlainPasses, Position, has_state, length_of, share_of
 from ignite_core.engine.epochs import announce_epoch
 from ignite_core.engine.saved import CUTS, Carried
 from ignite_core.engine.state import State
@@ -36,7 +36,9 @@ class Resumption:
 
     def __init__(self) -> None:
         self.passes: Passes | None = None  #: over the data of the run that began last
+        self.data_length: int | None = None  #: batches of a pass over the data, where that is known
         self._global_batch: int | None = None
+        self._num_workers: int | None = None
         self._held: Mapping[str, Any] | None = None  # states of the generators that are still to be put back
         self._loaded: Carried | None = None  # no run has begun since
 
@@ -45,7 +47,7 @@ class Resumption:
     def state_dict(self, state: State, position: Position, step: Any, is_cut: bool = False) -> dict[str, Any]:
         """What is to be saved, with the part of this process in ``by_rank``; nothing where nothing is carried on."""
         if self._loaded is not None:
-            return self._loaded.saved(state.seed, _own_part(self._loaded))
+            return self._loaded.saved(state, _own_part(self._loaded))
         data_pass = position.progress_in_data(state, is_cut)
         part: dict[str, Any] = {}
         if state.seed is not None:
@@ -53,14 +55,14 @@ class Resumption:
             part["rng"] = rng_state() if self._held is None else self._held
         if data_pass[1] and _has_state(self.passes):
             part["data"] = self.passes.state_dict()  # type: ignore[union-attr]
-        if not part:
-            return {}
+        carried = Carried(state.seed, data_pass, self.data_length, self._global_batch, self._num_workers)
+        if not part:  # where epochs are as long as the data, the place in it follows from the iteration
+            return {} if self.passes is None or self.data_length == state.epoch_length else carried.saved(state, {})
         of_step = step.carried_state() if hasattr(step, "carried_state") else None
         if of_step:
             part["step"] = of_step
         rank, world_size = _place_of_process()
-        carried = Carried(state.seed, data_pass, self._global_batch)
-        return carried.saved(state.seed, {"rank": rank, "world_size": world_size, **part})
+        return carried.saved(state, {"rank": rank, "world_size": world_size, **part})
 
     def load(self, state: State, carried: Carried | None) -> None:
         """Take over what was saved, for the run that begins next; None: forget it."""
@@ -89,40 +91,68 @@ class Resumption:
             ValueError: If the run cannot go on with this data.
         """
         self._held = None
+        before = self.data_length if position.passes else None
         self.go_over(data, state.seed)
         if self._loaded is not None:
-            self._put(state, data, position, step, self._loaded)
+            by_hand = self._loaded.data_pass is None and state.seed is not None
+            before = None if by_hand else self._loaded.data_length
+            self._put(state, data, position, step, self._loaded, before)
             self._loaded = None
+        elif before is not None:
+            _warn_of_length(state, before, self.data_length, 0, stacklevel=6)
+        if self.data_length is None:
+            self.data_length = before
         position.iterate(self.passes)
         if data is not None:
             announce_epoch(data, max(state.epoch + 1, position.progress_in_data(state)[0]))
 
-    def _put(self, state: State, data: Any, position: Position, step: Any, loaded: Carried) -> None:
-        place, is_seeded = position.place, state.seed is not None
+    def _put(self, state: State, data: Any, position: Position, step: Any, loaded: Carried, before: int | None) -> None:
+        place, is_seeded, has_state = position.place, state.seed is not None, _has_state(self.passes)
         position.resumed = state.iteration > 0 or position.again is not None
         is_cut = position.left in CUTS
-        has_place = is_seeded or data is None or _has_state(self.passes)
+        has_place = is_seeded or data is None or has_state
         if place and not (has_place or is_cut or place == state.epoch_length):
             self._warn(place, state.epoch_length)
+            _warn_of_length(state, before, self.data_length, 0)
             position.place = 0
             return
-        number, done = loaded.data_pass or (state.epoch + 1, place if is_seeded and not is_cut else 0)
+        number, done = loaded.data_pass or self._pass_by_numbers(state, 0 if is_cut else place)
+        is_over = 0 < done == before
+        is_inside = done > 0 and not is_over
+        if is_inside and not has_place:
+            _warn_of_pass(done, before)
+            done = 0
         sources = _sources(loaded)
-        if done:
-            _check_same_batches(loaded, self._global_batch, data, _has_state(self.passes))
-        if _has_state(self.passes) and "data" in sources[0]:
+        if is_inside and has_place:
+            _check_same_batches(loaded, self._global_batch, self._num_workers, data, has_state)
+        _warn_of_length(state, before, self.data_length, done if is_inside and has_place else 0)
+        is_elsewhere = loaded.world_size not in (None, _place_of_process()[1])
+        if has_state and "data" in sources[0] and not (is_over and is_elsewhere):
             self.passes.load_state_dict(sources[0]["data"])  # type: ignore[union-attr]
+            is_over = False  # the data knows it, and may have something to carry on to its next pass
         if place and is_seeded:
             self._held = sources[0].get("rng")
         of_step = [source["step"] for source in sources if "step" in source]
         if place and of_step:
             step.load_carried_state(of_step)
-        position.resume_pass(number, done, self.passes is not None and self.passes.is_over(done))
+        position.resume_pass(number, done, is_over)
+
+    def _pass_by_numbers(self, state: State, place: int) -> tuple[int, int]:
+        """The pass, and how many of its batches are done, of a run of which only the iterations are known."""
+        length, every = self.data_length, state.epoch_length
+        if state.seed is None:
+            return state.epoch + 1, 0
+        if not length or not every or state.iteration != state.epoch * every + place:
+            return state.epoch + 1, place
+        passes, done = divmod(state.iteration, length)
+        return max(passes, passes * length // every) + 1, done
 
     def go_over(self, data: Iterable[Any] | None, seed: int | None) -> Passes | None:
         """Take the batches of the run from ``data``; returns its passes over that."""
         self.passes = _passes_over(data, seed)
+        self.data_length = None if data is None else length_of(data)
         self._global_batch = None if seed is None else _global_batch(data)
+        self._num_workers = None if seed is None else _num_workers(data)
         return self.passes
 
     def begin_epoch(self, state: State, number: int) -> None:
@@ -205,10 +235,25 @@ def _global_batch(data: Any) -> int | None:
     sampler = getattr(data, "batch_sampler", None)
     if size is None and sampler is not None:
         size = getattr(sampler, "batch_size", None)
-    return size * _place_of_process()[1] if isinstance(size, int) else None
+    return size * _shares(data) if isinstance(size, int) else None
 
 
-def _check_same_batches(loaded: Carried, batch: int | None, data: Any, has_state: bool) -> None:
+def _shares(data: Any) -> int:
+    """Into how many shares the samples of the data are divided."""
+    return share_of(data, *_place_of_process())[1]
+
+
+def _num_workers(data: Any) -> int | None:
+    """How many workers share a stream, each of which gives every so many-th batch; None for other data."""
+    if not isinstance(getattr(data, "dataset", None), IterableDataset):
+        return None
+    workers = getattr(data, "num_workers", None)
+    return None if workers is None else max(1, workers)
+
+
+def _check_same_batches(
+    loaded: Carried, batch: int | None, num_workers: int | None, data: Any, has_state: bool
+) -> None:
     """A pass goes on inside only if its batches stay what they were, on however many ranks."""
     before, now = loaded.world_size, _place_of_process()[1]
     has_places = hasattr(data, "dataset") and not isinstance(data.dataset, IterableDataset) and not has_state
@@ -220,11 +265,51 @@ def _check_same_batches(loaded: Carried, batch: int | None, data: Any, has_state
         )
     wanted = loaded.global_batch
     if wanted is not None and batch is not None and batch != wanted:
-        mend = f"its DataLoader must have batch_size={wanted // now}" if wanted % now == 0 else "they cannot share it"
+        shares = _shares(data)
+        mend = (
+            f"its DataLoader must have batch_size={wanted // shares}"
+            if wanted % shares == 0
+            else "they cannot share it"
+        )
         raise ValueError(
             f"Engine.run: the run was saved inside a pass over the data, in batches of {wanted} samples of {before} "
             f"processes together, and goes on with {now} processes and batches of {batch}: {mend}"
         )
+    if None not in (loaded.num_workers, num_workers) and loaded.num_workers != num_workers:
+        raise ValueError(
+            f"Engine.run: the run was saved inside a pass over a stream that {loaded.num_workers} worker(s) shared, "
+            f"and goes on with {num_workers}: samples would come twice or not at all; its DataLoader must have "
+            f"num_workers={loaded.num_workers}"
+        )
+
+
+def _warn_of_length(state: State, before: int | None, now: int | None, done: int, stacklevel: int = 7) -> None:
+    """Say it where a run goes on over data of another length: after ``done`` batches of a pass, or 0 between two."""
+    if before is None or now is None or before == now or done > now:  # the last one is an error where the pass begins
+        return
+    said = []
+    if state.epoch_length == before:
+        said.append(
+            f"its epochs keep {before} iterations (for epochs as long as the data, set engine.state.epoch_length = "
+            f"{now} before the run)"
+        )
+    if done:
+        said.append(f"samples of the pass that was cut after {done} batches may come twice or not at all")
+    if said:
+        warnings.warn(
+            f"Engine.run: the run that goes on had data of {before} batches, and gets data of {now}: "
+            + ", and ".join(said),
+            stacklevel=stacklevel,
+        )
+
+
+def _warn_of_pass(done: int, length: int | None) -> None:
+    warnings.warn(
+        f"Engine.run: the run goes on inside a pass over the data, after {done} of its "
+        f"{length or 'unknown number of'} batches, but without a seed nobody knows which batches these were: another "
+        "pass begins. Save where a pass ends, or give the run a seed: run(..., seed=0).",
+        stacklevel=7,
+    )
 
 
 # --------------------------------------------------------------------------------------------- the part of each process

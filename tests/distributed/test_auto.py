@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 import ignite_core.distributed as idist
+from ignite_core.engine import Engine
 from ignite_core.testing import run_distributed
 
 
@@ -39,6 +42,62 @@ def test_without_padding_an_evaluation_sees_each_sample_once(ranks: int) -> None
 
     assert sorted(sample for one in found for batch in one["batches"][0] for sample in batch) == list(range(11))
     assert [one["batch_size"] for one in found] == [4 // ranks] * ranks
+
+
+def shared_by(dimensions: tuple[int, ...], as_mesh: bool) -> dict[str, Any]:
+    """What a rank gets where the ranks of a tensor-parallel group must see the same samples."""
+    names = ("dp", "tp")
+    mesh: Any = init_device_mesh("cpu", dimensions, mesh_dim_names=names)["dp"]
+    samples: Any = list(range(8))
+    group = mesh if as_mesh else mesh.get_group()
+    loader = idist.auto_dataloader(samples, batch_size=4, shuffle=True, group=group)
+    proxied = idist.auto_dataloader(samples, sampler=RandomSampler(samples), group=group)
+    drawn: list[Any] = []
+    engine = Engine(lambda engine, batch: drawn.append(batch.tolist()))
+    engine.run(idist.auto_dataloader(Noisy(), batch_size=4, group=group), max_epochs=1, seed=1)
+    return {
+        "dp": mesh.get_local_rank(),
+        "seen": [batch.tolist() for batch in loader] + list(proxied.sampler),
+        "drawn": drawn,
+        "batch_size": loader.batch_size,
+        "global_batch": engine.state_dict()["global_batch"],
+    }
+
+
+class Noisy(Dataset[float]):
+    """Augmented at random."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> float:
+        return index + torch.rand(1).item()
+
+
+@pytest.mark.parametrize("as_mesh", [True, False])
+@pytest.mark.parametrize("dimensions", [(1, 2), (2, 1), (2, 2)])
+def test_tensor_parallel_ranks_see_the_same_samples(dimensions: tuple[int, int], as_mesh: bool) -> None:
+    """Augmented in the same way, too, in a seeded run."""
+    found = run_distributed(shared_by, dimensions, as_mesh, ranks=dimensions[0] * dimensions[1])
+
+    assert all(one["batch_size"] == 4 // dimensions[0] and one["global_batch"] == 4 for one in found)
+    for one in found:
+        for other in found:
+            assert (one["seen"] == other["seen"]) is (one["dp"] == other["dp"])
+            assert (one["drawn"] == other["drawn"]) is (one["dp"] == other["dp"])
+
+
+def given_all_dimensions() -> str:
+    with pytest.raises(ValueError, match=r"group must have one dimension, .* got a mesh of 2") as raised:
+        idist.auto_dataloader([1, 2], group=init_device_mesh("cpu", (1, 2), mesh_dim_names=("dp", "tp")))  # type: ignore[arg-type]
+    other = [dist.new_group([rank]) for rank in range(2)][1 - dist.get_rank()]
+    with pytest.raises(ValueError, match="must hold this rank, got one without rank"):
+        idist.auto_dataloader([1, 2], group=other)  # type: ignore[arg-type]
+    return str(raised.value)
+
+
+def test_a_mesh_of_several_dimensions_is_refused() -> None:
+    assert "as mesh['dp']" in run_distributed(given_all_dimensions, ranks=2)[0]
 
 
 def few_samples() -> list[list[int]]:

@@ -342,7 +342,7 @@ def test_batches_in_any_order_are_refused() -> None:
 
 def test_data_with_fewer_batches_than_were_done_is_refused() -> None:
     engine = Engine(lambda engine, batch: None)
-    engine.load_state_dict({"iteration": 4, "epoch_length": 9, "max_epochs": 1})
+    engine.load_state_dict({"iteration": 4, "epoch_length": 9, "max_epochs": 1, "data_pass": [1, 4]})
 
     with pytest.raises(ValueError, match=r"had taken 4 batches .* a DataLoader, has only 2"):
         engine.run(loader(batch_size=10), seed=1)
