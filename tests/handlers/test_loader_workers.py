@@ -16,7 +16,10 @@ from ignite_core.testing import run_distributed
 
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
 
-pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it forks
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),  # that it forks
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),  # of a worker that dies while it sends
+]
 
 
 class Numbers(Dataset[int]):
