@@ -35,6 +35,11 @@ class Board:
         self._telling.set(f"entry_{number}", json.dumps(entry))
         return number
 
+    def post_once(self, key: str, entry: dict[str, Any]) -> None:
+        """Post an entry, unless another rank has done so under this key."""
+        if self._telling.compare_set(f"once_{key}", "", str(self._rank)).decode() == str(self._rank):
+            self.post(entry)
+
     def read(self) -> tuple[int, dict[str, Any]] | None:
         """The next entry and its number, if there is one. For the watcher's thread alone."""
         number = self._next

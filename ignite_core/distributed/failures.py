@@ -6,8 +6,10 @@ Nothing here costs anything in a serial run, or where no watcher was started: se
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,6 +25,7 @@ __all__ = [
     "agreed",
     "begin",
     "explain",
+    "explained",
     "failure",
     "finish",
     "has_failed",
@@ -35,13 +38,18 @@ __all__ = [
     "stop",
     "tell",
     "unlisten",
-    "words_of_who_left",
+    "wait_for",
+    "waiting",
+    "words_of_others",
 ]
 
 E = TypeVar("E", bound=BaseException)
 
 #: How often a collective that waits looks up.
 _LOOK = timedelta(seconds=0.1)
+
+#: What torch's errors say when another process did not come in time, or has given up first.
+_ABSENCE = re.compile(r"time(d )?out|connection (closed|reset) by peer|broken pipe", re.IGNORECASE)
 
 _watcher: Watcher | None = None
 _at_exit: Any = None
@@ -167,10 +175,69 @@ def explain(error: BaseException) -> RankFailed | None:
     return None if _watcher is None else _watcher.explain(error)
 
 
-def words_of_who_left() -> str:
-    """For a message: which ranks have left; empty if none has."""
-    gone = [] if _watcher is None else _watcher.gone()
-    return f" (ranks {gone} have left)" if gone else ""
+@contextmanager
+def waiting(operation: str) -> Iterator[None]:
+    """Let other ranks know that this one is in a collective, if they ask where it is."""
+    watcher = _watcher
+    if watcher is None:
+        yield
+        return
+    before, watcher.whereabouts.waits = watcher.whereabouts.waits, operation
+    try:
+        yield
+    finally:
+        watcher.whereabouts.waits = before
+
+
+def words_of_others(error: BaseException) -> str:
+    """For a message: which ranks have left; where the others are, if it is about one that did not come."""
+    watcher = _watcher
+    if watcher is None:
+        return ""
+    gone = watcher.gone()
+    if gone:
+        return f" (ranks {gone} have left)"
+    where = watcher.find_others() if _ABSENCE.search(str(error)) else ""
+    return f"; {where}" if where else ""
+
+
+@contextmanager
+def explained(operation: str, rank: int, world_size: int, backend: str | None) -> Iterator[None]:
+    """Say in an error of torch which operation failed, where, and because of whom; it names an address at best."""
+    with waiting(operation):
+        try:
+            yield
+        except RankFailed:
+            raise
+        except RuntimeError as error:
+            found = explain(error)
+            if found is not None:
+                raise found from error
+            raise RuntimeError(
+                f"idist.{operation} failed on rank {rank} of {world_size} (backend {backend}): {error}"
+                f"{words_of_others(error)}"
+            ) from error
+
+
+def wait_for(is_done: Callable[[], bool], timeout: timedelta | None) -> None:
+    """Wait for something that all ranks do, in a block of :func:`explained`.
+
+    Args:
+        is_done: Asked again and again, less and less often.
+        timeout: None: without limit.
+
+    Raises:
+        RankFailed: If another rank has failed or is lost.
+        RuntimeError: If it takes too long.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
+    pause_s = 0.001
+    while not is_done():
+        raise_if_failed()
+        if deadline is not None and time.monotonic() > deadline:
+            raise RuntimeError(f"timed out after {timeout}")
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LOOK.total_seconds())
 
 
 def begin(operation: str) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 from torch.distributed import DistError
 
 from ignite_core.distributed.board import Board
+from ignite_core.distributed.whereabouts import Whereabouts
 from ignite_core.exceptions import RankFailed
 
 __all__ = ["EXIT_CODE", "Watcher"]
@@ -82,6 +83,7 @@ class Watcher:
         is_calm: Nothing has failed anywhere; collectives may begin without a further look.
         has_failed: Something has failed since the start, so what the ranks have begun together may never end.
         handling: How many engines run their handlers of EXCEPTION_RAISED.
+        whereabouts: What this process waits for, and what others do.
     """
 
     def __init__(
@@ -101,6 +103,11 @@ class Watcher:
         self._grace_s = abort_grace_s
         self._tell = tell
         self._lock = threading.RLock()
+        self.whereabouts = Whereabouts(
+            rank,
+            lambda number: self._ask(Board.post_once, f"where_{number}", {"kind": "where"}),
+            lambda answer: self._ask(Board.post, answer),
+        )
         self._board: Board | None = None
         self._opened = threading.Event()  # or it is clear that it never will be
         self._ending = threading.Event()
@@ -164,6 +171,13 @@ class Watcher:
         """The other ranks that have left."""
         signs: list[int] = self._ask(Board.signs) or []
         return [rank for rank, sign in enumerate(signs) if Board.has_left(sign) and rank != self.rank]
+
+    def find_others(self) -> str:
+        """Where the other ranks are that have not left, in words."""
+        self.wait_until_open()
+        gone = self.gone()
+        others = [rank for rank in range(self.world_size) if rank != self.rank and rank not in gone]
+        return self.whereabouts.find(others, _ANSWER_S) if self._board is not None and others else ""
 
     def _search(self, why: str) -> None:
         """Ask all ranks for a sign of life; those that do not answer are lost. All ranks hear of it."""
@@ -296,6 +310,7 @@ class Watcher:
 
     def _take(self, number: int, entry: dict[str, Any]) -> None:
         """Take an entry of the board for true; to do so again is no harm."""
+        self.whereabouts.take(entry)
         with self._lock:
             ranks, kind = tuple(entry.get("ranks", ())), entry["kind"]
             who = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {list(ranks)}"

@@ -14,10 +14,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any, Final
-
-from torch.distributed import DistError
+from typing import Any
 
 from ignite_core.distributed import failures
 from ignite_core.distributed import utils as idist
@@ -25,9 +22,6 @@ from ignite_core.distributed.models import ComputationModel
 from ignite_core.engine.listener import Listener
 
 __all__ = ["name_of_engine", "separate_lone_handlers"]
-
-#: How long to wait for the store at a time.
-_LOOK: Final = timedelta(seconds=0.5)
 
 #: How many engines of each name this process has made.
 _made: Counter[str] = Counter()
@@ -111,12 +105,8 @@ def _compare(model: ComputationModel, key: str, names: list[str]) -> list[list[s
         store.set(f"{key}/complete", "")
     if not names:
         return None
-    while not store.check([f"{key}/complete"]):
-        failures.raise_if_failed()
-        try:
-            store.wait([f"{key}/complete"], _LOOK)
-        except DistError:
-            continue
+    with failures.explained("Engine.run", model.rank, model.world_size, idist.backend()):
+        failures.wait_for(lambda: store.check([f"{key}/complete"]), model.timeout)
     if not store.check([f"{key}/differ"]):
         return None
     return [json.loads(store.get(f"{key}/{rank}")) for rank in range(model.world_size)]

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ignite_core.distributed import utils as idist
-from ignite_core.distributed.failures import begin, finish
+from ignite_core.distributed.failures import begin, explained, finish
 from ignite_core.distributed.models.base import ComputationModel
 
 __all__ = ["Lane", "Round", "lane", "lose_step"]
@@ -33,9 +33,11 @@ class Round:
 
         Raises:
             RankFailed: If another rank has failed.
+            RuntimeError: If a rank does not begin it in time; it says where that is.
         """
         if self.work is not None:
-            finish(self.work, "vote")
+            with explained("vote", idist.get_rank(), idist.get_world_size(), "gloo"):
+                finish(self.work, "vote")
         largest: list[int] = self.numbers.tolist()
         return largest
 

@@ -943,7 +943,7 @@ PLANTED: list[Planted] = [
         "a lone handler waits for the others",
         "ignite_core/engine/lone_handlers.py",
         "with idist._alone():",
-        "with model._explained('alone'):",
+        "with failures.waiting('alone'):",
         "tests/distributed/test_lone_handlers.py::test_a_lone_handler_acts_alone_with_one_warning",
     ),
     Planted(
@@ -1001,5 +1001,26 @@ PLANTED: list[Planted] = [
         "if group.when.is_due(count, before):",
         "if group.when.is_due(count):",
         "tests/engine/test_filters.py::test_a_counter_that_jumps_is_heard_at_each_crossing",
+    ),
+    Planted(
+        "a thread outlives the program",
+        "ignite_core/threads.py",
+        "    stop()\n    thread.join(join_s)\n",
+        "    thread.join(0.0)\n",
+        "tests/test_threads.py::test_the_end_of_the_interpreter_stops_all_threads_and_waits_for_them",
+    ),
+    Planted(
+        "vote group without timeout",
+        "ignite_core/distributed/models/native.py",
+        '        kwargs.setdefault("timeout", self.timeout)',
+        "        pass",
+        "tests/distributed/test_whereabouts.py::test_all_groups_take_the_time_limit_that_was_given",
+    ),
+    Planted(
+        "a rank that hangs is not asked",
+        "ignite_core/distributed/watcher.py",
+        "        self.whereabouts.take(entry)\n",
+        "",
+        "tests/distributed/test_whereabouts.py::test_after_the_time_limit_the_others_name_the_rank_that_hangs_and_where_it_is vote",
     ),
 ]

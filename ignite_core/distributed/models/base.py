@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 import torch
@@ -40,6 +41,11 @@ class ComputationModel(ABC):
     @property
     def store(self) -> Any:
         """A key-value store that all ranks read and write; None if the framework has none."""
+        return None
+
+    @property
+    def timeout(self) -> timedelta | None:
+        """The time limit of collectives of all ranks; None if it is not known."""
         return None
 
     @property

@@ -27,7 +27,6 @@ from ignite_core.distributed.rendezvous import connect, join
 from ignite_core.distributed.store_host import open_board
 from ignite_core.distributed.watcher import Watcher
 from ignite_core.distributed.wire import from_bytes, to_bytes
-from ignite_core.exceptions import RankFailed
 
 __all__ = ["TorchModel"]
 
@@ -114,7 +113,7 @@ class TorchModel(ComputationModel):
         store, place = join(store, launch, backend, timeout or _JOIN_TIMEOUT)
         if backend == "nccl":
             kwargs.setdefault("device_id", _own_gpu(place))
-        with _explained("initialize", place.rank, place.world_size, backend):
+        with failures.explained("initialize", place.rank, place.world_size, backend):
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if backend == "nccl" and "gloo" in cls.available_backends else backend,
                 store=store,
@@ -214,6 +213,15 @@ class TorchModel(ComputationModel):
         return dist.distributed_c10d._get_default_store() if is_real else None
 
     @property
+    def timeout(self) -> timedelta | None:
+        group = dist.distributed_c10d._get_default_group()
+        try:
+            limit: timedelta = group._get_backend(torch.device("cpu")).options._timeout
+        except (RuntimeError, AttributeError):  # it has no backend for the CPU
+            return None
+        return limit
+
+    @property
     def collectives_done(self) -> int:
         group: Any = dist.GroupMember.WORLD
         try:
@@ -271,6 +279,7 @@ class TorchModel(ComputationModel):
 
     def make_group(self, ranks: tuple[int, ...], **kwargs: Any) -> Any:
         failures.begin(self.asked)
+        kwargs.setdefault("timeout", self.timeout)  # torch would give it its own
         with self._explained("new_group"):
             return dist.new_group(list(ranks), **kwargs)
 
@@ -335,28 +344,11 @@ class TorchModel(ComputationModel):
                 operation(*args)
 
     def _explained(self, operation: str) -> Any:
-        return _explained(self.asked or operation, self.rank, self.world_size, self._backend)
+        return failures.explained(self.asked or operation, self.rank, self.world_size, self._backend)
 
 
 #: Names of torch's operations, where they differ from ours.
 _OPS = {"AND": "BAND", "OR": "BOR"}
-
-
-@contextmanager
-def _explained(operation: str, rank: int, world_size: int, backend: str) -> Iterator[None]:
-    """Say in an error of torch which operation failed, where, and because of whom; it names an address at best."""
-    try:
-        yield
-    except RankFailed:
-        raise
-    except RuntimeError as error:
-        found = failures.explain(error)
-        if found is not None:
-            raise found from error
-        raise RuntimeError(
-            f"idist.{operation} failed on rank {rank} of {world_size} (backend {backend}): {error}"
-            f"{failures.words_of_who_left()}"
-        ) from error
 
 
 def _devices(group: Any) -> set[str]:
@@ -405,7 +397,7 @@ def _find_place(rank: int, world_size: int) -> Place:
         local_rank, nproc_per_node, node_rank, nnodes = (int(known[name]) for name in wanted)
         return Place(rank, world_size, local_rank, nproc_per_node, nnodes, node_rank)
     names: list[Any] = [None] * world_size
-    with _explained("get_local_rank", rank, world_size, str(dist.get_backend())):
+    with failures.explained("get_local_rank", rank, world_size, str(dist.get_backend())):
         dist.all_gather_object(names, known.get("SLURM_NODEID") or socket.gethostname())
     sizes = Counter(names)
     node = names[rank]

@@ -1,0 +1,141 @@
+"""A rank that hangs outside of collectives: after the time limit the others raise, naming the rank and where it is."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+from torch.distributed import HashStore, PrefixStore  # type: ignore[attr-defined]
+
+import ignite_core.distributed as idist
+from ignite_core.distributed import failures
+from ignite_core.distributed.board import Board
+from ignite_core.distributed.whereabouts import Whereabouts
+from ignite_core.engine import Engine, Events
+from ignite_core.handlers.lane import lane
+from ignite_core.handlers.vote import vote_of
+from ignite_core.metrics import Average
+from ignite_core.testing import run_distributed
+
+pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs the gloo backend, this torch has none")
+
+
+def hang_until(path: Path) -> None:
+    """As a lock of another process does."""
+    while not path.exists():
+        time.sleep(0.01)
+
+
+def hang(what: str, folder: str) -> str:
+    """Rank 1 hangs between two epochs of all, and the others go on to a validation; what each of them heard."""
+    idist.finalize()
+    idist.initialize("gloo", timeout=timedelta(seconds=1.0), abort_grace=60.0)
+    trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: batch)
+    if what == "vote":
+        vote_of(evaluator)
+    else:
+        Average().attach(evaluator, "average")
+    last = 1 if what == "first run" else 2
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def validate() -> None:
+        if idist.get_rank() == 1 and trainer.state.epoch == last:
+            hang_until(Path(folder) / "go on")
+        evaluator.run([1.0, 2.0])
+
+    try:
+        trainer.run([1, 2], max_epochs=3)
+    except RuntimeError as error:
+        (Path(folder) / "go on").touch()
+        return f"{type(error).__name__}: {error}"
+    return "it ended"
+
+
+@pytest.mark.parametrize(
+    ("what", "operation"), [("first run", "Engine.run"), ("metric", "all_gather"), ("vote", "vote")]
+)
+def test_after_the_time_limit_the_others_name_the_rank_that_hangs_and_where_it_is(
+    what: str, operation: str, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    heard = run_distributed(hang, what, str(tmp_path), ranks=3)
+
+    assert heard[1].startswith("RankFailed")
+    for told in (heard[0], heard[2]):
+        assert f"idist.{operation} failed on rank" in told
+        assert "rank 1 has not come; it is at:\n  " in told
+        assert "in hang_until\n" in told
+        assert "rank 0 has not come" not in told
+        assert "rank 2 has not come" not in told
+    assert time.monotonic() - began < 30
+
+
+def limits() -> list[float]:
+    idist.finalize()
+    idist.initialize("gloo", timeout=timedelta(seconds=33))
+    groups = [lane()._group, idist.new_group([0, 1]), idist.new_group([0], timeout=timedelta(seconds=5))]
+    found = [group for group in groups if isinstance(group, dist.ProcessGroup)]
+    return [group._get_backend(idist.device()).options._timeout.total_seconds() for group in found]
+
+
+def test_all_groups_take_the_time_limit_that_was_given() -> None:
+    assert run_distributed(limits) == [[33, 33, 5], [33, 33]]
+
+
+class Asked:
+    """The whereabouts of several ranks on one board; each question is answered when it is posted."""
+
+    def __init__(self, number: int) -> None:
+        store = HashStore()
+        self.boards = [Board(PrefixStore("a", store), PrefixStore("a", store), rank, number) for rank in range(number)]
+        self.ranks = [
+            Whereabouts(rank, lambda times, board=board: self.ask(board, times), board.post)  # type: ignore[misc]
+            for rank, board in enumerate(self.boards)
+        ]
+        self.questions = 0
+
+    def ask(self, board: Board, times: int) -> None:
+        self.questions += 1
+        board.post_once(f"where_{times}", {"kind": "where"})
+        for _ in range(2):  # the question, then the answers
+            for reader, found in zip(self.boards, self.ranks, strict=True):
+                while (entry := reader.read()) is not None:
+                    found.take(entry[1])
+
+
+def test_a_rank_that_waits_tells_for_what_and_a_question_is_asked_once() -> None:
+    asked = Asked(3)
+    asked.ranks[0].waits = asked.ranks[2].waits = "vote"
+
+    first = asked.ranks[0].find([1, 2], 5.0)
+    second = asked.ranks[2].find([0, 1], 5.0)
+
+    assert first == second
+    assert first.startswith("rank 1 has not come; it is at:\n  ")
+    assert asked.questions == 1
+
+
+def test_ranks_that_all_wait_are_told_with_what_they_wait_for() -> None:
+    asked = Asked(3)
+    for found, waits in zip(asked.ranks, ("vote", "all_gather", "barrier"), strict=True):
+        found.waits = waits
+
+    assert asked.ranks[0].find([1, 2], 5.0) == (
+        "the other ranks wait elsewhere: rank 1 in all_gather, rank 2 in barrier"
+    )
+
+
+def test_a_rank_that_does_not_answer_is_named() -> None:
+    found = Whereabouts(0, lambda number: None, lambda answer: None)
+
+    assert found.find([1, 2], 0.01) == "ranks [1, 2] have not come and do not answer"
+
+
+def test_what_is_waited_for_without_other_ranks_may_take_as_long_as_it_likes_or_is_limited() -> None:
+    answers = iter([False, False, True])
+    failures.wait_for(lambda: next(answers), None)
+    with pytest.raises(RuntimeError, match="timed out after 0:00:00"):
+        failures.wait_for(lambda: False, timedelta(0))
