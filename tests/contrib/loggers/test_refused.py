@@ -6,6 +6,9 @@ import decimal
 import fractions
 import json
 import logging
+import multiprocessing
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +26,7 @@ from ignite_contrib.loggers.outbox import Outbox
 from ignite_contrib.loggers.records import Record, as_line, of_line, plain
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import GradsHistHandler
+from tests.faults.sizes import FULL
 
 
 class Picky:
@@ -388,3 +392,59 @@ def test_the_thread_has_ended_when_a_logger_is_closed(tmp_path: Path) -> None:
     outbox.close()
 
     assert not thread.is_alive()
+
+
+def test_a_process_of_multiprocessing_that_closes_nothing_loses_nothing(tmp_path: Path) -> None:
+    """Functions of atexit are not called there."""
+    found = tmp_path / "found"
+
+    def work() -> None:
+        outbox = Outbox(lambda some: found.write_text(f"{len(some)}"), tmp_path / "unsent.jsonl", "server")
+        for record in records(1, 2, 3):
+            outbox.put(record)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(60)
+
+    assert process.exitcode == 0
+    assert found.read_text() == "3"
+
+
+ENDS = {"open": "None", "SystemExit": "sys.exit(0)", "exception": "1 / 0"}
+
+SCRIPT = """
+import atexit, sys, threading
+at_the_end = lambda: print("alive:", [one.name for one in threading.enumerate() if one is not threading.main_thread()])
+atexit.register(at_the_end)  # called last
+import torch
+from ignite_core.engine import Engine, Events
+from ignite_core.handlers import WeightsHistHandler
+from ignite_contrib.loggers import ProgressBar, TensorboardLogger, VisdomLogger
+
+model = torch.nn.Linear(10, 10)
+trainer = Engine(lambda engine, batch: model(torch.rand(2, 10)).sum())
+for logger in (TensorboardLogger(log_dir="run"), VisdomLogger(port=9)):
+    logger.attach(trainer, WeightsHistHandler(model), Events.ITERATION_COMPLETED)
+    logger.attach_output_handler(trainer, Events.ITERATION_COMPLETED, tag="t", output_transform=lambda output: output)
+ProgressBar().attach(trainer)
+trainer.add_event_handler(Events.ITERATION_COMPLETED(once=10), lambda: THE_END)
+trainer.run(range(20))
+"""
+
+
+@pytest.mark.parametrize("end", ENDS if FULL else ["exception"])
+def test_no_thread_of_a_logger_or_bar_is_alive_when_the_program_has_ended(tmp_path: Path, end: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.replace("THE_END", ENDS[end])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert "alive: []" in done.stdout, done.stderr
+    assert done.returncode == (1 if end == "exception" else 0)
+    steps = [event.step for event in EventAccumulator(str(tmp_path / "run")).Reload().Scalars("t/output")]
+    assert steps == list(range(1, 21 if end == "open" else 10))
