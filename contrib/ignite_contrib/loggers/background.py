@@ -36,7 +36,8 @@ class BackgroundLogger(BaseLogger):
 
     Args:
         open_client: As of :class:`~ignite_core.handlers.BaseLogger`.
-        unsent: The file for what cannot be sent; by default one in the working folder, named after the back-end.
+        unsent: The file for what cannot be sent, of this logger alone; by default one in the working folder, which is
+            named after the back-end.
 
     Attributes:
         wait_s: Of the class: seconds that a flush, and the end, wait at most.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from json import JSONDecodeError
 from typing import Any
 
 from ignite_contrib.loggers.records import Record
@@ -15,7 +16,19 @@ __all__ = ["PartlySentError", "Send", "by_kind", "deliver", "each", "singles"]
 Send = Callable[[Sequence[Record]], object]
 
 #: Errors about the values themselves: to send these once more is of no use.
-_FINAL = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, AssertionError)
+_FINAL = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+    SystemError,
+)
+
+#: Some of these that are about the server, or what it has answered.
+_NOT_FINAL = (OSError, JSONDecodeError)
 
 #: Answers of a server that say the same: a bad request, one that is too large, one that cannot be processed.
 _FINAL_STATUS = (400, 413, 414, 415, 422)
@@ -90,7 +103,7 @@ def deliver(send: Send, records: Sequence[Record]) -> tuple[list[Record], BaseEx
         part = parts.popleft()
         rest, error = _attempt(send, part)
         is_taken |= rest is not part
-        if error is None:
+        if error is None or not rest:
             continue
         if not _is_single(rest):
             parts.extendleft(reversed(_split(rest, is_taken)))
@@ -101,11 +114,8 @@ def deliver(send: Send, records: Sequence[Record]) -> tuple[list[Record], BaseEx
             is_taken = True
             refused.append(_failed(rest[0], error))
         else:
-            return [
-                *refused,
-                replace(rest[0], reason=reason_of(error)),
-                *(one for part in parts for one in part),
-            ], error
+            pending = [replace(rest[0], reason=reason_of(error)), *(record for part in parts for record in part)]
+            return refused + pending, error
     return refused, None
 
 
@@ -115,7 +125,9 @@ def _attempt(send: Send, part: Sequence[Record]) -> tuple[Sequence[Record], Base
         send(part)
     except PartlySentError as error:
         return error.rest, error.__cause__ or error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # such as SystemExit, which would end the thread
         return part, error
     return [], None
 
@@ -144,7 +156,7 @@ def _is_final(error: BaseException) -> bool:
         status = error.get_http_status_code()
     if isinstance(status, int):
         return status in _FINAL_STATUS
-    return isinstance(error, _FINAL) and not isinstance(error, OSError)
+    return isinstance(error, _FINAL) and not isinstance(error, _NOT_FINAL)
 
 
 def _failed(record: Record, error: BaseException) -> Record:

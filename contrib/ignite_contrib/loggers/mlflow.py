@@ -78,21 +78,17 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
         self.active_run: Any = None
         self._started_late = False
         self._has_ended = False
+        self._answers = False  # the server did so last time
         super().__init__(lambda: require("mlflow", extra="mlflow", feature="MLflowLogger"), unsent=unsent)
         self._names = Names()
         self._names_of_files = Names(r"[a-zA-Z0-9_\-./ ]")
         if not self.writes:
             return
-        uri = self.client.get_tracking_uri() if tracking_uri is None else tracking_uri
-        known = without_user(uri)
-        if tracking_uri is not None or known != uri:
-            self.client.set_tracking_uri(known)
-        self._uri = self.client.get_tracking_uri()
-        self._tracking = self.client.MlflowClient(self._uri)
-        self._answers = False  # the server did so last time
-        active = self.client.active_run() or self._start()
-        if active is not None:
-            self._write_to(active)
+        try:
+            self._open(tracking_uri)
+        except Exception as error:
+            redact(error)
+            raise
         atexit.register(self._end_at_exit)  # before MLflow does so, which tries for minutes
 
     @property
@@ -154,6 +150,18 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
             self.client.start_run(run_id=self.run)  # what mlflow does in this thread is for this run, too
         return found
 
+    def _open(self, tracking_uri: str | None) -> None:
+        """Write to the active run, or to a new one if the server is there."""
+        uri = self.client.get_tracking_uri() if tracking_uri is None else tracking_uri
+        known = without_user(uri)
+        if tracking_uri is not None or known != uri:
+            self.client.set_tracking_uri(known)
+        self._uri = self.client.get_tracking_uri()
+        self._tracking = self.client.MlflowClient(self._uri)
+        active = self.client.active_run() or self._start()
+        if active is not None:
+            self._write_to(active)
+
     def _start(self) -> Any:
         """A new run, or None if the server is away."""
         try:
@@ -162,7 +170,6 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
                 return self._started()
         except (OSError, self.client.MlflowException) as error:
             if not isinstance(error, OSError) and error.get_http_status_code() < 500:
-                redact(error)
                 raise  # it is there, and refuses
             _logger.info("MLflowLogger: the run is started later: %s", reason_of(error))  # sending warns, if need be
             return None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ignite_contrib._require import require
+from ignite_contrib.loggers.delivery import each, singles
 from ignite_contrib.loggers.kinds import TakesFigures, TakesHistograms, TakesImages, TakesTexts, as_bytes, finite
 from ignite_contrib.loggers.records import Record
 from ignite_contrib.loggers.tfevents import EventFile
@@ -93,11 +93,16 @@ class TensorboardLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
 
     def send(self, records: Sequence[Record]) -> None:
         events = event_file(self.writer)
-        with nullcontext() if events is None else events.all_or_none():
-            for record in records:
-                write = self._writes_of[record.kind]
-                for key, value in record.values.items():
-                    write(self.writer, "/".join(key), value, record.step, record.time)
+        if events is None:
+            each(self._write, singles(records))
+            return
+        with events.all_or_none():
+            for record in singles(records):
+                self._write(record)
+
+    def _write(self, record: Record) -> None:
+        ((key, value),) = record.values.items()
+        self._writes_of[record.kind](self.writer, "/".join(key), value, record.step, record.time)
 
     def flush(self) -> None:
         super().flush()
