@@ -152,7 +152,8 @@ class RunningAverage(Metric):
             )
         if self.src is not None:
             self.src.load_state_dict(state_dict["src"])
-        self._value = state_dict["value"]  # on every rank: their mean is the same again
+        value = state_dict["value"]  # on every rank: their mean is the same again
+        self._value = value.clone() if isinstance(value, torch.Tensor) else value
 
     def merged(self, other: Self) -> Self:
         """Not defined: an average that decays depends on the order of what was seen.

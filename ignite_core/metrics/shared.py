@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
@@ -22,6 +22,8 @@ T = TypeVar("T")
 #: The tensors of the output that this round of this thread is about, by id, and what was computed of them.
 _Round = tuple[dict[int, Tensor], dict[Any, Any]]
 _round: ContextVar[_Round | None] = ContextVar("round", default=None)
+
+_NOTHING: Any = object()
 
 
 class sharing:  # noqa: N801 - a context manager, read as a phrase
@@ -75,14 +77,15 @@ def once_a_round(function: Callable[P, T]) -> Callable[P, T]:
         key: tuple[Any, ...] = (function,)
         for arg in args:
             if id(arg) in tensors:
-                key += id(arg), cast(Tensor, arg)._version
+                key += id(arg), arg._version  # type: ignore[attr-defined]
             elif isinstance(arg, Tensor):
                 return function(*args, **kwargs)
             else:
                 key += (arg,)
-        if key not in results:
-            results[key] = function(*args, **kwargs)
-        return cast(T, results[key])
+        result: T = results.get(key, _NOTHING)
+        if result is _NOTHING:
+            result = results[key] = function(*args, **kwargs)
+        return result
 
     return shared
 

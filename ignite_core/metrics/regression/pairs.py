@@ -86,7 +86,7 @@ def difference(y_pred: Tensor, y: Tensor) -> Tensor:
     if y_pred.shape != y.shape:
         y_pred = y_pred.reshape(y.shape)
     dtype = accumulated_in(torch.float64, y.device)
-    errors = y.to(dtype) - y_pred.to(dtype)
+    errors = y.to(dtype) - (y_pred if y_pred.is_floating_point() else y_pred.to(dtype))
     return errors.detach() if errors.requires_grad else errors
 
 
