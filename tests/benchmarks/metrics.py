@@ -59,7 +59,7 @@ def updates(samples: int, classes: int) -> dict[str, dict[str, Callable[[], obje
         for row, metrics in {
             "Accuracy": [library.Accuracy()],
             "Precision": [library.Precision()],
-            "F1": [f1(library)],
+            "F1": [library.MetricGroup({"precision": library.Precision(), "recall": library.Recall()})],
             "ConfusionMatrix": [library.ConfusionMatrix(classes)],
             "TopKCategoricalAccuracy": [library.TopKCategoricalAccuracy(5)],
             "Loss": [library.Loss(F.cross_entropy)],
@@ -80,11 +80,6 @@ def updates(samples: int, classes: int) -> dict[str, dict[str, Callable[[], obje
         error = torchmetrics.MeanSquaredError()
         rows["MeanSquaredError"]["torchmetrics"] = updating([lambda pair: error.update(*pair)], pairs)
     return rows
-
-
-def f1(library: Any) -> Any:
-    precision, recall = library.Precision(average=False), library.Recall(average=False)
-    return (precision * recall * 2 / (precision + recall + 1e-20)).mean()
 
 
 def updating(takers: list[Callable[[Any], object]], batches: list[Any]) -> Callable[[], None]:
