@@ -138,6 +138,9 @@ class Frequency(Metric):
         attached: bool = self._usage.is_attached(self, engine, None, reset, update, compute or event_name)
         return attached
 
+    def _is_partial(self) -> bool:
+        return False  # a rate needs no past
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._last = self._clock()  # that of another process may have another beginning

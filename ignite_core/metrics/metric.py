@@ -316,8 +316,8 @@ class Metric(Arithmetic, ABC):
         return any(bool(state.any()) if isinstance(state, torch.Tensor) else bool(state) for state in states)
 
     def _is_partial(self) -> bool:
-        """Whether it lacks what was seen before a resume. Moving averages and rates need not go back so far."""
-        return not (self._is_loaded or self._stays_local or self._has_seen())
+        """Whether it lacks what was seen before a resume."""
+        return not self._is_loaded and not self._has_seen()
 
     def _copy(self) -> Self:
         """A metric like this one that has seen nothing and is attached nowhere."""

@@ -163,6 +163,10 @@ class RunningAverage(Metric):
         """
         raise TypeError("RunningAverage.merged: averages that decay cannot be merged, as they depend on the order")
 
+    def _is_partial(self) -> bool:
+        """Over a run its past fades; over an epoch it counts."""
+        return self._value is None and self.default_usage != RunningAverage.default_usage
+
     def _hooks(self, usage: Any) -> list[tuple[Any, Callable[[Any], None]]]:
         hooks = super()._hooks(usage)
         return hooks if self.src is None else [("ITERATION_COMPLETED", self.src.iteration_completed), *hooks]

@@ -30,9 +30,12 @@ def cut(engine: Engine, at: int) -> dict[str, Any]:
 
 def test_a_metric_that_was_not_saved_is_named_once() -> None:
     state = cut(trainer(mean=Average()), 6)
-    again = trainer(mean=Average(), twice=2 * Average(), running=RunningAverage(output_transform=lambda output: output))
+    running = RunningAverage(output_transform=lambda output: output, epoch_bound=True)
+    again = trainer(mean=Average(), twice=2 * Average(), running=running)
     again.load_state_dict(state)
-    with pytest.warns(UserWarning, match=r"metrics 'mean', 'twice': .* what follows iteration 6\. Save") as found:
+    with pytest.warns(
+        UserWarning, match=r"metrics 'mean', 'twice', 'running': .* what follows iteration 6\. Save"
+    ) as found:
         again.run(DATA)
 
     assert len(found) == 1
@@ -47,7 +50,7 @@ def test_what_needs_no_past_or_has_it_is_not_named() -> None:
         mean=mean,
         group=group,
         rate=Frequency(lambda output: 1),
-        running=RunningAverage(Average(), epoch_bound=True),
+        running=RunningAverage(Average()),
     )
     again.load_state_dict(state)
     mean.load_state_dict(saved.state_dict())
