@@ -26,7 +26,7 @@ from ignite_core.engine.emitter import Emitter
 from ignite_core.engine.events import Events
 from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
 from ignite_core.engine.plan import check_not_empty, is_done, plan_run, said_over
-from ignite_core.engine.saved import BEFORE_STEP, CUTS, read_carried, read_progress
+from ignite_core.engine.saved import BEFORE_STEP, CUTS, read_carried, read_progress, results_of
 from ignite_core.engine.seeding import Resumption, check_seed, drawn_seed
 from ignite_core.engine.state import State
 from ignite_core.exceptions import RankFailed
@@ -207,11 +207,12 @@ class Engine(Emitter):
             from ``iteration`` and ``epoch_length``, as after ``terminate_epoch()``; ``left``, what is left of the run,
             only where that does not follow either: the end of an epoch that ``terminate_epoch()`` cuts, nothing after
             ``terminate(final=True)``, everything for an evaluator that has run; ``begun``, the last event that was
-            fired before the step of an iteration that is not done. A seeded run adds ``seed``,
-            ``data_pass`` (the number of the pass over the data, and its batches done), ``global_batch`` (samples in a
-            batch of all ranks, where that can be told), ``num_workers`` (that share a stream) and ``by_rank``, a list
-            of one: what only this process knows, as the states of its random generators. Where epochs are of another
-            length than the data, there are ``data_pass`` and ``data_length`` (None if unknown) without a seed, too. A
+            fired before the step of an iteration that is not done. ``metrics`` and ``output`` hold what is there, as
+            far as it is numbers, strings and small tensors. A seeded run adds ``seed``, ``data_pass`` (the number of
+            the pass over the data, and its batches done), ``global_batch`` (samples in a batch of all ranks, where that
+            can be told), ``num_workers`` (that share a stream) and ``by_rank``, a list of one: what only this process
+            knows, as the states of its random generators. Where epochs are of another length than the data, there are
+            ``data_pass`` and ``data_length`` (None if unknown) without a seed, too. A
             :class:`~ignite_core.handlers.Checkpoint` puts together the lists of all ranks. All of it loads with
             ``torch.load(weights_only=True)``.
         """
@@ -233,6 +234,7 @@ class Engine(Emitter):
         counts = self._dispatch.counts
         if counts:
             saved["event_counts"] = counts
+        saved.update(results_of(state))
         for key in self._state_dict_user_keys:
             saved[key] = getattr(state, key)
         return saved
@@ -285,6 +287,8 @@ class Engine(Emitter):
             begun = BEFORE_STEP.get(progress.begun or "", 0)
             position.again = (progress.epochs_done + 1, progress.iteration, begun) if begun else None
             self._resumption.load(state, carried)
+            state.metrics.update(progress.results.get("metrics", {}))
+            state.output = progress.results.get("output", state.output)
         state.iteration, state.epoch = progress.iteration, progress.epochs_done
         state.epoch_length = progress.epoch_length
         state.max_epochs, state.max_iters = progress.max_epochs, progress.max_iters

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
+from torch import Tensor
+
 from ignite_core.engine.state import State
 from ignite_core.rng import check_rng_state
 
-__all__ = ["BEFORE_STEP", "CUTS", "Carried", "Progress", "read_carried", "read_progress"]
+__all__ = ["BEFORE_STEP", "CUTS", "Carried", "Progress", "read_carried", "read_progress", "results_of"]
 
 #: What is left of an epoch that ``terminate_epoch()`` cut: both events, the first one, or the second one.
 CUTS: Final = ("terminate_epoch", "skip_epoch_completed", "epoch_completed")
@@ -23,6 +27,11 @@ BEFORE_STEP: Final = {
     "GET_BATCH_COMPLETED": 4,
     "ITERATION_STARTED": 5,
 }
+
+#: The largest tensor, and the longest container, among the results that are saved.
+_FEW: Final = 1000
+
+_DTYPES: Final = frozenset({torch.bool, torch.int64, torch.float64, torch.float32, torch.float16, torch.bfloat16})
 
 #: What is left of a run where that does not follow from its numbers.
 _LEFT: Final = (*CUTS, "nothing", "everything")
@@ -40,6 +49,7 @@ class Progress:
     max_iters: int | None
     event_counts: dict[str, int]
     left: str | None  #: what is left of the run, where that does not follow from its numbers
+    results: dict[str, Any]  #: ``metrics`` and ``output``, as far as they were saved
     begun: str | None  #: the last event before the step that was fired for an iteration that is not done
 
 
@@ -139,8 +149,50 @@ def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progres
         if limit is not None and limit < done:
             raise ValueError(f"load_state_dict: {name}={limit} is below the {done} already begun, got {_shown(saved)}")
     left, begun = _choice(saved, "left", _LEFT), _choice(saved, "begun", tuple(BEFORE_STEP))
+    results = {key: saved[key] for key in ("metrics", "output") if key in saved}
+    if not isinstance(results.get("metrics", {}), Mapping):
+        raise TypeError(f"load_state_dict: metrics must be a mapping, got {type(results['metrics']).__name__}")
     counts = _event_counts(saved)
-    return Progress(iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, counts, left, begun)
+    return Progress(
+        iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, counts, left, results, begun
+    )
+
+
+def results_of(state: State) -> dict[str, Any]:
+    """The metrics and the output, as far as they are numbers, strings, small tensors and containers of these."""
+    results, metrics = {}, {}
+    if state.output is not None:
+        with contextlib.suppress(_NotPlainError):
+            results["output"] = _plain(state.output)
+    for name in state.metrics:
+        with contextlib.suppress(_NotPlainError):
+            metrics[name] = _plain(state.metrics[name])
+    return {**results, "metrics": metrics} if metrics else results
+
+
+class _NotPlainError(Exception):
+    """A value is large, or not of a kind that loads without running code."""
+
+
+def _plain(value: Any, depth: int = 4) -> Any:
+    kind = type(value)
+    if value is None or kind in (bool, float) or (kind is int and abs(value) < 2**63):
+        return value
+    if (
+        kind is Tensor
+        and value.dtype in _DTYPES
+        and value.layout is torch.strided
+        and not value.is_meta
+        and value.numel() <= _FEW
+    ):
+        return value.detach().cpu().clone()
+    if not depth or kind not in (str, list, tuple, dict) or len(value) > _FEW:
+        raise _NotPlainError
+    if kind is dict:
+        if not all(type(key) is str for key in value):
+            raise _NotPlainError
+        return {key: _plain(one, depth - 1) for key, one in value.items()}
+    return value if kind is str else kind(_plain(one, depth - 1) for one in value)
 
 
 def _choice(saved: Mapping[str, Any], key: str, allowed: Sequence[str]) -> str | None:

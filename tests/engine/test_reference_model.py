@@ -167,7 +167,12 @@ class Real(Engine):
     def save(self) -> dict[str, Any]:
         """The state dict, with what it leaves to be reckoned."""
         # the model has no passes over the data; test_other_data.py looks at what is saved and said of them
-        left_out = ("data_pass", "data_length", "begun")  # only handlers whose own state is loaded look at the last one
+        left_out = (
+            "data_pass",
+            "data_length",
+            "output",
+            "begun",
+        )  # only handlers whose own state is loaded look at begun
         saved = {key: value for key, value in self.state_dict().items() if key not in left_out}
         saved = {"max_epochs": None, "max_iters": None, "event_counts": {}, "left": None} | saved
         if "epochs_done" not in saved:

@@ -1,10 +1,12 @@
 """What is saved is enough to go on, at every event of a run; what cannot be right is refused as a whole."""
 
 import copy
+import io
 import re
 from typing import Any
 
 import pytest
+import torch
 
 from ignite_core.engine import Engine, Events
 from tests.engine.tracing import NoLength, Own, Trace, at, nothing, watch
@@ -380,3 +382,76 @@ def test_numbers_written_by_hand(saved, progress):
     engine.load_state_dict(saved)
 
     assert (engine.state.epoch, engine.state.iteration) == progress
+
+
+# ------------------------------------------------------------------------------------------------------------ results
+
+
+def test_metrics_and_output_are_there_where_only_the_end_of_an_epoch_is_left():
+    """A handler of EPOCH_COMPLETED that needs them would raise at every restart."""
+    seen: list[Any] = []
+    first = Engine(lambda engine, batch: {"loss": torch.tensor(float(batch), requires_grad=True), "n": (batch, None)})
+    first.add_event_handler(Events.ITERATION_COMPLETED, lambda: first.state.metrics.update(mean=torch.tensor([0.5, 2])))
+    saved = saved_at(Events.ITERATION_COMPLETED, 3, first)
+    file = io.BytesIO()
+    torch.save(saved, file)
+    file.seek(0)
+    engine = Engine(nothing)
+    engine.load_state_dict(torch.load(file, weights_only=True))
+    engine.add_event_handler(
+        Events.EPOCH_COMPLETED(once=1), lambda: seen.append((engine.state.output, dict(engine.state.metrics)))
+    )
+    engine.run(DATA)
+
+    [(output, metrics)] = seen
+    assert (output["loss"].item(), output["n"], metrics["mean"].tolist()) == (30.0, (30, None), [0.5, 2.0])
+    assert not output["loss"].requires_grad
+
+
+@pytest.mark.parametrize(
+    "output",
+    [torch.zeros(2000), 2**80, {1: 2}, "x" * 2000, object(), torch.eye(2).to_sparse(), torch.zeros(1, device="meta")],
+    ids=["large", "long", "no string for a key", "text", "object", "sparse", "meta"],
+)
+def test_what_is_large_or_loads_no_plain_file_is_left_out(output):
+    engine = Engine(lambda engine, batch: [output])
+    engine.run([1])
+    if not getattr(output, "is_meta", False):
+        engine.state.metrics["odd"] = output
+
+    assert not {"output", "metrics"} & set(engine.state_dict())
+
+
+def test_saved_results_do_not_change_with_what_is_written_later():
+    loss = torch.zeros(())
+    engine = Engine(lambda engine, batch: loss)
+    engine.run([1])
+    saved = engine.state_dict()
+    loss += 1
+
+    assert saved["output"].item() == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"left": "much"}, "left must be one of terminate_epoch, .*, got 'much'"),
+        ({"begun": 3}, "begun must be one of STARTED, .*, got 3"),
+        ({"metrics": [1]}, "metrics must be a mapping, got list"),
+    ],
+)
+def test_what_cannot_be_right_about_the_place_is_refused(wrong, message):
+    with pytest.raises((ValueError, TypeError), match=f"load_state_dict: {message}"):
+        Engine(nothing).load_state_dict({"iteration": 1, "epoch_length": 3, "max_epochs": 2, **wrong})
+
+
+def test_an_epoch_that_failed_before_its_length_was_known_can_be_saved_and_loaded():
+    engine = Engine(nothing)
+    place = {"iteration": 1, "epochs_done": 0, "epoch_iteration": 1, "epoch_length": None, "max_epochs": 1}
+    engine.load_state_dict(place)
+    with pytest.warns(UserWarning, match="inside an epoch"), pytest.raises(ValueError, match="at least one batch"):
+        engine.run(iter([]))
+    saved = engine.state_dict()
+    Engine(nothing).load_state_dict(saved)
+
+    assert (saved["iteration"], saved["epochs_done"], saved["epoch_iteration"]) == (1, 0, 0)
