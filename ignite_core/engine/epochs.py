@@ -26,7 +26,7 @@ _known: MutableMapping[Any, int] = WeakIdKeyDictionary()
 
 def announce_epoch(data: Any, number: int) -> None:
     """Tell the number of the first pass of a run before its handlers are called, so that what they set is noticed."""
-    for one in _to_tell(data, number):
+    for one in _sorted(data, number)[0]:
         if _epoch_of(one) is not None:
             one.set_epoch(number)
             _note(one)
@@ -40,20 +40,22 @@ def tell_epoch(data: Any, number: int, copied: Any = None) -> None:
         number: The first pass is 1.
         copied: The copy of ``data`` that is iterated in its place, if there is one.
     """
-    told = _to_tell(data, number)
+    told, kept = _sorted(data, number)
+    if not told and not kept:
+        return
     for one in told:
         one.set_epoch(number)
     if any(one is data for one in told) and hasattr(copied, "set_epoch"):
         copied.set_epoch(number)  # some loaders hand it on each time they are iterated
-    for one in _wrapped(data):
+    for one in (*told, *kept):
         _note(one)
     for loader in _wrapped(data if copied is None else copied):
         if getattr(loader, "persistent_workers", False) and not _reaches_workers(loader):
             loader._iterator = None  # its workers have copies of the dataset; new ones have the new epoch
 
 
-def _to_tell(data: Any, number: int) -> list[Any]:
-    """All that has a ``set_epoch``, the innermost first, but for those that the program itself has told."""
+def _sorted(data: Any, number: int) -> tuple[list[Any], list[Any]]:
+    """What has a ``set_epoch``, the innermost first: what is to be told, and what the program itself has told."""
     told: list[Any] = []
     kept: list[Any] = []
     for one in _wrapped(data):
@@ -61,7 +63,7 @@ def _to_tell(data: Any, number: int) -> list[Any]:
             # one that does not show its epoch may hand its number on to those that it wraps
             is_users = _is_users(one, number) if _epoch_of(one) is not None else _wraps_any(one, kept)
             (kept if is_users else told).append(one)
-    return told
+    return told, kept
 
 
 def _is_users(one: Any, number: int) -> bool:
@@ -80,7 +82,7 @@ def _epoch_of(one: Any) -> int | None:
 
 def _note(one: Any) -> None:
     epoch = _epoch_of(one)
-    if epoch is not None and callable(getattr(one, "set_epoch", None)):
+    if epoch is not None:
         with suppress(TypeError):  # no weak reference to it is possible
             _known[one] = epoch
 

@@ -88,7 +88,7 @@ def test_a_warm_up_of_the_ema_is_not_loaded_by_path(tmp_path: Path) -> None:
     ema.attach(ignite.engine.Engine(lambda engine, batch: None))
     path, _ = saved_by_ignite(tmp_path, False, momentum=ema.momentum_scheduler)
 
-    with pytest.raises(CheckpointError, match="holds ignite.handlers.ema_handler.EMAWarmUp"):
+    with pytest.raises(CheckpointError, match=r"holds ignite.handlers.ema_handler.EMAWarmUp"):
         Checkpoint.load_objects(build(*OURS, False), path)
     Checkpoint.load_objects(build(*OURS, False), torch.load(path, weights_only=False))
 
