@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import threading
 import time
 import uuid
 from collections import Counter
@@ -23,6 +22,7 @@ from typing import Any
 from torch.distributed import DistNetworkError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from ignite_core.distributed.environment import Launch, Place
+from ignite_core.threads import start_thread
 
 __all__ = ["connect", "join", "open_store"]
 
@@ -118,8 +118,7 @@ def open_store(host: str, port: int, is_master: bool, timeout: timedelta) -> TCP
         except BaseException as error:
             made.append(error)
 
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
+    thread = start_thread(make, "connects to a store", lambda: None, join_s=_ANSWER_S)
     thread.join(timeout.total_seconds() + _ANSWER_S)
     if not made:
         raise RuntimeError(f"who listens at port {port} of {host} is no store")

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ignite_core.distributed import collectives
 from ignite_core.distributed.failures import agreed, report
+from ignite_core.distributed.interactive import check_forks, is_of_session
 from ignite_core.distributed.models import REGISTERED, ComputationModel, SerialModel
 from ignite_core.exceptions import RankFailed
 
@@ -285,7 +286,8 @@ def spawn(
 
     Args:
         backend: What they :func:`initialize`.
-        fn: Defined at the top of a module, so that a new process finds it.
+        fn: Defined at the top of a module, so that a new process finds it; or in a notebook or an interactive session,
+            whose process is forked then.
         args: Positional arguments of ``fn``.
         kwargs_dict: Keyword arguments of ``fn``.
         nproc_per_node: How many processes.
@@ -295,12 +297,14 @@ def spawn(
             ``torch_xla.launch`` takes. ``timeout`` and ``abort_grace`` are for :func:`initialize`.
 
     Raises:
-        ValueError: If the backend is not available, or arguments do not fit together.
+        ValueError: If the backend is not available, arguments do not fit together, or new processes do not find ``fn``.
         torch.multiprocessing.ProcessRaisedException: With the traceback of the process that failed first, or the
             ``RankFailed`` of another one, which quotes it. Processes that do not end by themselves are ended.
     """
     cls = _model_of(backend, "spawn")
     options: dict[str, Any] = {name: kwargs.pop(name) for name in ("timeout", "abort_grace") if name in kwargs}
+    if cls.name == "native-dist" and is_of_session(fn):
+        kwargs["start_method"] = check_forks(fn, kwargs.get("start_method"))
     worker = partial(_run_spawned, backend, options, fn, tuple(args), dict(kwargs_dict or {}))
     return cls.spawn(worker, nproc_per_node, **kwargs)
 

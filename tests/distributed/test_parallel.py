@@ -96,3 +96,29 @@ def test_it_leaves_the_others_also_after_an_error() -> None:
         parallel.run(lambda local_rank: local_rank / 0)
 
     assert idist.model_name() == "serial"
+
+
+SESSION = """
+import ignite_core.distributed as idist
+
+def work(local_rank):
+    print(idist.all_gather(2 * idist.get_rank()), flush=True)
+
+try:
+    idist.spawn("gloo", work, nproc_per_node=2, start_method="spawn")
+except ValueError as error:
+    print(error, flush=True)
+idist.spawn("gloo", work, nproc_per_node=2)
+"""
+
+
+def test_a_function_of_an_interactive_session_is_run_in_forked_processes() -> None:
+    """As in a notebook: its main module is not a file."""
+    done = subprocess.run([sys.executable, "-"], input=SESSION, capture_output=True, text=True, timeout=120)
+    refused, *outputs = done.stdout.split("\n")
+
+    assert refused == (
+        "idist.spawn: work is defined in an interactive session, where only a forked process finds it, got "
+        f"start_method='spawn' on {sys.platform}; or define it in a module and import it"
+    )
+    assert outputs == ["[0, 2]", "[0, 2]", ""], done.stderr

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from ignite_core.threads import start_thread
 
 __all__ = ["check_answers", "text_of_answer", "within"]
 
@@ -33,9 +34,7 @@ def within(timeout_s: float, call: Callable[[], T]) -> T:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=run, name="waits for an answer", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
+    start_thread(run, "waits for an answer", lambda: None, join_s=1.0).join(timeout_s)
     if errors:
         raise errors[0]
     if not results:

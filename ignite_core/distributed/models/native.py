@@ -147,7 +147,7 @@ class TorchModel(ComputationModel):
         node_rank: int = 0,
         master_addr: str | None = None,
         master_port: int | None = None,
-        start_method: str = "spawn",
+        start_method: str | None = None,
         join: bool = True,
         daemon: bool = False,
         **kwargs: Any,
@@ -184,7 +184,7 @@ class TorchModel(ComputationModel):
                 nprocs=nproc_per_node,
                 join=False,
                 daemon=daemon,
-                start_method=start_method,
+                start_method=start_method or "spawn",
             )
             if not join:
                 context.meeting_point = stack.pop_all()  # lives as long as the processes may need it
