@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fractions
 import io
 import sys
 from typing import Any
@@ -289,3 +290,17 @@ def test_text_that_the_console_cannot_show_ends_no_run(
 
     assert engine.run([1, 2, 3]).iteration == 3
     assert "[3/3]" in console.shown
+
+
+class Hostile:
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("value", [fractions.Fraction(1, 3), 1j, {1}, None, object(), Hostile(), 10**400, b"a"])
+def test_no_value_ends_a_run(screen: Screen, value: Any) -> None:
+    engine = echo()
+    screen.bar().attach(engine, output_transform=lambda output: {"x": value, "loss": output})
+    engine.run([1.0])
+
+    assert screen.drawn[-1].endswith("loss=1")

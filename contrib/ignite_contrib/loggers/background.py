@@ -117,7 +117,7 @@ class BackgroundLogger(BaseLogger):
         if not self._is_open:
             self._is_open = True
             atexit.register(self._outbox.close, self.wait_s)  # after the client, whose own end comes later then
-        self._outbox.put(Record(kind, step, time.time(), values, self._run))
+        self._outbox.put(Record(kind, int(step), time.time(), values, self._run))
 
     def _keep(self, kind: Kind, step: int, values: Values, error: Exception) -> None:
         """Have :meth:`resend` send what the back-end has not taken."""

@@ -78,7 +78,7 @@ def deliver(send: Send, records: Sequence[Record]) -> tuple[list[Record], BaseEx
     """Send records in their order, in parts where some are refused, until only refused values are left.
 
     A value is refused if the error is about values (``ValueError``, a status such as 400), or if a later one is taken.
-    Where neither the next one nor the last one is taken either, the back-end is away: no more is tried.
+    Where neither the next nor the last one is taken either, the back-end is away: no more is tried.
 
     Args:
         send: Sends records, or raises.
@@ -114,8 +114,9 @@ def deliver(send: Send, records: Sequence[Record]) -> tuple[list[Record], BaseEx
             is_taken = True
             refused.append(_failed(rest[0], error))
         else:
-            pending = [replace(rest[0], reason=reason_of(error)), *(record for part in parts for record in part)]
-            return refused + pending, error
+            reason = reason_of(error)
+            pending = [*rest, *(record for part in parts for record in part)]
+            return [*refused, *(replace(record, reason=reason) for record in pending)], error
     return refused, None
 
 
@@ -133,8 +134,8 @@ def _attempt(send: Send, part: Sequence[Record]) -> tuple[Sequence[Record], Base
 
 
 def _is_there(send: Send, parts: deque[list[Record]], refused: list[Record]) -> bool:
-    """Whether the back-end takes the last one or the next one of what is left to be sent, which is sent then."""
-    for part, at in ((-1, -1), (0, 0)):
+    """Whether the back-end takes the next or the last one of what is left to be sent, which is sent then."""
+    for part, at in ((0, 0), (-1, -1)):
         if not parts:
             return False
         record = parts[part].pop(at)

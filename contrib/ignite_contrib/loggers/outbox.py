@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ignite_contrib.loggers.delivery import Send, by_kind, deliver
@@ -41,6 +41,7 @@ class _Pause:
 
     until: float
     length_s: float
+    reason: str
 
 
 class Outbox:
@@ -144,7 +145,7 @@ class Outbox:
             self._changed.notify_all()
             if rest:
                 self._reason = self._reason or f"it took longer than {timeout_s:g} s"
-                self._keep(rest)
+                self._keep([replace(record, reason=self._reason) for record in rest])
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(0.1, timeout_s / 10))  # one that hangs in a call of the back-end goes on without records
         lost, self._waiting = len(self._waiting), deque()
@@ -223,7 +224,7 @@ class Outbox:
         for some in by_kind(records):
             kind = some[0].kind
             if self._is_paused(kind):
-                left += some
+                left += [replace(record, reason=self._pauses[kind].reason) for record in some]
                 continue
             rest, errors[kind] = deliver(self._send_if_open, some)
             left += rest
@@ -249,12 +250,14 @@ class Outbox:
             if error is not None:
                 self._reason = reason_of(error)
                 length_s = _PAUSE_S if before is None else min(2 * before.length_s, _LONGEST_PAUSE_S)
-                self._pauses[kind] = _Pause(self._clock() + length_s, length_s)
+                self._pauses[kind] = _Pause(self._clock() + length_s, length_s, self._reason)
         if self._pauses and not was_away:
-            _logger.warning(
+            is_there = None in errors.values()  # for other kinds
+            _logger.log(
+                logging.ERROR if is_there else logging.WARNING,
                 "%s: takes %s at present (%s); the run goes on, and what is logged is kept in %s until it can be sent",
                 self._name,
-                f"no {', '.join(self._pauses)}" if None in errors.values() else "nothing",
+                f"no {', '.join(self._pauses)}" if is_there else "nothing",
                 self._reason,
                 self.unsent.path,
             )

@@ -42,10 +42,15 @@ class Record:
     def read(self) -> Record:
         """The same as Python numbers, text in valid Unicode and numpy arrays. It waits for the device."""
         values: Mapping[tuple[str, ...], Any] = self.values
-        if any(isinstance(value, Tensor) for value in values.values()):
-            values = _numbers(values) if self.kind == "scalars" else {key: plain(one) for key, one in values.items()}
-        if any(not _is_plain(key, value) for key, value in values.items()):
-            values = {tuple(map(_valid, key)): _valid(value) for key, value in values.items()}
+        try:
+            if any(isinstance(value, Tensor) for value in values.values()):
+                values = (
+                    _numbers(values) if self.kind == "scalars" else {key: plain(one) for key, one in values.items()}
+                )
+            if not all(_is_plain(key, value) for key, value in values.items()):
+                values = {tuple(_valid(text_of(part)) for part in key): _valid(value) for key, value in values.items()}
+        except Exception as error:  # a key that is not a tuple, say
+            values = {("unreadable",): f"{text_of(self.values)} ({type(error).__name__})"}
         return self if values is self.values else replace(self, values=values)
 
 
@@ -57,7 +62,9 @@ def _numbers(values: Mapping[tuple[str, ...], Any]) -> Mapping[tuple[str, ...], 
 
 
 def _is_plain(key: tuple[str, ...], value: Any) -> bool:
-    return all(map(str.isascii, key)) and (not isinstance(value, str) or value.isascii())
+    return all(isinstance(part, str) and part.isascii() for part in key) and (
+        not isinstance(value, str) or value.isascii()
+    )
 
 
 def _valid(value: Any) -> Any:

@@ -20,7 +20,7 @@ _SECRETS = (
 )
 
 #: Characters of a reason; a server may answer with a whole page.
-_LONGEST = 500
+_LONGEST = 300
 
 
 def redacted(text: str) -> str:

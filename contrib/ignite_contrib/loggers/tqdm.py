@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import sys
 import time
 import warnings
@@ -15,6 +16,7 @@ import torch
 import ignite_core.distributed as idist
 from ignite_contrib._require import require
 from ignite_core.engine import CallableEventWithFilter, Engine, Events
+from ignite_core.handlers import kept
 
 __all__ = ["ProgressBar"]
 
@@ -325,5 +327,6 @@ def _numbers(name: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, list | tuple):
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):
-        return [(name, value)]
+        number = kept(value)
+        return [(name, reprlib.repr(value) if number is None else number)]
     return [labelled for key, one in value.items() for labelled in _numbers(f"{name}_{key}", one)]

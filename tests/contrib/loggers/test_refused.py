@@ -324,6 +324,17 @@ def test_half_a_surrogate_pair_is_shown_where_it_arrives(tmp_path: Path, monkeyp
     assert list(tmp_path.glob("*unsent*")) == []
 
 
+@pytest.mark.parametrize("key", [(1,), ("a", None), 7, (Hostile(),)], ids=["int", "None", "not a tuple", "hostile"])
+def test_no_name_ends_the_thread(tmp_path: Path, key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with TensorboardLogger(log_dir="run") as logger:
+        for step in range(3):
+            logger.scalars(step, {key: 1.0})
+            logger.scalars(step, {("loss",): 0.5})
+
+    assert [event.step for event in EventAccumulator("run").Reload().Scalars("loss")] == [0, 1, 2]
+
+
 def test_an_array_is_as_it_was_when_it_was_logged() -> None:
     array = np.zeros(2)
     copy = plain(array)
