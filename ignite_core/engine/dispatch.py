@@ -7,6 +7,8 @@ due, so that an event nobody waits for costs one chained comparison, whether 0 o
 - A removed listener's ``call`` does nothing, so a firing under way skips it; lists that a firing under way iterates
   are never changed, only replaced.
 - Listeners with a numeric filter sleep in a heap of next-due counts, one entry for each different filter.
+- Handlers may be added and removed by other threads while an event is fired: what is compiled from the listeners is
+  read and written under one lock, which a firing takes only where a handler may be due or the listeners have changed.
 - Nothing here refers back to the engine or from a listener to its channel: no reference cycles.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import difflib
 import heapq
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "Dispatch", "Relay", "RemovableEventHandle"]
 
 NEVER: Final = sys.maxsize
+
+#: Of all channels, as it is held for microseconds; a channel with a lock of its own could not be copied.
+_lock: Final = threading.RLock()
 
 
 class _Group:
@@ -121,14 +127,16 @@ class Channel:
         return iter(sorted(self._listeners, key=_rank))
 
     def add(self, listener: Listener) -> None:
-        self._listeners.append(listener)
-        self._newest = listener.number
-        self._renew()
+        with _lock:
+            self._listeners.append(listener)
+            self._newest = listener.number
+            self._renew()
 
     def remove(self, listener: Listener) -> None:
-        self._listeners.remove(listener)
-        listener.call = nothing
-        self._renew()
+        with _lock:
+            self._listeners.remove(listener)
+            listener.call = nothing
+            self._renew()
 
     def mute(self) -> None:
         """Let the next firing pass unheard."""
@@ -138,8 +146,10 @@ class Channel:
     def fire(self, engine: Emitter, count: int) -> None:
         """Run all listeners that are due at ``count``, then those that were added meanwhile."""
         newest, before = self._newest, self._before
+        due: Iterable[Listener] = self._always
         engine.last_event_name = self.event
-        due = self._always if self._asleep_above < count < self._asleep_below else self._wake(engine, count)
+        if not self._asleep_above < count < self._asleep_below:  # looked at after the list, see _renew
+            due = self._wake(engine, count)
         listener = None
         try:
             for listener in due:
@@ -165,8 +175,10 @@ class Channel:
     def listening(self, engine: Emitter, count: int) -> Iterator[Listener]:
         """Those whose turn it is at ``count``, one by one, those that are added meanwhile included."""
         newest, before = self._newest, self._before
+        due: Iterable[Listener] = self._always
         engine.last_event_name = self.event
-        due = self._always if self._asleep_above < count < self._asleep_below else self._wake(engine, count)
+        if not self._asleep_above < count < self._asleep_below:
+            due = self._wake(engine, count)
         for listener in due:
             if not listener.removed:
                 yield listener
@@ -175,14 +187,14 @@ class Channel:
     def _added_since(self, engine: Emitter, number: int, count: int, before: int | None) -> Iterator[Listener]:
         """Listeners younger than ``number`` that are due at ``count``, the ones they add included."""
         while self._newest > number:
-            listener = next((other for other in self._listeners if other.number > number), None)
+            listener = next((other for other in list(self._listeners) if other.number > number), None)
             if listener is None:
                 return
             number = listener.number
             if listener.when is None or listener.when.is_due(count, before):
                 yield from self._agreeing(engine, [listener], count)
 
-    def _agreeing(self, engine: Emitter, listeners: list[Listener], count: int) -> Iterator[Listener]:
+    def _agreeing(self, engine: Emitter, listeners: Iterable[Listener], count: int) -> Iterator[Listener]:
         """Those whose own filter function, asked when it is their turn, lets this firing through."""
         for listener in listeners:
             if listener.condition is not None:
@@ -197,9 +209,12 @@ class Channel:
 
     def _renew(self) -> None:
         """Compile anew at the next firing; until then every count is one at which somebody may be due."""
-        self._stale = True
-        self._always, self._groups, self._sleeping = [], [], []  # a removed handler is let go at once
-        self.lo = self._asleep_above = NEVER
+        with _lock:
+            self._stale = True
+            self.lo = self._asleep_above = (
+                NEVER  # first: a firing in another thread takes the list before it looks here
+            )
+            self._always, self._groups, self._sleeping = [], [], []  # a removed handler is let go at once
 
     def _refresh(self) -> bool:
         """Compile the listeners into lists; False if this firing is to pass unheard."""
@@ -222,11 +237,12 @@ class Channel:
 
     def _wake(self, engine: Emitter, count: int) -> Iterable[Listener]:
         """The listeners due at ``count``, in order, where that cannot be told by the window."""
-        if self._stale and not self._refresh():
-            return ()
-        due = self._awaken(count) if self._groups else None
-        turns = sorted(self._always + due, key=_rank) if due else self._always
-        return self._agreeing(engine, turns, count) if self._asks else turns
+        with _lock:
+            if self._stale and not self._refresh():
+                return ()
+            due = self._awaken(count) if self._groups else None
+            turns = sorted(self._always + due, key=_rank) if due else self._always
+            return self._agreeing(engine, turns, count) if self._asks else turns
 
     def _awaken(self, count: int) -> list[Listener]:
         """Those with a numeric filter that are due at ``count``; they fall asleep until they are due next.
@@ -346,7 +362,7 @@ class Dispatch:
         return isinstance(event, str | CallableEventWithFilter) and event in self._channels
 
     def __iter__(self) -> Iterator[Channel]:
-        return iter(self._channels.values())
+        return iter(list(self._channels.values()))
 
     def channel(self, event: Any) -> Channel:
         """The channel of an event, filtered or not.
@@ -370,16 +386,16 @@ class Dispatch:
         """Register a handler on an event or a list of events: on all of them, or on none if one is wrong."""
         if not callable(handler):
             raise TypeError(f"a handler must be callable, got {handler!r} of type {type(handler).__name__}")
-        added = []
-        for one in event if isinstance(event, EventsList) else (event,):
-            channel = self.channel(one)
-            self._numbers += 1
-            added.append((channel, Listener(engine, one, self._numbers, handler, args, kwargs)))
-        for channel, listener in added:
-            if self._wraps:
-                listener.wrap(self._wraps)
-            channel.add(listener)
-            self._count_listeners(channel, +1)
+        events = event if isinstance(event, EventsList) else (event,)
+        added = [(self.channel(one), Listener(engine, one, 0, handler, args, kwargs)) for one in events]
+        with _lock:
+            for channel, listener in added:
+                self._numbers += 1
+                listener.take_number(self._numbers)
+                if self._wraps:
+                    listener.wrap(self._wraps)
+                channel.add(listener)
+                self._count_listeners(channel, +1)
         return [listener for _, listener in added]
 
     def find(self, handler: Callable[..., Any], event: Any = None) -> list[Listener]:
@@ -400,11 +416,12 @@ class Dispatch:
 
     def remove(self, listeners: list[Listener]) -> None:
         """Remove registrations; those that are gone already do not matter."""
-        for listener in listeners:
-            if not listener.removed:
-                channel = self.channel(listener.event)
-                channel.remove(listener)
-                self._count_listeners(channel, -1)
+        with _lock:
+            for listener in listeners:
+                if not listener.removed:
+                    channel = self.channel(listener.event)
+                    channel.remove(listener)
+                    self._count_listeners(channel, -1)
 
     def watch(self, wrap: Wrap) -> None:
         """Let somebody stand around each call of each handler, those to come included; nobody pays for it otherwise."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from enum import IntEnum
 from types import EllipsisType
@@ -96,6 +97,7 @@ class Engine(Emitter):
         self._is_final = False  # the run was terminated for good
         self._was_nested = False  # the last run was inside that of another engine
         self._is_running = False
+        self._runner: dict[str, list[int]] = {}  # the thread that runs it
         self._paused_at: Any = None  # the event after which the run was interrupted
         self._data_is_set = False  # by set_data, for the next run
         self._length_is_found = False  # state.epoch_length was told by the data, not by the user
@@ -358,14 +360,10 @@ class Engine(Emitter):
             >>> engine.run(epoch_length=5, max_epochs=3).iteration
             15
         """
-        if self._is_running:
-            raise RuntimeError(
-                f"Engine.run: this engine is running already (epoch {self.state.epoch}, iteration "
-                f"{self.state.iteration}); a handler or step may run another engine, not its own"
-            )
         outer = _innermost.get()
         is_seeded = self._always_seeded or seed is not None or self.state.seed is not None
         with ExitStack() as scope:
+            scope.enter_context(self._alone())
             if outer is not None and is_seeded:
                 scope.callback(set_rng_state, rng_state())
             if not self._set_up(data, max_epochs, max_iters, epoch_length, seed):
@@ -449,6 +447,25 @@ class Engine(Emitter):
 
         limits = Limits(data, max_epochs, max_iters, epoch_length)
         return preview(self, Engine(_do_nothing), limits, run, validations, seconds_per_iteration)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nothing else run this engine meanwhile, in this thread or in another one."""
+        thread = threading.get_ident()
+        own = [thread]
+        running = self._runner.setdefault("run", own)  # one call alone finds its own, without a lock
+        if running is not own:
+            remedy = "a handler or step may run another engine, not its own"
+            if running != own:
+                remedy = "another thread runs it: make an engine for each thread"
+            raise RuntimeError(
+                f"Engine.run: this engine is running already (epoch {self.state.epoch}, iteration "
+                f"{self.state.iteration}); {remedy}"
+            )
+        try:
+            yield
+        finally:
+            del self._runner["run"]
 
     def _hear(self, found: RankFailed) -> None:
         """Another rank has failed, says another thread: the run raises it after the current step or handler."""

@@ -71,6 +71,10 @@ class Listener:
         self.wraps: tuple[Wrap, ...] = ()
         self.call: Callable[[Emitter], Any] = self._compiled()
 
+    def take_number(self, number: int) -> None:
+        """Have this number among the registrations of the engine; it decides among handlers of one priority."""
+        self.number, self.rank = number, (-self.priority, number)
+
     @property
     def when(self) -> When | None:
         """The numeric part of the filter."""
