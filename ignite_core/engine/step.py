@@ -195,8 +195,13 @@ class TrainingStep:
         Args:
             states: What :meth:`carried_state` gave this rank; or where there were more or fewer of them, all ranks:
                 then each gets the mean of their gradients.
+
+        Raises:
+            ValueError: If they do not fit the parameters; nothing is changed then.
         """
         first = states[0]
+        for state in states:
+            _check_window(state, list(self._update.parameters()))
         if len(states) > 1 and any(hasattr(parameter, "to_local") for parameter in self._update.parameters()):
             raise ValueError(
                 f"supervised step: {len(states)} processes saved inside a window of gradient accumulation, and sharded "
@@ -366,6 +371,22 @@ def _copied(gradient: Any) -> Tensor | None:
         return None
     local: Tensor = gradient.to_local() if hasattr(gradient, "to_local") else gradient
     return local.detach().to("cpu", copy=True)
+
+
+def _check_window(saved: Mapping[str, Any], parameters: Sequence[Any]) -> None:
+    """Refuse a window out of a file that is damaged, or of another model."""
+    numbers, gradients = [saved.get(key) for key in ("last", "size", "done")], saved.get("gradients")
+    if not all(type(number) is int and number > 0 for number in numbers) or not isinstance(saved.get("skip"), bool):
+        shown = {key: value for key, value in saved.items() if key != "gradients"}
+        raise ValueError(f"supervised step: a saved window must have positive integers and a flag, got {shown!r:.100}")
+    if not isinstance(gradients, list) or len(gradients) != len(parameters):
+        count = len(gradients) if isinstance(gradients, list) else type(gradients).__name__
+        raise ValueError(f"supervised step: {len(parameters)} gradients must have been saved, got {count}")
+    for gradient, parameter in zip(gradients, parameters, strict=True):
+        wanted = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+        if gradient is not None and getattr(gradient, "shape", None) != wanted.shape:
+            got = getattr(gradient, "shape", type(gradient).__name__)
+            raise ValueError(f"supervised step: a saved gradient must have shape {tuple(wanted.shape)}, got {got}")
 
 
 def _as_gradient(value: Tensor, parameter: Any) -> Tensor:

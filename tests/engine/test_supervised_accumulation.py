@@ -1,5 +1,6 @@
 """Accumulated batches make the step that one big batch of them would make, wherever an epoch or a run ends."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -136,6 +137,34 @@ def test_a_run_loaded_inside_a_window_takes_a_step_with_the_batches_left_of_it()
     trainer.run(BATCHES, seed=0)
 
     torch.testing.assert_close(weights(model), expected_weights(BATCHES[1:3], BATCHES[3:5]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 0}, "a saved window must have positive integers and a flag, got {'last': 2, 'size': 0"),
+        ({"done": "2"}, "a saved window must have positive integers"),
+        ({"skip": None}, "a saved window must have positive integers and a flag"),
+        ({"gradients": []}, "4 gradients must have been saved, got 0"),
+        ({"gradients": None}, "4 gradients must have been saved, got NoneType"),
+        (
+            {"gradients": [torch.zeros(7), None, None, None]},
+            "a saved gradient must have shape (4, 3), got torch.Size([7])",
+        ),
+    ],
+    ids=str,
+)
+def test_a_damaged_window_is_refused(change: dict[str, Any], message: str) -> None:
+    _, trainer = accumulate(2)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=1), trainer.terminate)
+    trainer.run(BATCHES, seed=1)
+    saved = trainer.state_dict()
+    saved["by_rank"][0]["step"].update(change)
+    _, other = accumulate(2)
+    other.load_state_dict(saved)
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        other.run(BATCHES)
 
 
 def test_an_epoch_shortened_under_way_still_trains_on_every_batch() -> None:
