@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import numbers
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -16,8 +18,9 @@ def convert_tensor(x: Any, device: str | torch.device | None = None, non_blockin
     """Move every tensor in ``x`` to a device.
 
     Args:
-        x: A tensor or :class:`~torch.nn.utils.rnn.PackedSequence`, or lists, tuples, named tuples and mappings of them,
-            nested at will. Strings and bytes stay as they are.
+        x: Tensors, and objects with a method ``to(device)`` (a :class:`~torch.nn.utils.rnn.PackedSequence`, a batch of
+            another library), in lists, tuples, named tuples, mappings and dataclasses, nested at will. Strings, bytes,
+            numbers and None stay as they are.
         device: Where to; None leaves ``x`` as it is, and does not look into it.
         non_blocking: Do not wait for copies from pinned memory to an accelerator.
 
@@ -41,16 +44,23 @@ def convert_tensor(x: Any, device: str | torch.device | None = None, non_blockin
 def _moved(x: Any, device: torch.device, non_blocking: bool) -> Any:
     if isinstance(x, torch.Tensor | PackedSequence):
         return x.to(device, non_blocking=non_blocking)  # type: ignore[arg-type]
-    if isinstance(x, str | bytes):
+    if isinstance(x, str | bytes | numbers.Number | None):
         return x
+    if callable(getattr(x, "to", None)):
+        return x.to(device, non_blocking=True) if non_blocking else x.to(device)
     if isinstance(x, Mapping):
         return _like(x, {key: _moved(value, device, non_blocking) for key, value in x.items()})
     if isinstance(x, Sequence):
         values = [_moved(value, device, non_blocking) for value in x]
         return type(x)(*values) if hasattr(x, "_fields") else type(x)(values)  # type: ignore[call-arg]
+    if dataclasses.is_dataclass(x):
+        clone = copy.copy(x)
+        for field in dataclasses.fields(x):
+            object.__setattr__(clone, field.name, _moved(getattr(x, field.name), device, non_blocking))
+        return clone
     raise TypeError(
-        "convert_tensor: a batch must hold tensors, strings and bytes, in lists, tuples and mappings; "
-        f"got {type(x).__name__}"
+        "convert_tensor: a batch must hold tensors, objects with a method to(device), strings, bytes and numbers, in "
+        f"lists, tuples, mappings and dataclasses; got {type(x).__name__}"
     )
 
 

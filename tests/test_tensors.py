@@ -1,5 +1,6 @@
 """convert_tensor moves tensors, wherever they are in a batch, and keeps everything around them."""
 
+import dataclasses
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -76,10 +77,45 @@ def test_without_a_device_nothing_is_touched() -> None:
     assert convert_tensor(batch) is batch
 
 
-@pytest.mark.parametrize(("value", "name"), [(3, "int"), (None, "NoneType"), ({TENSOR}, "set")])
-def test_anything_else_is_a_type_error(value: Any, name: str) -> None:
-    with pytest.raises(TypeError, match=f"in lists, tuples and mappings; got {name}"):
-        moved({"a": (TENSOR, value)})
+@pytest.mark.parametrize("value", [3, 0.5, True, None])
+def test_numbers_stay_as_they_are(value: Any) -> None:
+    batch = moved({"ids": TENSOR, "count": value})
+
+    assert batch["ids"].device.type == "meta"
+    assert batch["count"] is value
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    x: torch.Tensor
+    name: str = "a"
+
+
+class Graph:
+    """A batch of another library."""
+
+    def __init__(self, x: torch.Tensor, waits: bool = True) -> None:
+        self.x, self.waits = x, waits
+
+    def to(self, device: Any, non_blocking: bool = False) -> "Graph":
+        return Graph(self.x.to(device), not non_blocking)
+
+
+def test_dataclasses_keep_their_type() -> None:
+    sample = moved([Sample(TENSOR)])[0]
+
+    assert (type(sample), sample.x.device.type, sample.name) == (Sample, "meta", "a")
+    assert TENSOR.device.type == "cpu"
+
+
+def test_objects_with_a_method_to_move_themselves() -> None:
+    assert moved({"graph": Graph(TENSOR)})["graph"].x.device.type == "meta"
+    assert not convert_tensor(Graph(TENSOR), "meta", non_blocking=True).waits
+
+
+def test_anything_else_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="in lists, tuples, mappings and dataclasses; got set"):
+        moved({"a": (TENSOR, {TENSOR})})
 
 
 @pytest.mark.gpu

@@ -26,7 +26,7 @@ from ignite_core.engine.dispatch import Channel, Relay
 from ignite_core.engine.emitter import Emitter
 from ignite_core.engine.events import Events
 from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
-from ignite_core.engine.plan import check_not_empty, is_done, plan_run, said_over
+from ignite_core.engine.plan import check_data, check_not_empty, is_done, plan_run, said_over
 from ignite_core.engine.saved import BEFORE_STEP, CUTS, read_carried, read_progress, results_of
 from ignite_core.engine.seeding import Resumption, check_seed, drawn_seed
 from ignite_core.engine.state import State
@@ -309,8 +309,7 @@ class Engine(Emitter):
         Raises:
             TypeError: If ``data`` cannot be iterated.
         """
-        if not isinstance(data, Iterable):
-            raise TypeError(f"set_data: data must be iterable, got {type(data).__name__}")
+        check_data("set_data", data)
         self.state.dataloader = data
         self._data_is_set = not self._is_running
         self._position.iterate(self._resumption.go_over(data, self.state.seed))

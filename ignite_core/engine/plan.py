@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections import UserDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import torch.distributed as dist
 from ignite_core.engine.data import Position, length_of
 from ignite_core.engine.state import State
 
-__all__ = ["Plan", "is_done", "plan_run", "said_over"]
+__all__ = ["Plan", "check_data", "is_done", "plan_run", "said_over"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ def plan_run(
         ValueError: If a number is below 1, arguments exclude each other or contradict the state, the data is empty,
             or there is no data and no length.
     """
-    if data is not None and not isinstance(data, Iterable):
-        raise TypeError(f"Engine.run: data must be iterable, got {type(data).__name__}; wrap a Dataset in a DataLoader")
+    if data is not None:
+        check_data("Engine.run", data)
     for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters), ("epoch_length", epoch_length)):
         _check_positive(name, value)
     if max_epochs is not None and max_iters is not None:
@@ -113,6 +114,28 @@ def said_over(state: State, plan: Plan) -> str:
         f"nothing is run: the loaded run is over, {done} of {kind}={limit} are done{why}; pass a larger {kind} to go "
         f"on, or do not load, or set engine.state.{kind} = None, to start from zero"
     )
+
+
+def check_data(where: str, data: Any) -> None:
+    """Refuse what cannot be iterated, and what iterates over something else than batches.
+
+    Raises:
+        TypeError: If it is one of these.
+    """
+    kind = type(data)
+    if not isinstance(data, Iterable):
+        raise TypeError(f"{where}: data must be iterable, got {kind.__name__}; wrap a Dataset in a DataLoader")
+    over = ""
+    if any(base.__name__ == "DataFrame" for base in kind.__mro__):
+        over = "column names; pass a DataLoader over tensors of its rows"
+    elif isinstance(data, dict | UserDict) and data and all(isinstance(key, str) for key in data):
+        over = "its names; pass one of its values, or list(data.values())"
+    elif isinstance(data, str | bytes):
+        over = "characters; pass a list of batches"
+    if over:
+        raise TypeError(
+            f"{where}: data must be an iterable of batches, got {kind.__name__}, which iterates over {over}"
+        )
 
 
 def _check_positive(name: str, value: Any) -> None:

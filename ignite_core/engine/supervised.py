@@ -7,7 +7,7 @@ functions below (autocast, a gradient scaler, clipping, accumulation) is data th
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -39,6 +39,15 @@ _BEFORE_ALL_OTHERS = 1_000_000
 
 
 def _prepare_batch(batch: Any, device: Device = None, non_blocking: bool = False) -> tuple[Any, Any]:
+    """A pair is ``x, y``; a batch of another structure, as a mapping, is handed on as a whole, as both of them."""
+    if not isinstance(batch, Sequence | Tensor):
+        whole = convert_tensor(batch, device, non_blocking)
+        return whole, whole
+    if len(batch) != 2:
+        raise ValueError(
+            f"supervised step: a batch must be a pair (x, y), got a {type(batch).__name__} of {len(batch)}; pass "
+            "prepare_batch=lambda batch, device, non_blocking: (x, y)"
+        )
     x, y = batch
     return convert_tensor(x, device, non_blocking), convert_tensor(y, device, non_blocking)
 
@@ -94,7 +103,10 @@ def create_supervised_trainer(
         device: Where batches are moved to; None leaves them where they are.
         non_blocking: Do not wait for copies from pinned memory.
         prepare_batch: Called as ``prepare_batch(batch, device=device, non_blocking=non_blocking)``, returns ``x, y``.
-            By default a batch is such a pair, of tensors in any structure of lists, tuples and mappings.
+            By default a batch is such a pair, of tensors in any structure that
+            :func:`~ignite_core.utils.convert_tensor` knows. One that is no sequence (a mapping, a dataclass, an object
+            with ``.to()``) is moved and handed on as a whole: the model gets it as ``x`` and the loss function as
+            ``y``. ``model_fn=lambda model, batch: model(**batch)`` is for models that take its entries as arguments.
         model_transform: Called with what the model returns; its result is ``y_pred``.
         output_transform: Called with ``x, y, y_pred, loss``; its result is ``engine.state.output``. By default that is
             the detached loss, a tensor on the device: no step waits for the device. ``.item()`` makes it a number.
@@ -102,7 +114,8 @@ def create_supervised_trainer(
         amp_mode: ``"amp"`` runs model and loss under :class:`torch.autocast`; None does not.
         scaler: True multiplies the loss by the factor of a new :class:`torch.amp.GradScaler`, which is put on
             ``engine.state.scaler`` for checkpoints; or a scaler of your own. Needs ``amp_mode="amp"``.
-        gradient_accumulation_steps: Batches whose mean gradient makes one optimizer step, at least 1. They are counted
+        gradient_accumulation_steps: Batches whose mean gradient makes one optimizer step, at least 1. Each batch counts
+            alike, however many samples it has. They are counted
             from the start of each epoch, and the last step of an epoch is that of the batches left, divided by their
             true number, also where ``terminate_epoch()`` or the data cut the epoch. ``terminate()``, or leaving out
             ``EPOCH_COMPLETED``, drops what is not a whole step. DistributedDataParallel synchronises once a step.
@@ -253,7 +266,10 @@ def create_supervised_evaluator(
         device: Where batches are moved to; None leaves them where they are.
         non_blocking: Do not wait for copies from pinned memory.
         prepare_batch: Called as ``prepare_batch(batch, device=device, non_blocking=non_blocking)``, returns ``x, y``.
-            By default a batch is such a pair, of tensors in any structure of lists, tuples and mappings.
+            By default a batch is such a pair, of tensors in any structure that
+            :func:`~ignite_core.utils.convert_tensor` knows. One that is no sequence (a mapping, a dataclass, an object
+            with ``.to()``) is moved and handed on as a whole: the model gets it as ``x`` and the loss function as
+            ``y``. ``model_fn=lambda model, batch: model(**batch)`` is for models that take its entries as arguments.
         model_transform: Called with what the model returns; its result is ``y_pred``.
         output_transform: Called with ``x, y, y_pred``; its result is ``engine.state.output``. By default that is
             ``(y_pred, y)``, which metrics take as it is.

@@ -12,6 +12,10 @@ from tests.engine.tracing import NoLength, at, letters, nothing, raiser, watch
 DATA = [1, 2, 3]
 
 
+class DataFrame(list[int]):
+    """Named as that of pandas, polars and others."""
+
+
 def progress(engine: Engine) -> tuple[int, int]:
     return engine.state.epoch, engine.state.iteration
 
@@ -93,6 +97,9 @@ def test_what_cannot_be_is_an_error_and_changes_nothing(first, second, message):
     ("kwargs", "message"),
     [
         ({"data": 5}, "data must be iterable, got int"),
+        ({"data": {"train": [1]}}, "got dict, which iterates over its names; pass one of its values"),
+        ({"data": "abc"}, "got str, which iterates over characters"),
+        ({"data": DataFrame([1])}, "got DataFrame, which iterates over column names; pass a DataLoader"),
         ({"max_epochs": "3"}, "max_epochs must be an integer, got '3'"),
         ({"max_epochs": 2.0}, "max_epochs must be an integer, got 2.0"),
         ({"max_epochs": True}, "max_epochs must be an integer, got True"),

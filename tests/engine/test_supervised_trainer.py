@@ -1,5 +1,6 @@
 """A supervised trainer does what the plain loop does, with the arguments of pytorch-ignite."""
 
+import dataclasses
 import gc
 import inspect
 import warnings
@@ -272,3 +273,45 @@ def test_a_trainer_tells_what_a_checkpoint_should_hold_beside_it(scaler: bool) -
 
     expected = {"model": model, "optimizer": optimizer} | ({"scaler": trainer.state.scaler} if scaler else {})
     assert step.to_save == expected
+
+
+@dataclasses.dataclass
+class Pairs:
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+@pytest.mark.parametrize("kind", [dict, Pairs], ids=lambda kind: kind.__name__)
+def test_a_batch_that_is_no_sequence_is_handed_on_as_a_whole(kind: Any) -> None:
+    """The model gets it, moved, and the loss too; ``model_fn`` unpacks it where the model takes its entries."""
+    model, seen = torch.nn.Linear(1, 1), []
+
+    def entry(batch: Any, name: str) -> Any:
+        return batch[name] if kind is dict else getattr(batch, name)
+
+    def model_fn(model: torch.nn.Module, batch: Any) -> Any:
+        seen.append(type(batch))
+        return model(entry(batch, "x"))
+
+    def loss_fn(y_pred: Any, batch: Any) -> torch.Tensor:
+        return (y_pred - entry(batch, "y")).square().mean()
+
+    batch = kind(x=torch.ones(2, 1), y=torch.ones(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = create_supervised_trainer(model, optimizer, loss_fn, device="cpu", model_fn=model_fn)
+    first = trainer.run([batch]).output
+    evaluator = create_supervised_evaluator(model, device="cpu", model_fn=model_fn)
+    y_pred, y = evaluator.run([batch]).output
+
+    assert trainer.run([batch]).output < first
+    assert seen == [kind] * 3
+    assert (type(y), y_pred.shape) == (kind, (2, 1))
+
+
+@pytest.mark.parametrize(("batch", "got"), [((1, 2, 3), "a tuple of 3"), (torch.ones(4, 1), "a Tensor of 4")])
+def test_a_batch_that_is_no_pair_names_the_remedy(batch: Any, got: str) -> None:
+    model = torch.nn.Linear(1, 1)
+    trainer = create_supervised_trainer(model, torch.optim.SGD(model.parameters()), torch.nn.functional.mse_loss)
+
+    with pytest.raises(ValueError, match=rf"a batch must be a pair \(x, y\), got {got}; pass prepare_batch="):
+        trainer.run([batch])
