@@ -11,12 +11,13 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, MapDataPipe
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ignite_core.engine.data import Passes, has_state, length_of, share_of
 from ignite_core.engine.epochs import tell_epoch
@@ -55,6 +56,9 @@ def _is_whole_loader(data: Any) -> TypeGuard[DataLoader[Any]]:
     """Whether it is a DataLoader with all that its constructor sets: subclasses may wrap another one instead."""
     return isinstance(data, DataLoader) and hasattr(data, "dataset") and hasattr(data, "num_workers")
 
+
+#: The state that data was set to last.
+_loaded: MutableMapping[Any, Any] = WeakIdKeyDictionary()
 
 #: The copies of loaders with persistent workers, which are to live as long as the loader.
 _persistent: WeakKeyDictionary[DataLoader[Any], Any] = WeakKeyDictionary()
@@ -229,6 +233,11 @@ class StatefulPasses:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:  # else the user has put the data where it is
             self.data.load_state_dict(loaded["state"])
+            _loaded[self.data] = loaded["state"]
+        elif _loaded.get(self.data) is getattr(self.data, "_starting_state_dict", ...):
+            self.data._starting_state_dict = (
+                None  # Hugging Face's streams would begin there again, in a pass so numbered
+            )
         if self._seed is None:
             return iter(self.data)
         self._stream = Stream(mix(self._seed, "data", number))

@@ -258,6 +258,20 @@ def test_a_stream_of_hugging_face_goes_on_without_a_seed(cut: int) -> None:
     assert of_hugging_face(streamed, cut) == of_hugging_face(streamed)
 
 
+def test_a_stream_of_hugging_face_that_was_resumed_begins_a_new_run_with_its_head() -> None:
+    stream, seen = streamed(), []
+    engine = Engine(lambda engine, batch: seen.append(batch["x"]))
+    handle = engine.add_event_handler(Events.ITERATION_COMPLETED(once=5), engine.terminate)
+    engine.run(stream, max_epochs=1)
+    handle.remove()
+    engine.load_state_dict(engine.state_dict())
+    engine.run(stream)
+    engine.state.max_epochs = None
+    engine.run(stream, max_epochs=1)
+
+    assert seen == list(range(12)) * 2
+
+
 def prepared(shuffle: bool = True) -> Any:
     accelerate = pytest.importorskip("accelerate")
     with warnings.catch_warnings():
