@@ -69,7 +69,9 @@ def _sorted(data: Any, number: int) -> tuple[list[Any], list[Any]]:
 def _is_users(one: Any, number: int) -> bool:
     """Whether the program has set an epoch since this object was told last; before the first pass, any but 0."""
     epoch = _epoch_of(one)
-    return epoch != _known.get(one, 0 if number == 1 else epoch)
+    with suppress(TypeError):  # no weak reference to it is possible
+        return epoch != _known.get(one, 0 if number == 1 else epoch)
+    return False
 
 
 def _epoch_of(one: Any) -> int | None:

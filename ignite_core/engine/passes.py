@@ -57,7 +57,7 @@ def _is_whole_loader(data: Any) -> TypeGuard[DataLoader[Any]]:
     return isinstance(data, DataLoader) and hasattr(data, "dataset") and hasattr(data, "num_workers")
 
 
-#: The state that data was set to last.
+#: The states that streams of Hugging Face were set to: they would begin there again in each later pass of that number.
 _loaded: MutableMapping[Any, Any] = WeakIdKeyDictionary()
 
 #: The copies of loaders with persistent workers, which are to live as long as the loader.
@@ -233,11 +233,10 @@ class StatefulPasses:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:  # else the user has put the data where it is
             self.data.load_state_dict(loaded["state"])
-            _loaded[self.data] = loaded["state"]
-        elif _loaded.get(self.data) is getattr(self.data, "_starting_state_dict", ...):
-            self.data._starting_state_dict = (
-                None  # Hugging Face's streams would begin there again, in a pass so numbered
-            )
+            if hasattr(self.data, "_starting_state_dict"):
+                _loaded[self.data] = loaded["state"]
+        elif hasattr(self.data, "_starting_state_dict") and self.data._starting_state_dict is _loaded.get(self.data):
+            self.data._starting_state_dict = None
         if self._seed is None:
             return iter(self.data)
         self._stream = Stream(mix(self._seed, "data", number))

@@ -97,6 +97,29 @@ def epochs_of(data: Any, cut: int = 0, **run: Any) -> list[list[int]]:
 WANTED = [order(1), order(2), order(3)]
 
 
+class Slotted:
+    """No weak reference to it is possible."""
+
+    __slots__ = ("epoch",)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(order(self.epoch))
+
+    def state_dict(self) -> dict[str, int]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        assert state == {}
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_data_that_cannot_be_remembered_is_told(seed: int | None) -> None:
+    assert epochs_of(Slotted, seed=seed) == WANTED
+
+
 @pytest.mark.parametrize("seed", [None, 1])
 def test_data_itself_is_told(seed: int | None) -> None:
     assert epochs_of(Shuffled, seed=seed) == WANTED
