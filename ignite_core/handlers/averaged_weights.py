@@ -110,13 +110,22 @@ class Pairs:
             if one.dtype != other.dtype:
                 raise TypeError(f"averaged weights of {one.dtype} cannot be swapped in for weights of {other.dtype}")
         done: list[tuple[Tensor, Tensor]] = []
+        values: tuple[Tensor, ...] = ()
         try:
             for pair in both:
-                _exchange(*pair)
+                values = (pair[0].clone(), pair[1].clone())  # Ctrl-C may come between any two lines
+                pair[0].copy_(values[1])
+                pair[1].copy_(values[0])
                 done.append(pair)
+                values = ()
         except BaseException:
-            for pair in done:
-                _exchange(*pair)
+            if values and not (done and done[-1] is pair):
+                pair[0].copy_(values[0])
+                pair[1].copy_(values[1])
+            for one, other in done:
+                value = one.clone()
+                one.copy_(other)
+                other.copy_(value)
             raise
 
     def _walk(self) -> Iterator[Any]:
@@ -135,13 +144,14 @@ class AveragedWeights:
         self.model = model
         self._copy = copy
         self._is_swapped_in = False
+        self._has_begun = False  # the copy was given the weights of the model at the start of a run, or was loaded
         self._pairs: Pairs | None = None
 
     @contextmanager
     def swapped_in(self) -> Iterator[Module]:
         """Inside, the model holds the averaged weights and buffers, and its own are put by; afterwards it is as before.
 
-        It takes no memory but that of one tensor at a time. Save no checkpoint inside that is to be resumed from: it
+        It takes no memory but that of two tensors at a time. Save no checkpoint inside that is to be resumed from: it
         would hold the averaged weights as those of the model.
 
         Yields:
@@ -160,7 +170,11 @@ class AveragedWeights:
             yield self.model
         finally:
             self._is_swapped_in = False
-            self._exchange()
+            try:
+                self._exchange()
+            except KeyboardInterrupt:  # the exchange was undone, but the model must have its own weights
+                self._exchange()
+                raise
 
     def swap_in_during(self, evaluator: Engine) -> None:
         """Let each run of an engine happen inside :meth:`swapped_in`, all its handlers included.
@@ -179,6 +193,20 @@ class AveragedWeights:
         """Whether there is an average that can be swapped in."""
         return True
 
+    def _begin(self, engine: Engine) -> None:
+        """Begin with the weights that the run begins with, which may have been loaded since this was made."""
+        if not (self._has_begun and engine.state.iteration):
+            self._follow()
+
+    def _follow(self) -> None:
+        """Until there is an average, the copy holds what the model does."""
+        if not self._is_average():
+            self._take_over()
+
+    def _take_over(self) -> None:
+        self._current_pairs().copy()
+        self._has_begun = True
+
     def _current_pairs(self) -> Pairs:
         pairs = self._pairs
         if pairs is None or not pairs.are_current():
@@ -195,12 +223,6 @@ class AveragedWeights:
     @torch.no_grad()
     def _exchange(self) -> None:
         self._current_pairs().exchange()
-
-
-def _exchange(one: Tensor, other: Tensor) -> None:
-    kept = one.clone()
-    one.copy_(other)
-    other.copy_(kept)
 
 
 def _can_be_averaged(tensor: Tensor) -> bool:

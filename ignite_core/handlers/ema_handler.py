@@ -81,8 +81,9 @@ class EMAHandler(AveragedWeights):
     bfloat16 or float16 rounds small steps away, so keep the weights in float32, as autocast does.
 
     The average begins with the weights of the model when the run starts, or, where updates begin later
-    (``ITERATION_COMPLETED(after=1000)``), with those at the first update. Until then there is no average, and
-    :meth:`swapped_in` leaves the model as it is.
+    (``ITERATION_COMPLETED(after=1000)``), with those at the first update. Until then there is no average:
+    :meth:`swapped_in` leaves the model as it is, and ``ema_model`` holds the weights that it began with, or, where
+    updates begin later, those at the end of the last epoch.
 
     To resume exactly, put the handler itself into the ``to_save`` of a :class:`~ignite_core.handlers.Checkpoint`;
     or, as in pytorch-ignite, ``ema_model``, and with a warm-up ``momentum_scheduler``.
@@ -142,7 +143,7 @@ class EMAHandler(AveragedWeights):
         super().__init__(online, self.ema_model)
         warn_of_rounding(_HERE, online, self.momentum)
         self._updates = 0
-        self._is_late = self._has_begun = False
+        self._is_late = False
         self._written = self._versions()
 
     def attach(
@@ -179,6 +180,8 @@ class EMAHandler(AveragedWeights):
             )
         self._is_late = _begins_later(event)
         engine.add_event_handler(Events.STARTED(priority=_LATE), self._begin)
+        if self._is_late:
+            engine.add_event_handler(Events.EPOCH_COMPLETED(priority=-_LATE), self._follow)
         engine.add_event_handler(event, self._update, name)
         if self.momentum_scheduler is not None:
             engine.add_event_handler(Events.STARTED, self._show_momentum, name)
@@ -223,14 +226,9 @@ class EMAHandler(AveragedWeights):
         """What changes when parameters of the average are written."""
         return [(id(one), 0 if one.is_inference() else one._version) for one in self.ema_model.parameters()]
 
-    def _begin(self, engine: Engine) -> None:
-        """Begin with the weights that the run begins with, which may have been loaded since this was made."""
-        if not (self._is_average() or (self._has_begun and engine.state.iteration)):
-            self._take_over()
-
     def _take_over(self) -> None:
-        self._current_pairs().copy()
-        self._has_begun, self._written = True, self._versions()
+        super()._take_over()
+        self._written = self._versions()
 
     def _present_momentum(self) -> float:
         """That of the last update; before the first one, of that."""
@@ -249,8 +247,8 @@ class EMAHandler(AveragedWeights):
             warm_up.event_index += 1
             setattr(engine.state, name, warm_up(warm_up.event_index))
         momentum = getattr(engine.state, name)
-        if not self._updates and self._is_late and not self._is_given():
-            self._take_over()
+        if not self._updates and self._is_late:
+            self._follow()
         self._updates += 1
         pairs = self._current_pairs()
         with torch.no_grad():

@@ -30,8 +30,9 @@ class SWA(AveragedWeights):
     r"""Averages the weights of a model over the last epochs of a training, with :mod:`torch.optim.swa_utils`.
 
     All weights that were taken count alike: :math:`\theta_\text{SWA} = \frac1n \sum_i \theta_i`. Before the first of
-    them there is no average, and :meth:`swapped_in` leaves the model as it is. At the end the running means and
-    variances of BatchNorm are computed anew for the averaged weights, which no batch has gone through yet.
+    them there is no average: :meth:`swapped_in` leaves the model as it is, and ``swa_model`` holds the weights that the
+    model had at the end of the last epoch. At the end the running means and variances of BatchNorm are computed again
+    for the averaged weights, which no batch has gone through yet.
 
     Put the handler into the ``to_save`` of a :class:`~ignite_core.handlers.Checkpoint` to resume exactly. The learning
     rate is yours: see :class:`torch.optim.swa_utils.SWALR`.
@@ -91,6 +92,8 @@ class SWA(AveragedWeights):
             TypeError: If ``engine`` is no engine.
         """
         check_engine("SWA.attach", engine)
+        engine.add_event_handler(Events.STARTED(priority=-1000), self._begin)
+        engine.add_event_handler(Events.EPOCH_COMPLETED(priority=1000), self._follow)
         engine.add_event_handler(event, self._take)
         if bn_event is not None:
             engine.add_event_handler(bn_event, self._update_bn_of, bn_data)
@@ -138,6 +141,7 @@ class SWA(AveragedWeights):
         """
         self._refuse_if_swapped_in("load_state_dict")
         self.swa_model.load_state_dict(state_dict)
+        self._has_begun = True
 
     def _is_average(self) -> bool:
         return int(self.swa_model.n_averaged) > 0

@@ -130,8 +130,8 @@ PLANTED: list[Planted] = [
     Planted(
         "half loaded by Ctrl-C",
         "ignite_core/handlers/checkpoint/restoring.py",
-        "            except BaseException as error:\n                left",
-        "            except Exception as error:\n                left",
+        "        except BaseException as error:\n            left",
+        "        except Exception as error:\n            left",
         "tests/handlers/checkpoint/test_restoring.py::test_interrupted_while_something_is_loaded_all_objects_are_as_they_were",
     ),
     Planted(

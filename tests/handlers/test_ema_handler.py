@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -317,27 +318,49 @@ def test_an_evaluator_sees_the_average_and_the_trainer_does_not(raises: bool) ->
         assert_same(one, average)
 
 
-def test_an_exchange_that_fails_half_way_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("at", range(8))
+def test_an_exchange_that_fails_half_way_is_undone(
+    kind: type[BaseException], at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, ema, _ = averaged()
     own, average = tensors(model), tensors(ema.ema_model)
-    from ignite_core.handlers import averaged_weights
+    copy_, calls = Tensor.copy_, itertools.count()
 
-    exchange, calls = averaged_weights._exchange, []
+    def failing(one: Tensor, other: Tensor) -> Tensor:
+        """Ctrl-C comes before or after the call."""
+        if at % 2:
+            copy_(one, other)
+        if next(calls) == at // 2:
+            raise kind
+        return one if at % 2 else copy_(one, other)
 
-    def failing(one: Tensor, other: Tensor) -> None:
-        calls.append(one)
-        if len(calls) == 3:
-            raise MemoryError
-        exchange(one, other)
-
-    monkeypatch.setattr(averaged_weights, "_exchange", failing)
-    with pytest.raises(MemoryError), ema.swapped_in():
-        pass
+    with monkeypatch.context() as patched:
+        patched.setattr(Tensor, "copy_", failing)
+        with pytest.raises(kind), ema.swapped_in():
+            pass
 
     assert_same(tensors(model), own)
     assert_same(tensors(ema.ema_model), average)
     with ema.swapped_in():
         assert_same(tensors(model), average)
+
+
+def test_ctrl_c_while_they_are_swapped_back_leaves_the_model_its_own_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ema, _ = averaged()
+    own, average = tensors(model), tensors(ema.ema_model)
+    copy_, pressed = Tensor.copy_, iter([False, True])
+
+    def press(one: Tensor, other: Tensor) -> Tensor:
+        if next(pressed, False):
+            raise KeyboardInterrupt
+        return copy_(one, other)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), ema.swapped_in():
+        patched.setattr(Tensor, "copy_", press)
+
+    assert_same(tensors(model), own)
+    assert_same(tensors(ema.ema_model), average)
 
 
 def test_what_would_go_wrong_while_they_are_swapped_in_is_refused() -> None:
@@ -472,6 +495,22 @@ def test_it_is_the_same_if_it_is_cut_before_or_after_its_first_update(cut: int) 
     assert evaluator.run([0]).output == at_cut
     trainer.run(data)
     assert evaluator.run([0]).output == whole
+
+
+@pytest.mark.parametrize("averages", ["ema", "swa"])
+def test_the_copy_holds_what_the_model_does_until_there_is_an_average(averages: str) -> None:
+    """As an evaluator of ``ema_model`` sees it."""
+    model, seen = scalar(0.0), []
+    trainer = Engine(lambda engine, batch: nn.init.constant_(model.weight, engine.state.epoch))
+    handler: Any = EMAHandler(model, momentum=0.5) if averages == "ema" else SWA(model)
+    handler.attach(trainer, event=Events.EPOCH_COMPLETED(after=2))
+    held = handler.ema_model if averages == "ema" else handler.swa_model.module
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: seen.append(held.weight.item()))
+    nn.init.constant_(model.weight, 9.0)
+    trainer.add_event_handler(Events.EPOCH_STARTED(once=1), lambda: seen.append(held.weight.item()))
+    trainer.run([0], max_epochs=4)
+
+    assert seen == [9, 1, 2, 3, 3.5]
 
 
 def test_a_state_without_the_count_of_updates_is_an_average() -> None:

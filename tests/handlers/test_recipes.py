@@ -301,7 +301,7 @@ def loader() -> DataLoader[Any]:
     [
         (None, ""),
         ("ema", r"metrics\.momentum is|ema\.ema_model"),
-        ("swa", r"swa\.n_averaged"),
+        ("swa", r"swa\.(n_averaged|module)"),
         ("freeze", r"output is|model\.|freeze\.is_frozen"),
         ("stats", r"stats\.steps"),
         ("timer", r"timer\.total"),

@@ -75,20 +75,20 @@ class Restoring:
     def load_risky(self) -> None:
         """Load what may fail; everything is put back if it does, or if it is interrupted (Ctrl-C)."""
         self._undo = []
-        for part in self._risky:
-            try:
+        try:
+            for part in self._risky:
                 part.keep()
                 self._undo.append(part)
                 part.load()
-            except BaseException as error:
-                left = "All objects were left as they were" + "".join(f", but for {why}" for why in self.put_back())
-                if not isinstance(error, Exception):
-                    error.add_note(f"{part.source}: interrupted while {part.path!r} was being loaded. {left}")
-                    raise
-                raise CheckpointError(
-                    f"{part.source}: {part.path!r}, a {type(part.obj).__name__}, does not take what was saved of it: "
-                    f"{type(error).__name__}: {error}. {left}"
-                ) from error
+        except BaseException as error:
+            left = "All objects were left as they were" + "".join(f", but for {why}" for why in self.put_back())
+            if not isinstance(error, Exception):
+                error.add_note(f"Interrupted while objects were being loaded. {left}")
+                raise
+            raise CheckpointError(
+                f"{part.source}: {part.path!r}, a {type(part.obj).__name__}, does not take what was saved of it: "
+                f"{type(error).__name__}: {error}. {left}"
+            ) from error
 
     def put_back(self) -> list[str]:
         """Undo :meth:`load_risky`; returns what would not be put back, and why."""
@@ -102,17 +102,15 @@ class Restoring:
 
     def load_safe(self) -> None:
         """Load what was found to fit. It was not copied, so an interruption is raised when all of it is loaded."""
-        interruption: BaseException | None = None
-        for part in self._safe:
-            try:
+        try:
+            for part in self._safe:
                 part.load()
-            except BaseException as error:
-                if isinstance(error, Exception):
-                    raise
+        except Exception:
+            raise
+        except BaseException:
+            for part in self._safe:
                 part.load()
-                interruption = error
-        if interruption is not None:
-            raise interruption
+            raise
 
 
 def paired(objects: Any, states: Any, source: str, path: str = "") -> Iterator[tuple[str, Any, Any]]:
