@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -42,7 +43,7 @@ class Background:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: deque[Callable[[], object]] = deque()
-        self._is_working = False
+        self._is_begun = self._is_working = False  # the second one is set by the thread itself
         self._thread: threading.Thread | None = None
 
     def give(self, job: Callable[[], object]) -> bool:
@@ -53,13 +54,7 @@ class Background:
         """
         with self._lock:
             self._jobs.append(job)
-            if self._is_working:
-                return True
-            self._is_working = True
-            self._thread = start(self._work, "checkpoint-writer")
-        if self._thread is None:
-            self._work()
-        return self._thread is not None
+        return self._begin()
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until all jobs given so far are done and the thread has ended, at most so many seconds.
@@ -67,21 +62,47 @@ class Background:
         Returns:
             Whether they are.
         """
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout_s)
-        return thread is None or not thread.is_alive()
+        self._begin()  # an interrupt may have come between a job and the start of its thread
+        deadline = time.monotonic() + timeout_s
+        while (thread := self._thread) is not None:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+            if thread.is_alive():
+                return False
+            if thread is self._thread:
+                break
+        return True
 
     @property
     def is_current(self) -> bool:
         """Whether the code that asks runs in the thread."""
         return self._thread is threading.current_thread()
 
+    def _begin(self) -> bool:
+        with self._lock:
+            if self._is_begun or self._is_working or not self._jobs:
+                return True
+            self._is_begun = True
+            try:
+                self._thread = start(self._work_here, "checkpoint-writer")
+            except BaseException:  # an interrupt; the thread may have started, or not
+                self._is_begun = False
+                raise
+        if self._thread is None:
+            self._work()
+        return self._thread is not None
+
+    def _work_here(self) -> None:
+        with self._lock:
+            if self._is_working:  # another thread has started
+                return
+            self._is_working, self._thread = True, threading.current_thread()
+        self._work()
+
     def _work(self) -> None:
         while True:
             with self._lock:
                 if not self._jobs:
-                    self._is_working = False
+                    self._is_begun = self._is_working = False
                     return
                 job = self._jobs.popleft()
             job()

@@ -25,6 +25,7 @@ from ignite_core.distributed.failures import is_agreed
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint, DiskSaver
+from ignite_core.handlers.checkpoint import background
 from ignite_core.handlers.checkpoint.background import WriteFailed
 from ignite_core.handlers.checkpoint.loading import load, load_newest
 from ignite_core.handlers.checkpoint.manifest import manifests, read_manifest
@@ -592,6 +593,31 @@ def test_a_forked_copy_of_a_saver_ends_at_once(ended: Ended) -> None:
     assert steps_in(folder / "forked") == [1, 0]
 
 
+@pytest.mark.parametrize("has_started", [False, True])
+def test_an_interrupt_while_the_thread_starts_mixes_no_states(
+    tmp_path: Path, has_started: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a save, and the last save that answers it: each file holds the state of its own step."""
+    start = background.start
+
+    def interrupted(work: Callable[[], object], name: str) -> None:
+        monkeypatch.undo()
+        if has_started:
+            start(work, name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(background, "start", interrupted)
+    saver = AsyncDiskSaver(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        saver(state_at(1), "run_1.pt", {"step": 1})
+    saver(state_at(2), "run_2.pt", {"step": 2})
+    saver.close()
+
+    assert steps_in(tmp_path) == [2, 1]
+    for step in (1, 2):
+        assert values(load(tmp_path / f"run_{step}.pt")) == {float(step)}
+
+
 def test_a_saver_that_is_forgotten_finishes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with blocked() as (reached, go):
         saver = AsyncDiskSaver(tmp_path)
@@ -695,7 +721,7 @@ def test_a_failed_write_ends_the_run_at_the_next_save_and_the_kept_files_stay(tm
     trainer.run(range(2))
     assert steps_in(tmp_path) == [2]
     with io_shim.failing(at=3), pytest.raises(CheckpointError, match=r"model_3\.pt' \(step 3\)") as told:
-        trainer.run(range(10), max_epochs=2)
+        trainer.run(range(2), max_epochs=3)
     assert trainer.state.iteration == 4
     assert "model_4.pt was therefore not begun" in str(told.value.__notes__)
     assert steps_in(tmp_path) == [2]
