@@ -27,7 +27,10 @@ from ignite_core.handlers.checkpoint.manifest import (
 from ignite_core.handlers.checkpoint.safety import check
 from ignite_core.handlers.checkpoint.sidecars import open_file
 
-__all__ = ["load", "load_newest", "verify_checkpoint"]
+__all__ = ["load", "load_newest", "load_open", "verify_checkpoint"]
+
+#: Where open files have names.
+_FDS = Path("/dev/fd")
 
 #: How often to begin anew where checkpoints are saved and deleted meanwhile.
 _ATTEMPTS = 100
@@ -58,7 +61,11 @@ def verify_checkpoint(path: str | os.PathLike[str], verify: Verify = "full") -> 
     if manifest is not None and manifest.kind == "folder":
         check_data(data_path(place.parent, manifest), manifest, verify)
     else:
-        os.close(_open_checked(place, manifest, verify))
+        fd = open_file(place)
+        try:
+            _check_open(fd, place, manifest, verify)
+        finally:
+            os.close(fd)
     return manifest
 
 
@@ -89,22 +96,31 @@ def load(path: str | os.PathLike[str], *, verify: Verify = "full", map_location:
 def _load_whole(place: Path, verify: Verify, map_location: Any) -> tuple[Any, Manifest | None]:
     """What a file holds, and its manifest: both of the same save, whoever saves meanwhile."""
     for _ in range(_ATTEMPTS):
-        before, fd = _stamps(place), -1
+        before = _stamps(place)
         try:
             manifest = find_manifest(place)
             if manifest is not None and manifest.kind == "folder":
                 raise CheckpointError(f"{place}: is a folder, which DCPSaver.load() reads")
-            fd = _open_checked(place, manifest, verify)
-            loaded = _load(place, map_location)
-            if _is_at(fd, place):
-                return loaded, manifest
+            return _load_one(place, manifest, verify, map_location), manifest
         except CheckpointError:
             if _stamps(place) == before:  # else another one is taking its place
                 raise
-        finally:
-            if fd >= 0:
-                os.close(fd)
     raise CheckpointError(f"{place}: is replaced faster than it can be read")
+
+
+def _load_one(path: Path, manifest: Manifest | None, verify: Verify, map_location: Any) -> Any:
+    """What is in a file: the bytes that were checked, whatever has its name by then."""
+    fd = open_file(path)
+    try:
+        before = os.fstat(fd)
+        _check_open(fd, path, manifest, verify)
+        loaded = load_open(fd, path, map_location)
+        after = os.fstat(fd)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise CheckpointError(f"{path}: was written to while it was read")
+        return loaded
+    finally:
+        os.close(fd)
 
 
 def load_newest(
@@ -203,9 +219,8 @@ def _resolved(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _open_checked(path: Path, manifest: Manifest | None, verify: Verify) -> int:
-    """Open a file that is what was saved and holds nothing but data."""
-    fd = open_file(path)
+def _check_open(fd: int, path: Path, manifest: Manifest | None, verify: Verify) -> None:
+    """Make sure that an open file is what was saved and holds nothing but data."""
     hasher = Hasher(fd)
     try:
         expected = None if manifest is None else manifest.files[manifest.name]
@@ -213,46 +228,39 @@ def _open_checked(path: Path, manifest: Manifest | None, verify: Verify) -> int:
             check_file(fd, path, expected, "size")
             if verify == "full":
                 hasher.complete(expected.size)  # in threads, while the file is looked at
-        harm = _harm(fd)
+        harm = _harm(fd, crc=expected is None)
         if expected is not None and verify == "full":
             check_digest(hasher.finish(), path, expected)  # first, for what is damaged may also look harmful
         if harm is not None:
             raise CheckpointError(f"{path}: {harm}") from harm
-    except BaseException as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    finally:
         hasher.abandon()
-        os.close(fd)
-        if isinstance(error, OSError):
-            raise CheckpointError(f"{path}: cannot be read: {error}") from error
-        raise
-    return fd
 
 
-def _harm(fd: int) -> CheckpointError | None:
+def _harm(fd: int, *, crc: bool) -> CheckpointError | None:
     try:
-        check(fd)
+        check(fd, crc=crc)
     except CheckpointError as error:
         return error
     return None
 
 
-def _load(path: Path, map_location: Any) -> Any:
+def load_open(fd: int, path: Path, map_location: Any = "cpu") -> Any:
+    """What is in an open file that was checked.
+
+    Raises:
+        CheckpointError: If torch does not load it.
+    """
+    mapped = _FDS / str(fd)  # torch maps a file only by a name
     try:
-        try:
-            return torch.load(path, map_location=map_location, weights_only=True, mmap=True)
-        except UnicodeEncodeError:  # torch maps no file whose name is not UTF-8
-            with open(path, "rb") as file:
-                return torch.load(file, map_location=map_location, weights_only=True)
+        if mapped.exists():
+            return torch.load(mapped, map_location=map_location, weights_only=True, mmap=True)
+        with open(fd, "rb", closefd=False) as file:
+            return torch.load(file, map_location=map_location, weights_only=True)
     except Exception as error:
         raise CheckpointError(f"{path}: cannot be loaded: {error}") from error
-
-
-def _is_at(fd: int, path: Path) -> bool:
-    """Whether a path still leads to an open file, so that what was loaded from there is what was looked at."""
-    try:
-        there = os.stat(path)
-    except OSError:
-        return False
-    return os.path.samestat(os.fstat(fd), there)
 
 
 def _stamps(path: Path) -> list[tuple[int, ...] | None]:

@@ -303,11 +303,13 @@ def _first_whole(
 
 
 def _read(path: Path, kind: str, verify: Verify, map_location: Any) -> Any:
-    """What is in a file. The first rank compares every byte, for all; of a folder that is all that is done here."""
-    is_first = idist.get_rank() == 0
+    """What is in a file: each rank compares the bytes that it loads, which may lie on a disk of its own.
+
+    Of a folder nothing is read yet; the first rank compares all of it, for the choice.
+    """
     if kind == "file":
-        return load(path, verify=verify if is_first else "size", map_location=map_location)
-    if is_first:
+        return load(path, verify=verify, map_location=map_location)
+    if idist.get_rank() == 0:
         verify_checkpoint(path, verify)
     return None
 

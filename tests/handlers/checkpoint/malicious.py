@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle
@@ -100,6 +101,30 @@ def laughs(levels: int, begin: bytes, many: Callable[[bytes], bytes]) -> bytes:
     for number in range(levels):
         operations += many(b"h" + bytes([number])) + b"q" + bytes([number + 1])
     return program(MARK, operations, TUPLE)  # a stack with more than one value on it is refused for that alone
+
+
+#: The modulus of the hash of an integer; the numbers that the hash of a tuple is made with.
+PRIME = 2**61 - 1
+_ONE, _TWO, _FIVE = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x27D4EB2F165667C5
+_INVERSE = pow(_TWO, -1, 2**64)
+
+
+@functools.cache
+def colliding(count: int) -> list[bytes]:
+    """Tuples of two small numbers that all have one hash."""
+    pairs, first = [], 0
+    while len(pairs) < count:
+        first += 1
+        mixed = (_FIVE + first * _TWO) % 2**64
+        mixed = ((mixed << 31 | mixed >> 33) % 2**64) * _ONE % 2**64
+        second = (7 - mixed) * _INVERSE % 2**64
+        if second < PRIME:
+            pairs.append(several(integer(first), integer(second)))
+    return pairs
+
+
+def mapping(keys: list[bytes]) -> bytes:
+    return DICT + MARK + b"".join(key + b"N" for key in keys) + b"u"
 
 
 def central(data: bytes, change: Callable[[bytearray, int], None], name: bytes = b"archive/data.pkl") -> bytes:
@@ -308,6 +333,55 @@ def files(canary: Path) -> dict[str, bytes]:
         ),
         "ten thousand tuples deep": archive(program(b")" + b"\x85" * 10**4)),
         "ten thousand lists deep": archive(program(LIST * 10**4 + b"a" * (10**4 - 1))),
+        # keys that collide
+        "ints that collide": archive(program(mapping([integer(number * PRIME) for number in range(1, MANY // 4)]))),
+        "numbers that collide": archive(
+            program(
+                mapping(
+                    [
+                        called("builtins", "complex", *(b"G" + struct.pack(">d", part) for part in (-1000003.0 * n, n)))
+                        for n in range(1, 1000)
+                    ]
+                )
+            )
+        ),
+        "tuples that collide": archive(program(mapping(colliding(1000)))),
+        "tuples that collide in a set": archive(
+            program(called("builtins", "set", LIST + MARK + b"".join(colliding(1000)) + b"e"))
+        ),
+        "tuples that collide in an ordered dict": archive(
+            program(called("collections", "OrderedDict") + mapping(colliding(1000))[1:])
+        ),
+        "long keys": archive(
+            program(mapping([several(*[b"K\x01"] * 100, integer(number)) for number in range(MANY // 100)]))
+        ),
+        "memo numbers that collide": archive(
+            program(LIST + b"".join(b"r" + struct.pack("<I", number << 16) for number in range(1, 1000)))
+        ),
+        # what takes the place of methods
+        "items of an ordered dict": archive(
+            program(
+                called("collections", "OrderedDict")
+                + mapping([])
+                + MARK
+                + text("items")
+                + found("torch", "Size")
+                + b"ub"
+            )
+        ),
+        "data of a parameter": archive(
+            program(
+                called(
+                    "torch._utils",
+                    "_rebuild_parameter_with_state",
+                    tensor(storage("0", 4), (4,), (1,)),
+                    b"\x89",
+                    called("collections", "OrderedDict"),
+                    DICT + MARK + text("data") + tensor(storage("0", 4), (4,), (1,)) + b"u",
+                )
+            ),
+            {"data/0": bytes(16)},
+        ),
         # pickles out of order
         "no pickle": archive(b""),
         "a pickle without an end": archive(PROTO + DICT),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import random
+import time
 import warnings
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -48,7 +49,7 @@ VALUES: dict[str, Any] = {
     "scheduler": torch.optim.lr_scheduler.StepLR(trained()[1], 3).state_dict(),
     "random generators": rng_state(),
     "python's own generator": random.getstate(),
-    "numbers": [0, -1, 2**31, -(2**63), 2**200, 0.5, float("inf"), 1 + 2j, True, None],
+    "numbers": [0, -1, 2**31, -(2**63), 2**64 - 1, 0.5, float("inf"), 1 + 2j, True, None],
     "texts": ["", "ü", "\ud800", "x" * 100_000, b"\x00\xff", bytearray(b"ab"), bytearray()],
     "containers": {"list": [[]], "tuple": ((), (1,), (1, 2, 3, 4)), "set": {1, 2}, "dict": {1: {2.5: {}}, None: 3}},
     "collections": [OrderedDict(a=1), Counter("abca"), torch.Size([2, 3]), torch.device("cpu"), torch.float16],
@@ -262,21 +263,54 @@ def test_what_is_loaded_can_be_changed_and_does_not_change_the_file(tmp_path: Pa
     assert torch.equal(load(path)["weight"], torch.zeros(10))
 
 
-def test_a_file_replaced_while_it_is_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was verified is what is loaded, and no other file of that name."""
+@pytest.mark.parametrize("mapped", [True, False])
+def test_what_was_checked_is_what_is_loaded(mapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file that takes the name in between is none of what was checked."""
     path = tmp_path / "last.pt"
-    save(path, {"step": 1})
-    original, steps = torch.load, iter([2, 3])
+    save(path, {"step": torch.tensor(1)})
+    original = torch.load
 
     def replaced_meanwhile(*args: Any, **kwargs: Any) -> Any:
-        step = next(steps, None)
-        if step is not None:
-            save(path, {"step": step})
+        save(path, {"step": torch.tensor(2)})
         return original(*args, **kwargs)
 
     monkeypatch.setattr(loading.torch, "load", replaced_meanwhile)
+    if not mapped:
+        monkeypatch.setattr(loading, "_FDS", tmp_path / "none")
 
-    assert load(path) == {"step": 3}
+    assert load(path)["step"].item() == 1
+    monkeypatch.undo()
+    assert load(path)["step"].item() == 2
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "foreign.pt"
+    torch.save({"step": torch.tensor(1)}, path)
+    original = torch.load
+
+    def written_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        loaded = original(*args, **kwargs)
+        with path.open("r+b") as file:
+            file.write(b"PK")
+        os.utime(path, ns=(0, time.time_ns()))
+        return loaded
+
+    monkeypatch.setattr(loading.torch, "load", written_meanwhile)
+    with pytest.raises(CheckpointError, match=r"foreign.pt: .* faster than it can be read"):
+        load(path)
+
+
+def test_a_flipped_bit_is_found_where_no_manifest_tells(tmp_path: Path) -> None:
+    path, weight = tmp_path / "foreign.pt", torch.arange(1.0, 9.0)
+    torch.save({"weight": weight}, path)
+    data = bytearray(path.read_bytes())
+    data[data.find(weight.numpy().tobytes()) + 3] ^= 0x40
+    path.write_bytes(data)
+
+    with pytest.raises(CheckpointError, match=r"foreign.pt: is damaged: the CRC-32 of its record 'data/0' must be"):
+        load(path)
+    with pytest.raises(CheckpointError, match="CRC-32"):
+        verify_checkpoint(path)
 
 
 def test_where_tensors_go_can_be_told(tmp_path: Path) -> None:

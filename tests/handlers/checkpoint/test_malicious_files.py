@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 import tracemalloc
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,38 +15,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint import loading, rebuilding
+from ignite_core.handlers.checkpoint import safety
 from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
 from ignite_core.handlers.checkpoint.safety import check
 from ignite_core.handlers.checkpoint.storage import publish_folder
 from tests.faults.sizes import sized
 from tests.handlers.checkpoint import malicious
 
-#: What a check itself takes, and what small values may take whatever the size of the file.
-MARGIN = 2 * malicious.FREE_BYTES + 2**20
-
-
-def forbidden(*args: Any, **kwargs: Any) -> None:
-    pytest.fail("torch.load was called")
+#: Those that torch loads as what they say, and that take little.
+HARMLESS = {"another size in the header"}
 
 
 @pytest.mark.parametrize("name", malicious.FILES)
-def test_a_file_made_to_do_harm_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_made_to_do_harm_does_none(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     canary, path = tmp_path / "canary", tmp_path / "run.pt"
     data = malicious.files(canary)[name]
     path.write_bytes(data)
-    monkeypatch.setattr(loading.torch, "load", forbidden)
-    monkeypatch.setattr(rebuilding, "_FREE_BYTES", malicious.FREE_BYTES)
+    monkeypatch.setattr(safety, "_MOST_BYTES", malicious.FREE_BYTES)
+    begin = time.process_time()
     tracemalloc.start()
-    with pytest.raises(CheckpointError) as caught:
+    with nullcontext() if name in HARMLESS else pytest.raises(CheckpointError) as caught:
         load(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    assert str(caught.value).startswith(f"{path}: ")
-    assert len(str(caught.value)) < 1000 + len(str(path))
-    assert peak <= 2 * len(data) + MARGIN
+    assert time.process_time() - begin < 10  # tracemalloc takes most of it
+    assert peak <= 3 * len(data) + 3 * malicious.FREE_BYTES + 2**22
     assert not canary.exists()
+    if caught is not None:
+        assert str(caught.value).startswith(f"{path}: ")
+        assert len(str(caught.value)) < 1000 + len(str(path))
 
 
 def test_there_are_at_least_fifty_of_them() -> None:
@@ -55,8 +54,7 @@ def test_there_are_at_least_fifty_of_them() -> None:
 def test_the_reasons_are_the_right_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file may be refused for a mistake of the test; these are the places where each kind must be found."""
     files = malicious.files(tmp_path / "canary")
-
-    monkeypatch.setattr(rebuilding, "_FREE_BYTES", malicious.FREE_BYTES)
+    monkeypatch.setattr(safety, "_MOST_BYTES", malicious.FREE_BYTES)
 
     def refusal(name: str) -> str:
         (tmp_path / "run.pt").write_bytes(files[name])
@@ -70,7 +68,11 @@ def test_the_reasons_are_the_right_ones(tmp_path: Path, monkeypatch: pytest.Monk
         "says that the record data/0 has 4398046511104 bytes, but it has 16"
     )
     assert refusal("one number 2**40 times").startswith("has tensors far larger than their bytes")
-    assert refusal("views without end of four numbers") == "would take far more memory than it has bytes"
+    assert refusal("views without end of four numbers").startswith("would take far more memory than it has bytes")
+    assert refusal("marks upon marks").startswith("would take far more memory than it has bytes")
+    assert refusal("ints that collide").startswith("holds an integer of more than 64 bits")
+    assert refusal("numbers that collide").startswith("has keys that collide")
+    assert refusal("tuples that collide in a set").startswith("has keys that collide")
     assert refusal("laughing dicts").startswith("has values within values without end")
     assert refusal("laughing lists, from the outside").startswith("has a container that holds itself, or grows")
     assert refusal("records that overlap") == "has records that overlap, or go beyond its end"
