@@ -1,6 +1,8 @@
-"""Errors that a caller may want to catch by name."""
+"""Errors that a caller may want to catch by name, and how messages show what they name."""
 
-__all__ = ["CheckpointError", "NotComputableError", "RankFailed", "shown"]
+from collections.abc import Iterable
+
+__all__ = ["CheckpointError", "NotComputableError", "RankFailed", "few", "shown"]
 
 
 def shown(text: object) -> str:
@@ -16,6 +18,18 @@ def shown(text: object) -> str:
     return "".join(
         one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode("ascii") for one in text
     )
+
+
+def few(names: Iterable[object], most: int = 8) -> str:
+    """A list of names for a message: the first of them, and how many more there are.
+
+    Example:
+        >>> few(["a", "b"]), few(range(10_000), most=3)
+        ("['a', 'b']", '[0, 1, 2] and 9997 more')
+    """
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{names[:most]}{more}"
 
 
 class NotComputableError(RuntimeError):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ignite_contrib._require import require
 from ignite_core.engine import Engine
+from ignite_core.exceptions import few
 
 __all__ = ["confusion_matrix_figure", "roc_figure"]
 
@@ -103,5 +104,5 @@ def _figures(feature: str) -> Any:
 def _metric(engine: Engine, name: str, who: str) -> Any:
     metrics = engine.state.metrics
     if name not in metrics:
-        raise KeyError(f"{who}: there is no metric {name!r} among those of the engine, {sorted(metrics)}")
+        raise KeyError(f"{who}: there is no metric {name!r} among those of the engine, {few(sorted(metrics))}")
     return metrics[name]

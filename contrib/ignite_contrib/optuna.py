@@ -8,6 +8,7 @@ from typing import Any
 import ignite_core.distributed as idist
 from ignite_contrib._require import require
 from ignite_core.engine import Engine, Events
+from ignite_core.exceptions import few
 from ignite_core.handlers import clock_of, global_step_from_engine
 from ignite_core.metrics import find_metric
 
@@ -118,7 +119,7 @@ class OptunaPruning:
         metrics = engine.state.metrics
         if self._metric not in metrics:
             raise ValueError(
-                f"OptunaPruning: the engine has no metric {self._metric!r}, its metrics are {sorted(metrics)}; "
+                f"OptunaPruning: the engine has no metric {self._metric!r}, its metrics are {few(sorted(metrics))}; "
                 "attach that metric to the engine whose event this listens to"
             )
         value = metrics[self._metric]

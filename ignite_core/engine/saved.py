@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite_core.engine.state import State
+from ignite_core.exceptions import few
 from ignite_core.rng import check_rng_state
 
 __all__ = ["BEFORE_STEP", "CUTS", "Carried", "Progress", "read_carried", "read_progress", "results_of"]
@@ -107,7 +108,7 @@ def read_carried(saved: Mapping[str, Any]) -> Carried:
     for number, part in enumerate(parts):
         for key, least in (("rank", 0), ("world_size", 1)):
             if key not in part:
-                raise ValueError(f"load_state_dict: by_rank[{number}] must have a {key!r}, got {list(part)}")
+                raise ValueError(f"load_state_dict: by_rank[{number}] must have a {key!r}, got {few(part)}")
             _integer(f"by_rank[{number}][{key!r}]", part[key], least)
         _number(part, "seed", least=None)
         _check_random_states(part)
@@ -138,7 +139,7 @@ def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progres
         raise TypeError(f"load_state_dict: state_dict must be a mapping, got {type(saved).__name__}")
     for key in ("epoch_length", *user_keys):
         if key not in saved:
-            raise ValueError(f"load_state_dict: the key {key!r} is missing, got {list(saved)}")
+            raise ValueError(f"load_state_dict: the key {key!r} is missing, got {few(saved)}")
     _check_one_of(saved, "iteration", "epoch")
     _check_one_of(saved, "max_epochs", "max_iters")
     length = _number(saved, "epoch_length", least=0)
@@ -243,7 +244,7 @@ def _check_one_of(saved: Mapping[str, Any], one: str, other: str) -> None:
     if (one in saved) == (other in saved):
         raise ValueError(
             f"load_state_dict: there must be exactly one of {one!r} and {other!r}, got "
-            f"{ {key: saved[key] for key in (one, other) if key in saved} } in {list(saved)}"
+            f"{ {key: saved[key] for key in (one, other) if key in saved} } in {few(saved)}"
         )
 
 

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ignite_core.engine.engine import Engine
+from ignite_core.exceptions import few
 
 __all__ = ["check_engine", "check_keys", "choice", "integer", "number"]
 
@@ -97,4 +98,4 @@ def check_keys(where: str, state_dict: Any, keys: Iterable[str]) -> None:
         raise TypeError(f"{where}: state_dict must be a mapping, got {type(state_dict).__name__}")
     for key in keys:
         if key not in state_dict:
-            raise ValueError(f"{where}: the key {key!r} is missing, got {list(state_dict)}")
+            raise ValueError(f"{where}: the key {key!r} is missing, got {few(state_dict)}")

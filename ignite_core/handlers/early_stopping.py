@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.exceptions import few
 from ignite_core.handlers.arguments import check_engine, check_keys, choice, integer, number
 from ignite_core.handlers.direction import higher_is_better
 
@@ -230,7 +231,7 @@ class EarlyStopping:
             if self.score_function not in engine.state.metrics:
                 raise ValueError(
                     f"EarlyStopping: the engine has no metric {self.score_function!r}, its metrics are "
-                    f"{sorted(engine.state.metrics)}; attach that metric to the engine whose event this listens to"
+                    f"{few(sorted(engine.state.metrics))}; attach that metric to the engine whose event this listens to"
                 )
             score = engine.state.metrics[self.score_function]
         elif self.score_function is None:

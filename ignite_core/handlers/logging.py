@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite_core.engine.engine import Engine
+from ignite_core.exceptions import few
 from ignite_core.handlers.clock import step_of
 from ignite_core.handlers.scalars import Key, flattened, kept
 
@@ -168,7 +169,7 @@ class OutputHandler(LogHandler):
             if name in metrics:
                 yield self._name(name), metrics.unread(name)
             else:
-                self._warn((name,), f"there is no metric {name!r} among those of the engine, {sorted(metrics)}")
+                self._warn((name,), f"there is no metric {name!r} among those of the engine, {few(sorted(metrics))}")
         if self.output_transform is not None:
             output = self.output_transform(engine.state.output)
             named = output.items() if isinstance(output, Mapping) else [("output", output)]

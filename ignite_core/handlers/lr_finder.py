@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.exceptions import few
 from ignite_core.handlers.arguments import check_engine, integer, number
 from ignite_core.handlers.checkpoint.objects import check_objects, leaves
 from ignite_core.handlers.lr_ramp import LRRamp, write_lrs
@@ -333,7 +334,7 @@ def _check(trainer: Any, to_save: Any, output_transform: Any) -> None:
     check_objects(to_save, "state_dict", _ATTACH)
     check_objects(to_save, "load_state_dict", _ATTACH)
     if "optimizer" not in to_save:
-        raise ValueError(f"{_ATTACH}: to_save must have the key 'optimizer', got {list(to_save)}")
+        raise ValueError(f"{_ATTACH}: to_save must have the key 'optimizer', got {few(to_save)}")
     check_optimizer(_ATTACH, to_save["optimizer"])
     if not callable(output_transform):
         raise TypeError(f"{_ATTACH}: output_transform must be callable, got {output_transform!r}")

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import torch
 
+from ignite_core.exceptions import few
 from ignite_core.metrics.arithmetic import INCREASING, Arithmetic, divide
 from ignite_core.metrics.metric import Metric, ResultMode, unchanged
 from ignite_core.metrics.shared import sharing
@@ -70,7 +71,7 @@ class Composite(Metric):
         if set(state_dict) != {str(number) for number in range(len(leaves))}:
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: there must be a state for each of {len(leaves)} metrics, "
-                f"got {sorted(state_dict)}"
+                f"got {few(sorted(state_dict))}"
             )
         for number, leaf in enumerate(leaves):
             leaf.load_state_dict(state_dict[str(number)])

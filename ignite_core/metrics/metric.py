@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 import torch
 
 from ignite_core.distributed import utils as idist
+from ignite_core.exceptions import few
 from ignite_core.metrics.arithmetic import Arithmetic
 from ignite_core.metrics.compat import reinit__is_reduced, sync_all_reduce
 from ignite_core.metrics.states import PlainSpec, StateSpec, accumulated_in
@@ -203,8 +204,8 @@ class Metric(Arithmetic, ABC):
             )
         if set(state_dict) != set(self._specs):
             raise ValueError(
-                f"{type(self).__name__}.load_state_dict: the states must be {sorted(self._specs)}, "
-                f"got {sorted(state_dict)}"
+                f"{type(self).__name__}.load_state_dict: the states must be {few(sorted(self._specs))}, "
+                f"got {few(sorted(state_dict))}"
             )
         loaded = {name: spec.loaded(state_dict[name]) for name, spec in self._specs.items()}  # before any is changed
         self.reset()
@@ -288,7 +289,7 @@ class Metric(Arithmetic, ABC):
             metrics[name] = as_number(value)
             return
         if self._result_mode != "flatten" and name in value:
-            raise ValueError(f"{type(self).__name__}: the name {name!r} is also one of its values, {list(value)}")
+            raise ValueError(f"{type(self).__name__}: the name {name!r} is also one of its values, {few(value)}")
         if self._result_mode != "named":
             for key, one in value.items():
                 metrics[key] = as_number(one)
@@ -375,11 +376,11 @@ class Metric(Arithmetic, ABC):
         if isinstance(output, Mapping):
             keys = self.required_output_keys
             if keys is None:
-                raise TypeError(f"{type(self).__name__}: the output must not be a mapping, got the keys {list(output)}")
+                raise TypeError(f"{type(self).__name__}: the output must not be a mapping, got the keys {few(output)}")
             missing = [key for key in keys if key not in output]
             if missing:
                 raise ValueError(
-                    f"{type(self).__name__}: the output must have the keys {list(keys)}, got {list(output)}"
+                    f"{type(self).__name__}: the output must have the keys {list(keys)}, got {few(output)}"
                 )
             output = tuple(output[key] for key in keys)
         if self._skip_unrolling or not _is_pair_of_lists(output):

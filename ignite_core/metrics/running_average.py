@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import torch
 
-from ignite_core.exceptions import NotComputableError
+from ignite_core.exceptions import NotComputableError, few
 from ignite_core.metrics.metric import Metric, unchanged
 from ignite_core.metrics.sync import synced
 
@@ -148,7 +148,8 @@ class RunningAverage(Metric):
         wanted = {"value"} if self.src is None else {"value", "src"}
         if set(state_dict) != wanted:
             raise ValueError(
-                f"RunningAverage.load_state_dict: the states must be {sorted(wanted)}, got {sorted(state_dict)}"
+                f"RunningAverage.load_state_dict: the states must be {few(sorted(wanted))}, "
+                f"got {few(sorted(state_dict))}"
             )
         if self.src is not None:
             self.src.load_state_dict(state_dict["src"])

@@ -17,6 +17,7 @@ import torch
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.exceptions import few
 from ignite_core.rng import rng_state
 
 __all__ = ["assert_resumable"]
@@ -158,7 +159,7 @@ class _Runs:
         states = _from_bytes(saved)
         if list(states) != list(to_save):
             raise AssertionError(
-                f"assert_resumable: build() must return the same names each time, got {list(states)}, {list(to_save)}"
+                f"assert_resumable: build() must return the same names each time, got {few(states)}, {few(to_save)}"
             )
         for name, state in states.items():
             try:

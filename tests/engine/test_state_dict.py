@@ -455,3 +455,10 @@ def test_an_epoch_that_failed_before_its_length_was_known_can_be_saved_and_loade
     Engine(nothing).load_state_dict(saved)
 
     assert (saved["iteration"], saved["epochs_done"], saved["epoch_iteration"]) == (1, 0, 0)
+
+
+def test_a_message_names_the_first_of_ten_thousand_keys():
+    with pytest.raises(ValueError, match=r"'k7'\] and 9992 more$") as caught:
+        Engine(nothing).load_state_dict({f"k{number}": number for number in range(10_000)})
+
+    assert len(str(caught.value)) < 200

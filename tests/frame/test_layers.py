@@ -26,7 +26,7 @@ TABLE = [
     ("checkpoint", f"{CORE} handlers handlers.*"),
     ("debug.*", f"{CORE} handlers handlers.* snapshot"),
     ("engine.events engine.state", ""),
-    ("engine.saved", "rng engine.events engine.state"),
+    ("engine.saved", "exceptions rng engine.events engine.state"),
     ("engine.data engine.describe", "engine.events engine.state engine.saved engine.epochs"),
     ("engine.loaders engine.passes", "rng distributed distributed.* engine.data engine.epochs engine.loaders"),
     ("engine.plan", "engine.events engine.state engine.data"),
@@ -50,7 +50,7 @@ TABLE = [
     ("handlers.*", f"{CORE} handlers.* snapshot"),
     ("utils", f"{CORE} handlers handlers.*"),
     ("compat", f"{CORE} handlers handlers.* utils"),
-    ("ignite_contrib.*", "ignite_core threads distributed engine metrics handlers utils ignite_contrib.*"),
+    ("ignite_contrib.*", "ignite_core exceptions threads distributed engine metrics handlers utils ignite_contrib.*"),
 ]
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from ignite_core.exceptions import few
+
 __all__ = ["named_outputs", "picker"]
 
 
@@ -46,7 +48,7 @@ def _pick(where: str, index: int, name: str, output: Any) -> Any:
         return output[index]
     if isinstance(output, numbers.Number | torch.Tensor):
         return output
-    shown = f"a mapping of {list(output)}" if isinstance(output, Mapping) else f"{output!r:.80}"
+    shown = f"a mapping of {few(output)}" if isinstance(output, Mapping) else f"{output!r:.80}"
     raise TypeError(
         f"{where}: the step must return {name!r}, in a mapping, in place {index} of a sequence, or as a single number; "
         f"got {shown}"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ignite_core.engine import Engine
+from ignite_core.exceptions import few
 
 __all__ = ["attach", "make_handlers", "takes_evaluator"]
 
@@ -27,7 +28,7 @@ def make_handlers(handlers: Mapping[str, Any], arguments: Mapping[str, Any]) -> 
     for path, value in arguments.items():
         name, _, argument = path.partition("__")
         if name not in handlers:
-            raise ValueError(f"handlers: {path} is for a handler {name!r}, but there are {sorted(handlers)}")
+            raise ValueError(f"handlers: {path} is for a handler {name!r}, but there are {few(sorted(handlers))}")
         by_name[name][argument] = value
     return [_made(name, handler, by_name[name]) for name, handler in handlers.items()]
 

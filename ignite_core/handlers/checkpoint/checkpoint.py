@@ -21,7 +21,7 @@ from torch.nn import Module
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import EventEnum, Events
-from ignite_core.exceptions import RankFailed
+from ignite_core.exceptions import RankFailed, few
 from ignite_core.handlers.checkpoint import names, retention, timed
 from ignite_core.handlers.checkpoint.background import WriteFailed
 from ignite_core.handlers.checkpoint.closing import Closing
@@ -159,7 +159,7 @@ class Checkpoint(Keeper):
     ) -> None:
         check_objects(to_save, "state_dict", "Checkpoint")
         if include_self and SELF in to_save:
-            raise ValueError(f"Checkpoint: with include_self no object may be called {SELF!r}, got {list(to_save)}")
+            raise ValueError(f"Checkpoint: with include_self no object may be called {SELF!r}, got {few(to_save)}")
         for name, function in (("global_step_transform", global_step_transform), ("score_function", score_function)):
             if function is not None and not callable(function):
                 raise TypeError(f"Checkpoint: {name} must be callable, got {type(function).__name__}")

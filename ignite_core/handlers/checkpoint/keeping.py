@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ignite_core.exceptions import few
 from ignite_core.handlers.checkpoint.hyperparameters import Built, built_of
 from ignite_core.handlers.checkpoint.names import Naming, object_name
 from ignite_core.handlers.checkpoint.retention import Item, Kept, Retention, by_priority, checked
@@ -106,7 +107,7 @@ class Keeper:
             CheckpointError: If there is something else in it than priorities and names of files.
         """
         if "_saved" not in state_dict:
-            raise ValueError(f"Checkpoint.load_state_dict: the key '_saved' must be there, got {list(state_dict)}")
+            raise ValueError(f"Checkpoint.load_state_dict: the key '_saved' must be there, got {few(state_dict)}")
         best, last = (checked(state_dict.get(key, ()), key) for key in ("_saved", "_last"))
         self._kept = Kept(by_priority(item for item in best if math.isfinite(item.priority or 0)), tuple(last))
         name = object_name(self.to_save) if self.to_save else None

@@ -14,7 +14,7 @@ import torch
 from ignite_core.distributed import utils as idist
 from ignite_core.distributed.failures import agreed
 from ignite_core.engine.engine import Engine
-from ignite_core.exceptions import CheckpointError, shown
+from ignite_core.exceptions import CheckpointError, few, shown
 from ignite_core.handlers.checkpoint.adoption import adopt, checkpoint_handlers, scan_folders
 from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
 from ignite_core.handlers.checkpoint.dcp_reading import read_folder
@@ -258,9 +258,10 @@ def _chosen(found: _Found, to_load: Mapping[str, Any], trainer: Engine) -> list[
         newest = found.known[0]
         raise agreed(
             CheckpointError(
-                f"resume from {found.folder}: a checkpoint must hold {wanted} and the trainer, none of the "
-                f"{len(found.known)} does; the newest, {newest.name}, holds {newest.about.get('objects')}. Save "
-                f"{{..., {_TRAINER!r}: trainer}}, or ask for what is there"
+                f"resume from {found.folder}: a checkpoint must hold {few(wanted)} and the trainer, none of the "
+                f"{len(found.known)} does; the newest, {newest.name}, holds "
+                f"{few(newest.about.get('objects') or ())}. Save {{..., {_TRAINER!r}: trainer}}, "
+                "or ask for what is there"
             )
         )
     return chosen
@@ -326,7 +327,7 @@ def _with_trainer(trainer: Engine, to_load: Mapping[str, Any], one: Manifest, pa
     if name is None or name in objects:
         raise agreed(
             CheckpointError(
-                f"resume: the trainer must be in {one.name} beside {list(objects)}, got {list(held)}; save "
+                f"resume: the trainer must be in {one.name} beside {few(objects)}, got {few(held)}; save "
                 f"{{..., {_TRAINER!r}: trainer}}, or load what is there with Checkpoint.load_objects"
             )
         )

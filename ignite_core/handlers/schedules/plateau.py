@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.exceptions import few
 from ignite_core.handlers.direction import higher_is_better
 from ignite_core.handlers.schedules.optimizers import HasGroups, stand_in
 from ignite_core.handlers.schedules.param_scheduler import ParamScheduler, groups_of
@@ -101,7 +102,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         if self.metric_name not in engine.state.metrics:
             raise ValueError(
                 f"ReduceLROnPlateauScheduler: the engine has no metric {self.metric_name!r}, its metrics are "
-                f"{sorted(engine.state.metrics)}; attach that metric to the engine whose event this listens to"
+                f"{few(sorted(engine.state.metrics))}; attach that metric to the engine whose event this listens to"
             )
         if self._asks_metric and self.event_index == 0 and higher_is_better(engine, self.metric_name):
             self.scheduler.load_state_dict({"mode": "max", "best": -math.inf})
