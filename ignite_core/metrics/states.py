@@ -162,7 +162,10 @@ def minimum(dtype: torch.dtype = torch.float64) -> Any:
 
 
 def gathered() -> Any:
-    """All tensors seen, in order: ``self.name.append(tensor)``; ``torch.cat(self.name)`` in ``compute``."""
+    """All tensors seen, in order: ``self.name.append(tensor)``; ``torch.cat(self.name)`` in ``compute``.
+
+    Append a copy of a tensor that came from outside: the next batch may be written into its memory.
+    """
     return StateSpec(CONCATENATE, None)
 
 

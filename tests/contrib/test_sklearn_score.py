@@ -190,3 +190,7 @@ def test_it_warns_of_nothing_while_batches_lack_a_class() -> None:
         metric.update((torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.long)))
     assert metric.compute() == 1.0
     assert calls == [6]
+
+
+def test_a_score_is_better_the_higher_it_is() -> None:
+    assert SklearnScore("neg_mean_squared_error").higher_is_better is True

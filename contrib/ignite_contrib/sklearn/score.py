@@ -54,6 +54,8 @@ class SklearnScore(EpochMetric):
         0.7778
     """
 
+    higher_is_better = True
+
     def __init__(
         self,
         scoring: Any,
