@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
-from multiprocessing.util import Finalize
+from multiprocessing.util import Finalize, is_exiting
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -43,7 +43,7 @@ class AsyncDiskSaver(DiskSaver):
       failed nothing is removed until another one has succeeded.
     - A :class:`~ignite_core.handlers.Checkpoint` closes it at the end of the run. Else :meth:`close` does, or the end
       of a ``with`` block. At the end of the interpreter what is in progress is finished, and errors are logged; a save
-      made by a function registered with :mod:`atexit` may write before it returns.
+      made by a function registered with :mod:`atexit` may write before it returns, and one by a daemon thread raises.
 
     Args:
         dirname: The folder.
@@ -71,7 +71,7 @@ class AsyncDiskSaver(DiskSaver):
         super().__init__(dirname, **options)
         self._snapshot = Snapshot()
         self._writes = _Writes(timeout_s)
-        self._lock = threading.RLock()  # one save at a time uses the memory
+        self._lock = self._writes.lock
         # At the end of this object, of the interpreter, or of a process of multiprocessing.
         Finalize(self, _finish, (self._writes,), exitpriority=_PRIORITY)
 
@@ -91,6 +91,8 @@ class AsyncDiskSaver(DiskSaver):
             except CheckpointError as error:
                 error.add_note(f"{path} was therefore not begun")
                 raise
+            if is_exiting() and threading.current_thread() is not threading.main_thread():
+                raise CheckpointError(f"AsyncDiskSaver: {path} is not saved, as the program is ending")
             # The job must not know this object: its end waits for the job.
             publish = partial(_publish, self._snapshot.take(checkpoint), path, about, self.kwargs)
             if not self._writes.write(publish, filename, about.get("step")):
@@ -146,6 +148,7 @@ class _Writes:
     """What the background does, and its results. Its jobs touch the attributes only while nothing else does."""
 
     def __init__(self, timeout_s: float) -> None:
+        self.lock = threading.RLock()  # one save at a time uses the memory
         self._background = Background()
         self._error: CheckpointError | None = None
         self._is_behind = False  # the last write failed
@@ -219,6 +222,7 @@ def _finish(writes: _Writes) -> None:
         start(partial(_finish, writes), "checkpoint-end")
         return
     try:
-        writes.flush()
+        with writes.lock:  # also of a save that a daemon thread of the program has begun
+            writes.flush()
     except CheckpointError as error:
         _logger.error("%s", error)

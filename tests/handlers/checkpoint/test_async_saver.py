@@ -585,6 +585,33 @@ def test_saves_by_functions_registered_at_exit_are_finished(tmp_path: Path) -> N
     assert steps_in(tmp_path) == [2, 1, 0]
 
 
+DAEMON = """
+import sys, threading
+import torch
+from ignite_core.handlers import AsyncDiskSaver
+saver, state = AsyncDiskSaver(sys.argv[1]), {"a": torch.ones(1_000_000)}
+
+def save_on():
+    for number in range(10**6):
+        saver(state, f"run_{number % 2}.pt", {"step": number})
+        has_saved.set()
+
+has_saved = threading.Event()
+threading.Thread(target=save_on, daemon=True).start()
+has_saved.wait(60)
+"""
+
+
+def test_the_end_does_not_abort_a_daemon_thread_that_saves(tmp_path: Path) -> None:
+    """It would be inside torch when the interpreter ends."""
+    done = run(DAEMON, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "is not saved, as the program is ending" in done.stderr
+    assert leftovers(tmp_path) == set()
+    assert load_newest(tmp_path)[1].step is not None
+
+
 def test_a_forked_copy_of_a_saver_ends_at_once(ended: Ended) -> None:
     """It has no thread, and must not wait for one."""
     folder, found = ended
