@@ -24,7 +24,7 @@ from ignite_contrib.loggers.mlflow_limits import (
     without_user,
 )
 from ignite_contrib.loggers.records import Record, text_of
-from ignite_contrib.loggers.redact import reason_of, redact, redacted
+from ignite_contrib.loggers.redact import check_address, reason_of, redact, redacted
 from ignite_core.handlers import OptimizerParamsHandler, OutputHandler, global_step_from_engine
 
 __all__ = ["MLflowLogger", "OptimizerParamsHandler", "OutputHandler", "global_step_from_engine"]
@@ -153,6 +153,8 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
     def _open(self, tracking_uri: str | None) -> None:
         """Write to the active run, or to a new one if the server is there."""
         uri = self.client.get_tracking_uri() if tracking_uri is None else tracking_uri
+        if uri.startswith(("http://", "https://")):
+            check_address("MLflowLogger", uri)
         known = without_user(uri)
         if tracking_uri is not None or known != uri:
             self.client.set_tracking_uri(known)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from ignite_contrib.loggers.records import text_of
 
-__all__ = ["reason_of", "redact", "redacted"]
+__all__ = ["check_address", "reason_of", "redact", "redacted"]
 
 #: Of a URI the user and the values of the query; what follows the name of a secret.
 _SECRETS = (
@@ -35,6 +36,21 @@ def redacted(text: str) -> str:
     for pattern in _SECRETS:
         text = pattern.sub(r"\1***", text)
     return text
+
+
+def check_address(where: str, uri: str) -> None:
+    """Refuse an address of which a client would take a part of the password for the port, and show it.
+
+    Raises:
+        ValueError: If the port is not a number.
+    """
+    try:
+        _ = urlsplit(uri).port
+    except ValueError:
+        raise ValueError(
+            f"{where}: the address must be like http://user:password@host:port, got {redacted(uri)}; write characters "
+            "such as / and ? in a password as %2F and %3F"
+        ) from None
 
 
 def reason_of(error: BaseException) -> str:

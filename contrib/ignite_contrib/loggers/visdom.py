@@ -26,7 +26,7 @@ from ignite_contrib.loggers.kinds import (
     finite,
 )
 from ignite_contrib.loggers.records import Record
-from ignite_contrib.loggers.redact import redact, redacted
+from ignite_contrib.loggers.redact import check_address, redact, redacted
 from ignite_contrib.loggers.visdom_client import open_client, open_sender, settings_of
 from ignite_core import handlers
 from ignite_core.engine import Engine
@@ -82,6 +82,8 @@ class VisdomLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         **kwargs: Any,
     ) -> None:
         settings = settings_of(server, port, {**kwargs, "raise_exceptions": raise_exceptions})
+        if "://" in settings["server"]:
+            check_address("VisdomLogger", settings["server"])
         super().__init__(lambda: open_client(settings), unsent=unsent)
         self._run = f"{time.time_ns():x}"  # two loggers have two windows for one name
         self._looks: dict[tuple[str, ...], dict[str, Any]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -166,3 +167,11 @@ def test_a_server_that_is_not_there_is_left_to_others() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     check_answers(f"http://127.0.0.1:{port}", 5)
+
+
+@pytest.mark.parametrize("kind", [MLflowLogger, VisdomLogger])
+def test_a_password_that_would_be_taken_for_a_port_is_refused_and_not_shown(kind: Any) -> None:
+    with pytest.raises(ValueError, match=rf"{kind.__name__}: the address must be like .*%2F") as caught:
+        kind("http://alice:S3C/RET@127.0.0.1")
+
+    assert "S3C" not in "".join(traceback.format_exception_only(caught.value))
