@@ -186,8 +186,8 @@ PLANTED: list[Planted] = [
     Planted(
         "one rank loads alone",
         "ignite_core/handlers/checkpoint/resume.py",
-        "            restoring.put_back()\n",
-        "            pass\n",
+        "        restoring.put_back()\n",
+        "        pass\n",
         "tests/handlers/checkpoint/test_resume.py::test_all_ranks_load_the_same_or_none_loads_anything",
     ),
     Planted(

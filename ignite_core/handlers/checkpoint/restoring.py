@@ -69,8 +69,12 @@ class Restoring:
         Raises:
             CheckpointError: If an object does not take its state; those loaded before it are put back.
         """
-        self.load_risky()
-        self.load_safe()
+        try:
+            self.load_risky()
+            self.load_safe()
+        except BaseException:
+            self.put_back()  # if it is interrupted between the two
+            raise
 
     def load_risky(self) -> None:
         """Load what may fail; everything is put back if it does, or if it is interrupted (Ctrl-C)."""
@@ -91,9 +95,10 @@ class Restoring:
             ) from error
 
     def put_back(self) -> list[str]:
-        """Undo :meth:`load_risky`; returns what would not be put back, and why."""
+        """Undo :meth:`load_risky` until :meth:`load_safe` begins; returns what would not be put back, and why."""
         lost = []
-        for part in reversed(self._undo):
+        undo, self._undo = self._undo, []
+        for part in reversed(undo):
             try:
                 part.put_back()
             except BaseException as error:  # the others go back all the same
@@ -103,12 +108,13 @@ class Restoring:
     def load_safe(self) -> None:
         """Load what was found to fit. It was not copied, so an interruption is raised when all of it is loaded."""
         try:
+            self._undo = []
             for part in self._safe:
                 part.load()
         except Exception:
             raise
         except BaseException:
-            for part in self._safe:
+            for part in self._safe if not self._undo else ():  # else it had not begun, and the rest is put back
                 part.load()
             raise
 

@@ -352,8 +352,7 @@ def _load_everywhere(objects: Mapping[str, Any], payload: Any, path: Path, kind:
         error = caught(failure)
     try:
         share(what, error, None)
-    except BaseException:
-        if error is None:  # another rank failed, or this one was interrupted
-            restoring.put_back()
+        restoring.load_safe()
+    except BaseException:  # another rank failed, or this one was interrupted
+        restoring.put_back()
         raise
-    restoring.load_safe()

@@ -1,6 +1,8 @@
 """R6: all objects are loaded or none; whatever is wrong, they are as they were."""
 
 import copy
+import itertools
+import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,13 @@ from torch import nn
 from ignite_core.engine import Engine
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint
+from ignite_core.handlers.checkpoint import restoring as sources_of_restoring
+from ignite_core.handlers.checkpoint.restoring import Restoring
 from ignite_core.handlers.checkpoint.storage import remove
 from ignite_core.metrics import Accuracy
 from tests.handlers.checkpoint.comparing import same
+
+sources = sources_of_restoring.__file__
 
 
 class Counter:
@@ -249,6 +255,36 @@ def test_interrupted_while_models_are_loaded_that_fit_all_of_them_are_loaded(mon
         Checkpoint.load_objects(objects, saved)
 
     assert same(states(objects), saved)
+
+
+@pytest.mark.parametrize("names", [("model", "optimizer", "counter", "trainer"), ("model",), ("counter",)])
+def test_interrupted_at_any_line_the_objects_are_as_they_were_or_all_loaded(names: tuple[str, ...]) -> None:
+    lines = range(10_000)
+    for number in lines:
+        objects, given = build(), build()
+        objects, saved = ({name: one[name] for name in names} for one in (objects, given))
+        restoring = Restoring(objects, states(saved), "test")
+        before, left = states(objects), itertools.count()
+
+        def trace(frame: Any, event: str, _: Any, number: int = number, left: Any = left) -> Any:
+            if frame.f_code.co_filename != sources:
+                return None
+            if event == "line" and frame.f_code.co_name != "put_back" and next(left) == number:
+                raise KeyboardInterrupt
+            return trace
+
+        tracing = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            restoring.load()
+        except KeyboardInterrupt:
+            sys.settrace(tracing)
+            assert same(states(objects), before) or same(states(objects), states(saved)), number
+        else:
+            break
+        finally:
+            sys.settrace(tracing)
+    assert number > 4  # it was interrupted at some
 
 
 class OnlyLoads:
