@@ -61,7 +61,9 @@ def auto_dataloader(
     if isinstance(dataset, IterableDataset) or kwargs.get("batch_sampler") is not None:
         _leave_alone(dataset, pad, world_size)
     else:
-        _choose_sampler(dataset, pad, rank, world_size, kwargs)
+        # a sampler also for a group of one rank: it tells a seeded run that the ranks of other groups see the same
+        is_shared = world_size > 1 or group is not None
+        _choose_sampler(dataset, pad, rank, world_size, is_shared, kwargs)
     kwargs.setdefault("pin_memory", utils.device().type == "cuda")
     return utils._current().auto_loader(DataLoader(dataset, **kwargs))
 
@@ -105,7 +107,9 @@ def _leave_alone(dataset: Any, pad: bool, world_size: int) -> None:
         )
 
 
-def _choose_sampler(dataset: Any, pad: bool, rank: int, world_size: int, kwargs: dict[str, Any]) -> None:
+def _choose_sampler(
+    dataset: Any, pad: bool, rank: int, world_size: int, is_shared: bool, kwargs: dict[str, Any]
+) -> None:
     sampler, shuffle = kwargs.get("sampler"), kwargs.get("shuffle")
     if isinstance(sampler, DistributedSampler):
         if (sampler.num_replicas, sampler.rank) != (world_size, rank):
@@ -114,9 +118,9 @@ def _choose_sampler(dataset: Any, pad: bool, rank: int, world_size: int, kwargs:
                 f"{rank} of {world_size}"
             )
     elif sampler is not None:
-        if world_size > 1 and not shuffle:  # with shuffle the DataLoader says what is wrong
+        if is_shared and not shuffle:  # with shuffle the DataLoader says what is wrong
             kwargs["sampler"] = DistributedProxySampler(sampler, world_size, rank, pad)
-    elif shuffle or world_size > 1:
+    elif shuffle or is_shared:
         generator = kwargs.get("generator")
         seed = torch.initial_seed() if generator is None else generator.initial_seed()
         kwargs["sampler"] = ShardSampler(
