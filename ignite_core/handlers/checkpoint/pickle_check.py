@@ -297,8 +297,11 @@ class _Walk:
         if node.kind == "OrderedDict" and not _are_new(OrderedDict, state):
             raise CheckpointError("has a dictionary with attributes in place of its own")
         self.fill(("OrderedDict", "own"), [])  # neither is in another container yet
-        node.count += state.count
-        state.is_held = True
+        if type(state) is _Node:
+            node.count += state.count
+            state.is_held = True
+        elif type(state) is tuple:  # of numbers and texts alone
+            node.count += len(state)
 
     def find_storage(self, _: None) -> None:
         (reference,) = self.last(1)

@@ -205,6 +205,16 @@ def test_a_class_that_was_declared_safe_is_saved_and_loaded(saver: type[DiskSave
     assert type(loaded.value) is Pair
 
 
+def test_arrays_are_loaded_where_the_classes_of_numpy_were_declared(tmp_path: Path) -> None:
+    loaded = Held()
+    declared = [np.ndarray, np.dtype, np.dtypes.Float64DType, np._core.multiarray._reconstruct]
+    with torch.serialization.safe_globals(declared):
+        Checkpoint({"a": Held(np.arange(3.0))}, tmp_path)(Engine(lambda engine, batch: None))
+        Checkpoint.load_objects({"a": loaded}, tmp_path / "a_0.pt")
+
+    assert loaded.value.tolist() == [0.0, 1.0, 2.0]
+
+
 def test_a_file_that_torch_could_not_load_is_not_made(tmp_path: Path) -> None:
     """Of what numpy makes of an array, one class was not declared; no list of ours knows."""
     declared = [np.ndarray, np.dtype, np._core.multiarray._reconstruct]
