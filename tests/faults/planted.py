@@ -851,8 +851,8 @@ PLANTED: list[Planted] = [
     Planted(
         "a part runs code",
         "ignite_core/handlers/checkpoint/dcp_reading.py",
-        "check(copied.fileno())",
-        "pass",
+        "        check(fd)\n",
+        "        pass\n",
         "tests/handlers/checkpoint/test_dcp.py::test_a_part_cannot_run_code",
     ),
     Planted(

@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,27 +16,30 @@ from torch import Tensor, nn
 from ignite_core.distributed import utils as idist
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers.checkpoint.dcp import COMMON, Part
-from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
-from ignite_core.handlers.checkpoint.manifest import Verify, data_path, find_manifest
+from ignite_core.handlers.checkpoint.loading import load_open, verify_checkpoint
+from ignite_core.handlers.checkpoint.manifest import FileDigest, Verify, check_file, data_path, find_manifest
 from ignite_core.handlers.checkpoint.objects import Wrappers, unwrapped
 from ignite_core.handlers.checkpoint.restoring import by_name, paired
 from ignite_core.handlers.checkpoint.safety import check
 from ignite_core.handlers.checkpoint.sharded import Layout, mapped
+from ignite_core.handlers.checkpoint.sidecars import open_file
 from ignite_core.handlers.checkpoint.together import caught, share
 
 __all__ = ["read_folder"]
 
 
-def read_folder(path: Path, objects: Mapping[str, Any], *, verify: Verify = "full") -> Any:
+def read_folder(path: Path, objects: Mapping[str, Any], *, verify: Verify = "full", is_verified: bool = False) -> Any:
     """What was saved of objects, spread over the ranks as the objects are now. All ranks make the call.
 
-    Rank 0 compares the files with what stands beside the folder, for all. Nothing is changed: the states are new.
+    Rank 0 compares all files with the manifest beside the folder; each rank compares those that it reads, which may lie
+    on a disk of its own. Nothing is changed: the states are new.
 
     Args:
         path: The folder; the same on all ranks.
         objects: What it is read for, by name. Of a sharded one each rank reads its part, of another one everything;
             the tensors of those that are not among them are None.
         verify: ``"full"`` compares every byte, ``"size"`` sizes only.
+        is_verified: Rank 0 has compared every byte already.
 
     Raises:
         CheckpointError: If the folder is damaged, not safe, or does not fit; on several ranks all raise it.
@@ -47,29 +51,31 @@ def read_folder(path: Path, objects: Mapping[str, Any], *, verify: Verify = "ful
         ...     read_folder(Path(folder, "run_10"), {})
         {'weights': tensor([1., 1.])}
     """
-    states, folder = None, path
+    states = None
+    folder: tuple[Path, dict[str, FileDigest]] = (path, {})
     error: Exception | None = None
     try:
         if idist.get_rank() == 0:
-            folder = _verified(path, verify)
+            folder = _verified(path, "size" if is_verified else verify)
     except CheckpointError as failure:
         error = failure
-    folder = share(f"{path} was not loaded", error, folder)[0]
+    place, digests = share(f"{path} was not loaded", error, folder)[0]
     try:
-        states = _Folder(folder).read(objects)
+        with closing(_Folder(place, digests, verify)) as opened:
+            states = opened.read(objects)
     except Exception as failure:
         error = caught(failure)
     share(f"{path} was not loaded", error, None)
     return states
 
 
-def _verified(path: Path, verify: Verify) -> Path:
-    """Where the files are: a save that died may have left them under another name."""
+def _verified(path: Path, verify: Verify) -> tuple[Path, dict[str, FileDigest]]:
+    """Where the files are (a save that died may have left them under another name), and what they must be."""
     manifest = find_manifest(path)
     if manifest is None or manifest.kind != "folder":
         raise CheckpointError(f"{path}: is no folder that DCPSaver has written")
     verify_checkpoint(path, verify)
-    return data_path(path.parent, manifest)
+    return data_path(path.parent, manifest), dict(manifest.files)
 
 
 class _Spread:
@@ -79,8 +85,13 @@ class _Spread:
         self.name, self.shape, self.parts = name, tuple(shape), parts
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.tensor: Tensor | None = None
-        if not isinstance(self.dtype, torch.dtype):
-            raise TypeError(dtype)
+        if not isinstance(self.dtype, torch.dtype) or not isinstance(name, str) or not _are_sizes(shape):
+            raise TypeError(f"{name!r} has shape {shape!r:.100} and is of {dtype!r:.100}")
+        for begin, size, file, offset, length in parts:
+            ends = zip(begin, size, shape, strict=True)
+            is_within = _are_sizes([*begin, *size, offset, length]) and all(at + n <= all_ for at, n, all_ in ends)
+            if not is_within or not isinstance(file, str):
+                raise ValueError(f"a part of {name!r} at {begin!r:.100} is not within it")
 
     @property
     def bytes(self) -> int:
@@ -98,12 +109,36 @@ class _Spread:
         self.tensor = zeros(self.shape, dtype=self.dtype, device_mesh=mesh, placements=placements)
 
 
+def _are_sizes(values: Any) -> bool:
+    return all(type(value) is int and 0 <= value < 2**63 for value in values)
+
+
 class _Folder:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    """A folder, of which one file is open at a time: what is compared is what is read."""
+
+    def __init__(self, path: Path, digests: Mapping[str, FileDigest], verify: Verify) -> None:
+        self._path, self._digests, self._verify = path, digests, verify
+        self._name, self._fd = "", -1
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._name, self._fd = "", -1
+
+    def _open(self, name: str) -> int:
+        """Open a file of the checkpoint, and compare it."""
+        place = self._path / name
+        if name not in self._digests:
+            raise CheckpointError(f"{place}: is no file of this checkpoint")
+        if name != self._name:
+            self.close()
+            self._fd = open_file(place)
+            check_file(self._fd, place, self._digests[name], self._verify)
+            self._name = name
+        return self._fd
 
     def read(self, objects: Mapping[str, Any]) -> Any:
-        saved = load(self._path / COMMON, verify="size")
+        saved = _load_checked(self._open(COMMON), self._path / COMMON)
         try:
             spread = {tuple(place): _Spread(*facts) for place, *facts in saved["spread"]}
             tree = mapped(lambda path, leaf: spread.get(path, leaf), saved["state"])
@@ -117,7 +152,7 @@ class _Folder:
 
     def _check_size(self, spread: Any) -> None:
         """Nothing may be allocated that is not there."""
-        there = sum(place.stat().st_size for place in self._path.glob("*.distcp"))
+        there = sum(file.size for name, file in self._digests.items() if name.endswith(".distcp"))
         needed = sum(one.bytes for one in spread)
         if needed > there:
             raise CheckpointError(f"{self._path}: its tensors need {needed} bytes, its files have {there}")
@@ -158,24 +193,27 @@ class _Folder:
 
     def _read_part(self, part: Part) -> Tensor:
         _, shape, name, offset, length = part
-        place = self._path / name
-        where = f"{place}, bytes {offset} to {offset + length}"
-        if place.parent != self._path or place.suffix != ".distcp":
-            raise CheckpointError(f"{place}: is no file of this checkpoint")
-        with place.open("rb") as file, _file_in_memory() as copied:
-            if not 0 <= offset <= offset + length <= place.stat().st_size:
-                raise CheckpointError(f"{where}: are not all there")
-            copied.write(os.pread(file.fileno(), length, offset))
+        where = f"{self._path / name}, bytes {offset} to {offset + length}"
+        if not name.endswith(".distcp"):
+            raise CheckpointError(f"{self._path / name}: is no file of this checkpoint")
+        fd = self._open(name)
+        if offset + length > os.fstat(fd).st_size:
+            raise CheckpointError(f"{where}: are not all there")
+        with _file_in_memory() as copied:
+            copied.write(os.pread(fd, length, offset))
             copied.flush()
-            try:
-                check(copied.fileno())
-            except CheckpointError as error:
-                raise CheckpointError(f"{where}: {error}") from error
-            copied.seek(0)
-            tensor = torch.load(copied, map_location="cpu", weights_only=True)
-        if not isinstance(tensor, Tensor) or list(tensor.shape) != shape:
+            tensor = _load_checked(copied.fileno(), Path(where))
+        if not isinstance(tensor, Tensor) or list(tensor.shape) != list(shape):
             raise CheckpointError(f"{where}: are no tensor of shape {shape}")
         return tensor
+
+
+def _load_checked(fd: int, where: Path) -> Any:
+    try:
+        check(fd)
+    except CheckpointError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    return load_open(fd, where)
 
 
 def _allocate(obj: Any, state: Any) -> None:

@@ -146,7 +146,7 @@ def resume(
     path, step = found.folder / one.name, one.about.get("step")
     objects = _with_trainer(trainer, to_load, one, payload)
     folders = scan_folders(handlers)
-    _load_everywhere(objects, payload, path, one.kind, strict)
+    _load_everywhere(objects, payload, path, one.kind, strict, verify)
     saved = saved_of(one.about.get("hyperparameters"), by_name(objects, payload))
     _settle(objects, keep, built, saved, handlers)
     adopt(handlers, folders, step, [found.folder.resolve() / name for name in skipped])
@@ -334,10 +334,12 @@ def _with_trainer(trainer: Engine, to_load: Mapping[str, Any], one: Manifest, pa
     return {**objects, name: trainer}
 
 
-def _load_everywhere(objects: Mapping[str, Any], payload: Any, path: Path, kind: str, strict: bool) -> None:
+def _load_everywhere(
+    objects: Mapping[str, Any], payload: Any, path: Path, kind: str, strict: bool, verify: Verify
+) -> None:
     """Load on all ranks, or on none."""
     if kind == "folder":
-        payload = read_folder(path, objects, verify="size")  # every byte was compared before
+        payload = read_folder(path, objects, verify=verify, is_verified=True)
     what = f"resume from {path}"
     restoring, error = None, None
     try:

@@ -491,8 +491,8 @@ def with_parts(change: Callable[[Any], Any]) -> Callable[[Any], None]:
         (with_parts(lambda part: (*part[:2], "common.pt", *part[3:])), "is no file of this checkpoint"),
         (with_parts(lambda part: (*part[:4], part[4] - 1)), "__._0.distcp, bytes"),
         (with_parts(lambda part: (*part[:3], part[3] + 1, part[4])), "__._0.distcp, bytes"),
-        (with_parts(lambda part: (*part[:4], 2**62)), "do not fit together|__._0.distcp, bytes"),
-        (with_parts(lambda part: (*part[:3], -5, part[4])), "do not fit together|__._0.distcp, bytes"),
+        (with_parts(lambda part: (*part[:4], 2**62)), "do not fit together|__._0.distcp, bytes|is not within it"),
+        (with_parts(lambda part: (*part[:3], -5, part[4])), "do not fit together|__._0.distcp, bytes|is not within it"),
         (
             lambda common: common.update(spread=[(*facts, parts[:1]) for *facts, parts in common["spread"]]),
             "are needed",

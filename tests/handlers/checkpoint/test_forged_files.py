@@ -17,7 +17,7 @@ from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint, DCPSaver, DiskSaver, resume
 from ignite_core.handlers.checkpoint.manifest import scan
-from ignite_core.handlers.checkpoint.storage import publish, remove
+from ignite_core.handlers.checkpoint.storage import publish, publish_folder, remove
 
 
 def forge(place: Path, path: list[Any], value: Any) -> None:
@@ -201,3 +201,23 @@ def test_a_forged_manifest_is_an_error_or_passed_over(
         printed = capsys.readouterr()
         assert "\x1b" not in printed.out + printed.err
     assert (tmp_path / "checkpoint_1.pt").exists()
+
+
+SPREAD = [["model", "weight"], "model.weight", [4], "float32", [([0], [4], "__0_0.distcp", 0, 8)]]
+
+
+@pytest.mark.parametrize(
+    "value", [[-4], [2**63], [True], ["4"], 4, None, "load", "\x1b[31m", 7.5, [[0]], [([-1], [4], "a", 0, 8)]]
+)
+@pytest.mark.parametrize("place", range(5))
+def test_a_forged_list_of_parts_takes_no_memory(place: int, value: Any, tmp_path: Path) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "__0_0.distcp").write_bytes(bytes(8))
+        spread = [*SPREAD[:place], value, *SPREAD[place + 1 :]]
+        torch.save({"state": {"model": {"weight": None}}, "spread": [spread]}, folder / "common.pt")
+
+    publish_folder(tmp_path / "run", fill, {"step": 1, "objects": ["model"]})
+
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint.load_objects({"model": nn.Linear(2, 2, bias=False)}, tmp_path / "run")
+    assert "\x1b" not in str(caught.value)
