@@ -20,7 +20,7 @@ from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
 from ignite_core.handlers.checkpoint.dcp_reading import read_folder
 from ignite_core.handlers.checkpoint.hyperparameters import Built, built_of, differences, keep_built, saved_of
 from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
-from ignite_core.handlers.checkpoint.manifest import Damage, Manifest, Verify, find_manifest, scan
+from ignite_core.handlers.checkpoint.manifest import Damage, Manifest, Verify, find_manifest, scan, sidecar_path
 from ignite_core.handlers.checkpoint.names import EXTENSION
 from ignite_core.handlers.checkpoint.objects import check_objects
 from ignite_core.handlers.checkpoint.restoring import Restoring, by_name
@@ -231,7 +231,23 @@ def _look_here(place: Path, prefix: str | None) -> _Found:
             "be whole, and the run starts afresh; pass the path of one to take it",
             stacklevel=4,
         )
+    if found.known:
+        _warn_of_lost_manifest(place, found.known, foreign)
     return found
+
+
+def _warn_of_lost_manifest(folder: Path, known: list[Manifest], files: list[Path]) -> None:
+    """A file that is named like the newest checkpoint, is newer, and has no manifest: it has lost it, it seems."""
+    newest, names = known[0], {one.name for one in known}
+    try:
+        time = (folder / newest.name).stat().st_mtime_ns
+        lost = [path.name for path in files if path.stat().st_mtime_ns > time and not sidecar_path(path).exists()]
+    except OSError:  # one is removed meanwhile
+        return
+    alike = [name for name in lost if name not in names and name.startswith(f"{newest.about.get('basename')}_")]
+    if alike:
+        text = f"resume: {max(alike)} is newer than {newest.name}, but has no manifest that tells whether it is whole"
+        warnings.warn(f"{shown(text)}: it is passed over; pass the path of it to take it", stacklevel=5)
 
 
 def _there(folder: Path) -> str:

@@ -221,3 +221,23 @@ def test_a_forged_list_of_parts_takes_no_memory(place: int, value: Any, tmp_path
     with pytest.raises(CheckpointError) as caught:
         Checkpoint.load_objects({"model": nn.Linear(2, 2, bias=False)}, tmp_path / "run")
     assert "\x1b" not in str(caught.value)
+
+
+def test_a_newest_checkpoint_that_lost_its_manifest_is_told_of(tmp_path: Path) -> None:
+    def build() -> tuple[Engine, dict[str, Any]]:
+        trainer, model = Engine(lambda engine, batch: None), nn.Linear(1, 1)
+        objects = {"model": model, "trainer": trainer}
+        checkpoint = Checkpoint(objects, DiskSaver(tmp_path, require_empty=False), n_saved=2)
+        checkpoint.attach(trainer, Events.EPOCH_COMPLETED)
+        return trainer, objects
+
+    build()[0].run([1, 2], max_epochs=3)
+    torch.save({}, tmp_path / "foreign.pt")
+    assert resume(*build(), tmp_path).step == 6
+    (tmp_path / "checkpoint_6.pt.json").unlink()
+
+    with pytest.warns(
+        UserWarning, match=r"checkpoint_6.pt is newer than checkpoint_4.pt, but has no manifest"
+    ) as caught:
+        assert resume(*build(), tmp_path).step == 4
+    assert len(caught) == 1
