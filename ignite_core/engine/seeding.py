@@ -55,9 +55,11 @@ class Resumption:
             part["rng"] = rng_state() if self._held is None else self._held
         if data_pass[1] and _has_state(self.passes):
             part["data"] = self.passes.state_dict()  # type: ignore[union-attr]
-        carried = Carried(state.seed, data_pass, self.data_length, self._global_batch, self._num_workers)
+        length = None if self.passes is None else length_of(self.passes.data)  # batch sizes may have changed
+        length = self.data_length if length is None else length
+        carried = Carried(state.seed, data_pass, length, self._global_batch, self._num_workers)
         if not part:  # where epochs are as long as the data, the place in it follows from the iteration
-            return {} if self.passes is None or self.data_length == state.epoch_length else carried.saved(state, {})
+            return {} if self.passes is None or length == state.epoch_length else carried.saved(state, {})
         of_step = step.carried_state() if hasattr(step, "carried_state") else None
         if of_step:
             part["step"] = of_step

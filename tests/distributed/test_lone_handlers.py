@@ -40,7 +40,7 @@ def run_with_lone(what: str, has_it: int, folder: str) -> tuple[list[str], int, 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         state = trainer.run([1.0, 2.0, 3.0], max_epochs=5)
-        trainer.run([1.0])
+        trainer.run([1.0, 1.0, 1.0])
     return [str(one.message) for one in caught], state.iteration, dict(state.metrics)
 
 

@@ -98,11 +98,11 @@ def original_errors() -> Iterator[None]:
     Example:
         >>> with original_errors():
         ...     try:
-        ...         raise KeyboardInterrupt
-        ...     except KeyboardInterrupt:
+        ...         raise OSError(28, "No space left on device")
+        ...     except OSError:
         ...         raise RuntimeError("unexpected pos 832 vs 726")
         Traceback (most recent call last):
-        KeyboardInterrupt
+        OSError: [Errno 28] No space left on device
     """
     handled = sys.exception()  # a save may itself follow an error, as the last one after Ctrl-C does
     try:
