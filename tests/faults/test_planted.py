@@ -44,7 +44,7 @@ def test_a_planted_bug_is_caught(bug: Planted, tmp_path: Path) -> None:
     done = subprocess.run(
         [*command, *(["-k", chosen] if chosen else [])],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "IGNITE_CORE_FAULTS": ""},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "contrib")]), "IGNITE_CORE_FAULTS": ""},
         capture_output=True,
         text=True,
         timeout=600,
