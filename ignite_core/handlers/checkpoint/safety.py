@@ -46,7 +46,7 @@ def check(fd: int, *, crc: bool = False) -> None:
         CheckpointError: With what is wrong, in words that follow the name of the file.
 
     Example:
-        >>> import tempfile
+        >>> import tempfile, torch
         >>> with tempfile.TemporaryFile() as file:
         ...     torch.save({"weight": torch.ones(3), "lr": 0.1}, file)
         ...     file.flush()
