@@ -142,7 +142,7 @@ def test_a_checkpoint_that_cannot_be_saved_is_found_out(tmp_path: Path) -> None:
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(Events.EPOCH_COMPLETED(every=100), Checkpoint({"broken": Broken()}, tmp_path))
 
-    with pytest.raises(CheckpointError, match="broken.function is a builtins.function"):
+    with pytest.raises(CheckpointError, match=r"broken\.function is a builtins\.function"):
         dev_run(engine, data=[1])
 
     assert list(tmp_path.glob("*.pt")) == []
