@@ -224,6 +224,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.values: list[_Value] = []
+        self.partial_at: int | None = None  # the iteration of the last resume without states
 
     @property
     def collective(self) -> str | None:
@@ -232,8 +233,8 @@ class _Group:
         return None if all(leaf._stays_local and not leaf._waits for leaf in leaves) else "metrics"
 
     def compute(self, engine: Engine) -> None:
-        board, values = _board(engine), self.values
-        if board is not None and board.warned_at is not None and board.warned_at[0] == engine.state.iteration:
+        values = self.values
+        if self.partial_at == engine.state.iteration:
             values = [value for value in values if not value.is_partial()]  # nothing was left of the resumed epoch
         if idist.get_world_size() > 1:
             self._compute_for_all_ranks(engine, values)
@@ -371,6 +372,8 @@ def warn_of_partial_metrics(engine: Engine) -> None:
     if board is None or board.warned_at == at:
         return
     board.warned_at = at
+    for _, group, _ in board.groups:
+        group.partial_at = at[0]
     values = [value for value in board.values.values() if any(bare == event for bare, _ in value.key[0])]
     names = [value.name for value in values if value.is_partial()]
     shown = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
