@@ -16,5 +16,6 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
 napoleon_numpy_docstring = False
 autodoc_member_order = "bysource"
