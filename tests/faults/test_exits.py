@@ -1,4 +1,4 @@
-"""R36: however a program ends, and whatever it was doing, its status is its own, and it is never aborted."""
+"""However a program ends, and whatever it was doing, its status is its own, and it is never aborted."""
 
 import json
 import os
