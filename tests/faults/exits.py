@@ -1,4 +1,4 @@
-"""R36: programs that end in the middle of something, again and again: each must leave with its own status.
+"""Programs that end in the middle of something, again and again: each must leave with its own status.
 
 A process that has imported everything forks a child for each start. The child goes on to the end of this script, so its
 interpreter ends as any other. It prints the starts that did not end as they should, as one line of JSON::
