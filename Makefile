@@ -14,7 +14,7 @@ demo: .venv/demo.stamp ## train a small classifier on the CPU
 	$(BIN)/python examples/digits.py
 
 test: .venv/dev.stamp ## run the whole test suite, doctests and documents included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile --durations 20
 
 check: .venv/dev.stamp ## format, lint, types, documentation
 	$(BIN)/ruff format --check

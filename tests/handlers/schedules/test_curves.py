@@ -59,7 +59,7 @@ FORMULAS: list[tuple[Callable[[int], float], Callable[[int], float]]] = [
 ]
 
 
-@pytest.mark.parametrize(("curve", "formula"), FORMULAS, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(("curve", "formula"), FORMULAS, ids=[str(curve) for curve, _ in FORMULAS])
 def test_a_curve_is_its_formula_at_each_step(curve: Callable[[int], float], formula: Callable[[int], float]) -> None:
     assert [curve(t) for t in range(40)] == pytest.approx([formula(t) for t in range(40)], rel=1e-12, abs=1e-15)
 
@@ -124,7 +124,7 @@ OF_TORCH: list[tuple[Callable[[Any], Any], Callable[[int], float]]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "curve"), OF_TORCH, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(("make", "curve"), OF_TORCH, ids=[str(curve) for _, curve in OF_TORCH])
 def test_a_curve_has_the_rates_of_torch_at_each_step(make: Callable[[Any], Any], curve: Callable[[int], float]) -> None:
     rates = rates_of_torch(make, 30)
 
