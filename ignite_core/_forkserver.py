@@ -1,18 +1,23 @@
 """Imported by the fork server of :mod:`multiprocessing`, if it starts during a run that catches signals.
 
 A signal to the process group would end the server, and its processes with it: they stop when their parent is gone. So
-it blocks these signals. Its processes inherit that, but unblock them before they do anything.
+it blocks these signals. Its processes inherit that, but unblock them before they do anything. In any other process the
+import does nothing.
 """
 
 import signal
+import traceback
 from multiprocessing.util import register_after_fork
 
-_NUMBERS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")]
+_NUMBERS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+]
 
 
 def _unblock(_: object) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
 
-signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
-register_after_fork(_unblock, _unblock)
+if any(frame.f_globals.get("__name__") == "multiprocessing.forkserver" for frame, _ in traceback.walk_stack(None)):
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+    register_after_fork(_unblock, _unblock)

@@ -123,3 +123,12 @@ def test_a_lazy_name_is_the_one_of_its_subpackage() -> None:
 def test_an_unknown_name_is_an_attribute_error_as_ever() -> None:
     with pytest.raises(AttributeError, match=r"^module 'ignite_core' has no attribute 'Engin'$"):
         _ = ignite_core.Engin
+
+
+def test_importing_every_module_blocks_no_signal() -> None:
+    blocked = in_a_fresh_python(
+        IMPORT_ALL
+        + "import_all()\nimport json, signal\nprint(json.dumps(list(signal.pthread_sigmask(signal.SIG_BLOCK, []))))"
+    )
+
+    assert blocked == []
