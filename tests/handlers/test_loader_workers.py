@@ -1,5 +1,6 @@
 """A signal to the process group is one to the run: workers of loaders outlive it, and the run saves and leaves."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -31,6 +32,16 @@ class Numbers(Dataset[int]):
 
     def __getitem__(self, index: int) -> int:
         return index
+
+
+@pytest.fixture(autouse=True)
+def no_workers_of_other_tests() -> Iterator[None]:
+    """A loader that a traceback holds keeps its workers, which tests count and send signals to."""
+    yield
+    gc.collect()
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+        worker.join(20)
 
 
 def loader(data: Any = None, context: str = "fork", **options: Any) -> DataLoader[Any]:
