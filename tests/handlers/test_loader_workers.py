@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import StopOnSignal, loader_workers, stop_on_signal
 from ignite_core.testing import run_distributed
+from tests.faults.sizes import FULL
 
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
 
@@ -192,6 +193,7 @@ class Dying(Numbers):
         return index
 
 
+@pytest.mark.skipif(not FULL, reason="its signal may end the process of the tests: part of `make faults`")
 @pytest.mark.parametrize("exit_code", ["auto", None])
 def test_a_batch_that_never_comes_because_a_worker_died_of_the_signal_is_the_signal(exit_code: Any) -> None:
     trainer = Engine(lambda engine, batch: None)
