@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from torch.utils.data import DataLoader
 
-__all__ = ["is_of_lost_worker", "shielded"]
+__all__ = ["iterators_of_lost_workers", "shielded"]
 
 #: How long a worker may take to end when the program does, before it is killed, in seconds.
 _TERMINATE_S: Final = 5.0
@@ -102,9 +102,14 @@ def _own_depth() -> Any:
     return _depth
 
 
-def is_of_lost_worker(error: BaseException) -> bool:
-    """Whether an error was raised because a worker did not answer any more; that may be of any type."""
-    return any(frame.f_code.co_name == "_try_get_data" for frame, _ in traceback.walk_tb(error.__traceback__))
+def iterators_of_lost_workers(error: BaseException) -> list[Any]:
+    """The iterators over loaders that raised an error, of any type, because a worker did not answer any more.
+
+    Shut them down before the error is dropped: torch may not have noticed the death of the worker yet, and would raise
+    it later, wherever the main thread is then.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return [frame.f_locals["self"] for frame in frames if frame.f_code.co_name == "_try_get_data"]
 
 
 class _ChildWatch:

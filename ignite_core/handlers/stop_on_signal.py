@@ -14,7 +14,7 @@ from ignite_core.distributed import utils as idist
 from ignite_core.distributed.failures import agreed
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.loader_workers import is_of_lost_worker, shielded
+from ignite_core.handlers.loader_workers import iterators_of_lost_workers, shielded
 from ignite_core.handlers.signals import Catcher, signal_number
 from ignite_core.handlers.vote import vote_of
 
@@ -176,11 +176,14 @@ class StopOnSignal:
         Other ranks may be elsewhere; so on several ranks that stays an error.
         """
         is_between_steps = trainer._position.done == trainer.state.iteration
-        if not is_between_steps or idist.get_world_size() > 1 or not is_of_lost_worker(error):
+        iterators = iterators_of_lost_workers(error)
+        if not is_between_steps or idist.get_world_size() > 1 or not iterators:
             return False
         came = self._catcher.wait(_MOMENT_S)
         if came is None or self._is_answered:
             return False
+        for iterator in iterators:
+            iterator._shutdown_workers()
         self._answer(trainer, came)
         if self._exit_code is not None:
             self._leave()
