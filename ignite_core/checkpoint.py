@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import CheckpointError, shown
-from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
-from ignite_core.handlers.checkpoint.manifest import Manifest, find_manifest, scan, sidecar_path
+from ignite_core.handlers.checkpoint.storage.load import load, verify_checkpoint
+from ignite_core.handlers.checkpoint.storage.scan import Manifest, find_manifest, scan, sidecar_path
 
 __all__ = ["main"]
 

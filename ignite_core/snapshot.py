@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
-from ignite_core.engine.data import Position
+from ignite_core.engine.data.position import Position
+from ignite_core.engine.data.reproducibility import Resumption
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.seeding import Resumption
 from ignite_core.engine.state import State
 from ignite_core.rng import rng_state, set_rng_state, source_of
 

@@ -12,14 +12,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from ignite_core.engine.data import length_of
+from ignite_core.engine.data.position import length_of
 from ignite_core.engine.describe import describe
 from ignite_core.engine.dispatch import Channel
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Filter
-from ignite_core.engine.listener import Listener
-from ignite_core.engine.step import EvaluationStep, TrainingStep
-from ignite_core.handlers.arguments import integer
+from ignite_core.engine.registration import Listener
+from ignite_core.engine.supervised.step import EvaluationStep, TrainingStep
+from ignite_core.handlers._arguments import integer
 from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
 from ignite_core.snapshot import Snapshot, can_be_saved
 

@@ -1,6 +1,6 @@
 from . import utils as utils
 from .auto import auto_dataloader as auto_dataloader, auto_model as auto_model, auto_optim as auto_optim
-from .failures import agreed as agreed
+from .failures.api import agreed as agreed
 from .launcher import Parallel as Parallel
 from .samplers import DistributedProxySampler as DistributedProxySampler, ShardSampler as ShardSampler
 from .utils import (

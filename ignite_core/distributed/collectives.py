@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ignite_core.distributed.models.base import ComputationModel
-from ignite_core.distributed.wire import from_bytes, pack, to_bytes, unpack
+from ignite_core.distributed.serialization import from_bytes, pack, to_bytes, unpack
 
 __all__ = [
     "OPS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
-from ignite_core.distributed.failures import report
+from ignite_core.distributed.failures.api import report
 from ignite_core.distributed.utils import (
     available_backends,
     finalize,

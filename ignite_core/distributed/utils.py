@@ -20,8 +20,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ignite_core.distributed import collectives
-from ignite_core.distributed.failures import agreed, report
-from ignite_core.distributed.interactive import check_forks, is_of_session
+from ignite_core.distributed.failures.api import agreed, report
+from ignite_core.distributed.launch.interactive import check_forks, is_of_session
 from ignite_core.distributed.models import REGISTERED, ComputationModel, SerialModel
 from ignite_core.exceptions import RankFailed
 

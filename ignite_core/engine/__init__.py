@@ -5,8 +5,7 @@ from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList
 from ignite_core.engine.state import State
-from ignite_core.engine.step import Step, StepEvents
-from ignite_core.engine.supervised import (
+from ignite_core.engine.supervised.factories import (
     create_supervised_evaluator,
     create_supervised_trainer,
     supervised_evaluation_step,
@@ -14,6 +13,7 @@ from ignite_core.engine.supervised import (
     supervised_training_step,
     supervised_training_step_amp,
 )
+from ignite_core.engine.supervised.step import Step, StepEvents
 
 __all__ = [
     "CallableEventWithFilter",

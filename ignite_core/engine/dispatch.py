@@ -24,7 +24,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, Filter, When
-from ignite_core.engine.listener import Listener, Wrap, nothing
+from ignite_core.engine.registration import Listener, Wrap, nothing
 
 if TYPE_CHECKING:
     from ignite_core.engine.emitter import Emitter

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from ignite_core.engine.describe import describe
 from ignite_core.engine.dispatch import Channel, Dispatch, RemovableEventHandle
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList
-from ignite_core.engine.listener import Listener
+from ignite_core.engine.registration import Listener
 from ignite_core.engine.state import State
 
 __all__ = ["Emitter"]

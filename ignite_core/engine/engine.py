@@ -19,17 +19,17 @@ from enum import IntEnum
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
-from ignite_core.distributed import failures
-from ignite_core.engine.data import Position
+from ignite_core.distributed.failures import api as failures
+from ignite_core.engine.data.position import Position
+from ignite_core.engine.data.reproducibility import Resumption, check_seed, drawn_seed
 from ignite_core.engine.describe import describe, draw
 from ignite_core.engine.dispatch import Channel, Relay
 from ignite_core.engine.emitter import Emitter
 from ignite_core.engine.events import Events
 from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
-from ignite_core.engine.plan import check_data, check_not_empty, is_done, plan_run, said_over
-from ignite_core.engine.saved import BEFORE_STEP, CUTS, read_carried, read_progress, results_of
-from ignite_core.engine.seeding import Resumption, check_seed, drawn_seed
+from ignite_core.engine.run_arguments import check_data, check_not_empty, is_done, plan_run, said_over
 from ignite_core.engine.state import State
+from ignite_core.engine.state_dict import BEFORE_STEP, CUTS, read_carried, read_progress, results_of
 from ignite_core.exceptions import RankFailed
 from ignite_core.rng import rng_state, set_rng_state
 

@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ignite_core.distributed import failures
 from ignite_core.distributed import utils as idist
+from ignite_core.distributed.failures import api as failures
 from ignite_core.distributed.models import ComputationModel
-from ignite_core.engine.listener import Listener
+from ignite_core.engine.registration import Listener
 
 __all__ = ["name_of_engine", "separate_lone_handlers"]
 

@@ -22,7 +22,7 @@ from ignite_core.engine.calendar import Calendar, PlannedEpoch, PlannedHandler
 from ignite_core.engine.describe import describe
 from ignite_core.engine.events import Events
 from ignite_core.engine.forecast import Forecast, Tally
-from ignite_core.engine.listener import Listener
+from ignite_core.engine.registration import Listener
 from ignite_core.engine.virtual import Limits, set_up
 
 if TYPE_CHECKING:

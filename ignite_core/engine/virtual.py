@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final
 
-from ignite_core.engine.data import PlainPasses, Position, has_state, length_of
+from ignite_core.engine.data.position import PlainPasses, Position, has_state, length_of
 from ignite_core.engine.events import Events
-from ignite_core.engine.plan import Plan, plan_run
-from ignite_core.engine.saved import CUTS
+from ignite_core.engine.run_arguments import Plan, plan_run
 from ignite_core.engine.state import State
+from ignite_core.engine.state_dict import CUTS
 
 if TYPE_CHECKING:
     from ignite_core.engine.engine import Engine

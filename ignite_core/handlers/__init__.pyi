@@ -5,21 +5,21 @@ from .checkpoint.checkpoint import (
     CheckpointEvents as CheckpointEvents,
     ModelCheckpoint as ModelCheckpoint,
 )
-from .checkpoint.dcp import DCPSaver as DCPSaver
+from .checkpoint.dcp_saver import DCPSaver as DCPSaver
 from .checkpoint.resume import Resumed as Resumed, resume as resume
 from .checkpoint.savers import BaseSaveHandler as BaseSaveHandler, DiskSaver as DiskSaver
-from .clock import clock_of as clock_of, global_step_from_engine as global_step_from_engine
-from .detect_anomaly import DetectAnomaly as DetectAnomaly
-from .early_stopping import EarlyStopping as EarlyStopping
-from .ema_handler import EMAHandler as EMAHandler
+from ._global_step import clock_of as clock_of, global_step_from_engine as global_step_from_engine
+from .training.detect_anomaly import DetectAnomaly as DetectAnomaly
+from .stopping.early_stopping import EarlyStopping as EarlyStopping
+from .averaging.ema_handler import EMAHandler as EMAHandler
 from .profiling.flight_recorder import FlightRecorder as FlightRecorder
-from .freezing import Freeze as Freeze, Unfreeze as Unfreeze
-from .garbage_collection import GarbageCollection as GarbageCollection
-from .gradient_clipping import GradientClipping as GradientClipping
-from .gradient_stats import GradientStats as GradientStats
+from .training.freezing import Freeze as Freeze, Unfreeze as Unfreeze
+from .training.garbage_collection import GarbageCollection as GarbageCollection
+from .training.gradient_clipping import GradientClipping as GradientClipping
+from .training.gradient_stats import GradientStats as GradientStats
 from .profiling.handlers_time_profiler import HandlersTimeProfiler as HandlersTimeProfiler
-from .loggers import BaseLogger as BaseLogger, Writer as Writer
-from .logging import (
+from .logging.base_logger import BaseLogger as BaseLogger, Writer as Writer
+from .logging.log_handlers import (
     FigureHandler as FigureHandler,
     GradsHistHandler as GradsHistHandler,
     GradsScalarHandler as GradsScalarHandler,
@@ -31,8 +31,8 @@ from .logging import (
     WeightsHistHandler as WeightsHistHandler,
     WeightsScalarHandler as WeightsScalarHandler,
 )
-from .lr_finder import FastaiLRFinder as FastaiLRFinder
-from .scalars import kept as kept, numbers_of as numbers_of
+from .training.lr_finder import FastaiLRFinder as FastaiLRFinder
+from .logging._scalars import kept as kept, numbers_of as numbers_of
 from .schedules.base import BaseParamScheduler as BaseParamScheduler
 from .schedules.batch_size import BatchSizeScheduler as BatchSizeScheduler
 from .schedules.concat import ConcatScheduler as ConcatScheduler
@@ -55,11 +55,11 @@ from .schedules.state_scheduler import (
 )
 from .schedules.torch_scheduler import LRScheduler as LRScheduler
 from .schedules.warm_up import create_lr_scheduler_with_warmup as create_lr_scheduler_with_warmup
-from .stop_on_signal import StopOnSignal as StopOnSignal
+from .stopping.stop_on_signal import StopOnSignal as StopOnSignal
 from .stores import EpochOutputStore as EpochOutputStore
-from .swa import SWA as SWA
-from .terminate_on_nan import TerminateOnNan as TerminateOnNan
-from .time_limit import TimeLimit as TimeLimit
+from .averaging.swa import SWA as SWA
+from .stopping.terminate_on_nan import TerminateOnNan as TerminateOnNan
+from .stopping.time_limit import TimeLimit as TimeLimit
 from .profiling.timing import Timer as Timer
 from .profiling.torch_profile import TorchProfile as TorchProfile
-from .vote import Vote as Vote, find_vote as find_vote, vote_of as vote_of
+from .voting.vote import Vote as Vote, find_vote as find_vote, vote_of as vote_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import check_engine, check_keys
+from ignite_core.handlers._arguments import check_engine, check_keys
 
 __all__ = ["EpochOutputStore"]
 

@@ -24,20 +24,20 @@ from .classification.precision_recall_curve import PrecisionRecallCurve as Preci
 from .classification.report import ClassificationReport as ClassificationReport
 from .classification.roc_auc import ROC_AUC as ROC_AUC, RocCurve as RocCurve
 from .classification.top_k import TopKCategoricalAccuracy as TopKCategoricalAccuracy
-from .compat import reinit__is_reduced as reinit__is_reduced, sync_all_reduce as sync_all_reduce
+from .core.compat import reinit__is_reduced as reinit__is_reduced, sync_all_reduce as sync_all_reduce
 from .cosine_similarity import CosineSimilarity as CosineSimilarity
-from .entropy import Entropy as Entropy
+from .distributions.entropy import Entropy as Entropy
 from .epoch_metric import EpochMetric as EpochMetric, EpochMetricWarning as EpochMetricWarning
-from .expression import MetricGroup as MetricGroup, MetricsLambda as MetricsLambda
+from .core.composite import MetricGroup as MetricGroup, MetricsLambda as MetricsLambda
 from .frequency import Frequency as Frequency
 from .gpu_info import GpuInfo as GpuInfo
-from .hsic import HSIC as HSIC
-from .js_divergence import JSDivergence as JSDivergence
-from .kl_divergence import KLDivergence as KLDivergence
+from .distributions.hsic import HSIC as HSIC
+from .distributions.js_divergence import JSDivergence as JSDivergence
+from .distributions.kl_divergence import KLDivergence as KLDivergence
 from .loss import Loss as Loss
-from .maximum_mean_discrepancy import MaximumMeanDiscrepancy as MaximumMeanDiscrepancy
-from .metric import Metric as Metric
-from .mutual_information import MutualInformation as MutualInformation
+from .distributions.maximum_mean_discrepancy import MaximumMeanDiscrepancy as MaximumMeanDiscrepancy
+from .core.metric import Metric as Metric
+from .distributions.mutual_information import MutualInformation as MutualInformation
 from .regression.distances import (
     CanberraMetric as CanberraMetric,
     ManhattanDistance as ManhattanDistance,
@@ -73,8 +73,8 @@ from .regression.relative import (
     MeanNormalizedBias as MeanNormalizedBias,
 )
 from .running_average import RunningAverage as RunningAverage
-from .states import gathered as gathered, maximum as maximum, minimum as minimum, total as total
-from .usage import (
+from .core.states import gathered as gathered, maximum as maximum, minimum as minimum, total as total
+from .core.usage import (
     BatchFiltered as BatchFiltered,
     BatchWise as BatchWise,
     EpochWise as EpochWise,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import accumulated_in, ratio, total
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import accumulated_in, ratio, total
 
 __all__ = ["Average", "GeometricAverage", "VariableAccumulation"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import gathered
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import gathered
 
 __all__ = ["EpochMetric", "EpochMetricWarning"]
 

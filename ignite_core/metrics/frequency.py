@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.arithmetic import divide
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import maximum, ratio, total
+from ignite_core.metrics.core.arithmetic import divide
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import maximum, ratio, total
 
 __all__ = ["Frequency"]
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, Self
 
-from ignite_core.metrics.metric import Metric
+from ignite_core.metrics.core.metric import Metric
 
 __all__ = ["GpuInfo"]
 

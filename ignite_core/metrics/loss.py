@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import accumulated_in, ratio, total
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import accumulated_in, ratio, total
 
 __all__ = ["Loss"]
 

@@ -10,8 +10,8 @@ from typing import Any, Self
 import torch
 
 from ignite_core.exceptions import NotComputableError, few
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.sync import synced
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.sync import synced
 
 __all__ = ["RunningAverage"]
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
+from ignite_core.distributed.failures.watcher import EXIT_CODE
 from ignite_core.distributed.models.native import TorchModel
 from ignite_core.distributed.utils import finalize, initialize
-from ignite_core.distributed.watcher import EXIT_CODE
 from ignite_core.exceptions import RankFailed
 
 __all__ = ["run_distributed"]

@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 from ignite_core.handlers import DiskSaver
-from ignite_core.handlers.checkpoint.digests import digest
-from ignite_core.handlers.checkpoint.loading import load
+from ignite_core.handlers.checkpoint.storage.hashing import digest
+from ignite_core.handlers.checkpoint.storage.load import load
 
 #: Layers of the model that is saved; each has a weight and two tensors of Adam, and a counter.
 LAYERS = 160

@@ -19,7 +19,7 @@ from ignite_contrib.loggers import ProgressBar
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint.manifest import read_manifest
+from ignite_core.handlers.checkpoint.storage.scan import read_manifest
 from ignite_core.metrics import Accuracy, Loss
 from ignite_core.testing import run_distributed
 

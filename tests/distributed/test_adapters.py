@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 import ignite_core.distributed as idist
 from ignite_core.distributed import utils
 from ignite_core.distributed.models import REGISTERED, XlaModel
-from ignite_core.engine.data import tell_epoch
+from ignite_core.engine.data.position import tell_epoch
 from ignite_core.testing import run_distributed
 from tests.distributed.fakes.processes import FOLDER
 from tests.distributed.fakes.worlds import World, pretend

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite_core.distributed.environment import Launch, expand_nodelist, read_launch
+from ignite_core.distributed.launch.environment import Launch, expand_nodelist, read_launch
 
 TORCH = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu08", "MASTER_PORT": "29500"}
 

@@ -14,13 +14,13 @@ import torch
 import torch.distributed as dist
 
 import ignite_core.distributed as idist
-from ignite_core.distributed import failures
+from ignite_core.distributed.failures import api as failures
 from ignite_core.distributed.models.native import TorchModel
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import RankFailed
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint
-from ignite_core.handlers.checkpoint import files
-from ignite_core.handlers.checkpoint.loading import load_newest
+from ignite_core.handlers.checkpoint.storage import fs as files
+from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.metrics import Accuracy
 from ignite_core.testing import run_distributed
 from tests.distributed.launching import by_hand, launch

@@ -15,7 +15,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 import ignite_core.distributed as idist
-from ignite_core.distributed.environment import Place, read_launch
+from ignite_core.distributed.launch.environment import Place, read_launch
 from tests.distributed.launching import by_hand, free_port, launch, node, run_commands, torchrun
 from tests.distributed.test_rendezvous import join
 

@@ -15,7 +15,8 @@ import torch
 import torch.distributed as dist
 
 import ignite_core.distributed as idist
-from ignite_core.distributed import failures, watcher
+from ignite_core.distributed.failures import api as failures
+from ignite_core.distributed.failures import watcher
 from ignite_core.engine import Engine, Events
 from tests.distributed.ending import Ended, run_to_the_end
 from tests.faults.sizes import FULL, sized

@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-defined]
 
 import ignite_core.distributed as idist
-from ignite_core.distributed import rendezvous
-from ignite_core.distributed.environment import Launch, Place
+from ignite_core.distributed.launch import rendezvous
+from ignite_core.distributed.launch.environment import Launch, Place
 from ignite_core.distributed.models.native import TorchModel
 from ignite_core.testing import run_distributed
 from tests.distributed.launching import Outcome, by_hand, free_port, launch

@@ -19,9 +19,10 @@ from torch.distributed import HashStore, PrefixStore  # type: ignore[attr-define
 from torch.utils.data import DataLoader
 
 import ignite_core.distributed as idist
-from ignite_core.distributed import failures, watcher
-from ignite_core.distributed.board import Board
-from ignite_core.distributed.watcher import Watcher
+from ignite_core.distributed.failures import api as failures
+from ignite_core.distributed.failures import watcher
+from ignite_core.distributed.failures.error_store import Board
+from ignite_core.distributed.failures.watcher import Watcher
 from ignite_core.exceptions import RankFailed
 from ignite_core.testing import run_distributed
 from tests.distributed.launching import by_hand, free_port, launch, run_commands, torchrun
@@ -258,7 +259,7 @@ def test_the_interpreter_ends_as_it_should_with_and_without_finalize(tmp_path: P
 
 
 def where_is_the_board() -> tuple[bool, int, float]:
-    from ignite_core.distributed import store_host
+    from ignite_core.distributed.failures import store_server as store_host
 
     began = time.monotonic()
     idist.initialize("gloo", timeout=timedelta(seconds=60))

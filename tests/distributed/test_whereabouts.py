@@ -11,12 +11,12 @@ import torch.distributed as dist
 from torch.distributed import HashStore, PrefixStore  # type: ignore[attr-defined]
 
 import ignite_core.distributed as idist
-from ignite_core.distributed import failures
-from ignite_core.distributed.board import Board
-from ignite_core.distributed.whereabouts import Whereabouts
+from ignite_core.distributed.failures import api as failures
+from ignite_core.distributed.failures.error_store import Board
+from ignite_core.distributed.failures.whereabouts import Whereabouts
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers.lane import lane
-from ignite_core.handlers.vote import vote_of
+from ignite_core.handlers.voting.channel import lane
+from ignite_core.handlers.voting.vote import vote_of
 from ignite_core.metrics import Average
 from ignite_core.testing import run_distributed
 

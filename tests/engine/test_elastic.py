@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, RandomSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from ignite_core.distributed import DistributedProxySampler, ShardSampler, auto_dataloader
-from ignite_core.engine import DeterministicEngine, Engine, Events, create_supervised_trainer, seeding
+from ignite_core.engine import DeterministicEngine, Engine, Events, create_supervised_trainer
+from ignite_core.engine.data import reproducibility as seeding
 from ignite_core.testing import run_distributed
 from tests.engine.scripts import Samples, Stream, loader, one_thread
 from tests.faults.sizes import FULL

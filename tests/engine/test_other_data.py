@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ignite_core.engine import Engine, Events, seeding
+from ignite_core.engine import Engine, Events
+from ignite_core.engine.data import reproducibility as seeding
 
 
 def loader(samples: int, batch: int | None = None, **options: Any) -> DataLoader[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ignite_core.engine import State
-from ignite_core.engine.plan import Plan, is_done, plan_run
+from ignite_core.engine.run_arguments import Plan, is_done, plan_run
 from tests.engine.tracing import NoLength
 
 NEW, ON = True, False

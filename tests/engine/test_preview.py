@@ -131,7 +131,7 @@ class SetUp:
     def run(self) -> None:
         with (
             warnings.catch_warnings(),
-            mock.patch("ignite_core.engine.data.time", SimpleNamespace(perf_counter=self.clock)),
+            mock.patch("ignite_core.engine.data.position.time", SimpleNamespace(perf_counter=self.clock)),
         ):
             warnings.simplefilter("ignore")
             self.engine.run(self.data, **self.arguments)

@@ -18,10 +18,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ignite_core.distributed import auto_dataloader
-from ignite_core.engine import Engine, Events, seeding
-from ignite_core.engine.data import Position
-from ignite_core.engine.loaders import SeededLoader
-from ignite_core.engine.step import TrainingStep
+from ignite_core.engine import Engine, Events
+from ignite_core.engine.data import reproducibility as seeding
+from ignite_core.engine.data.position import Position
+from ignite_core.engine.data.seeded_loader import SeededLoader
+from ignite_core.engine.supervised.step import TrainingStep
 from ignite_core.testing import assert_resumable, run_distributed
 from tests.engine.scripts import Samples, Script, Stream, building, loader, one_thread
 from tests.faults.sizes import FULL

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ignite_core.engine import Engine, Events, passes
+from ignite_core.engine import Engine, Events
+from ignite_core.engine.data import passes
 from ignite_core.metrics import MeanSquaredError
 from ignite_core.testing import assert_resumable
 from tests.engine.scripts import Samples, Stream, building, loader, one_thread

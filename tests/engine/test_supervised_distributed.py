@@ -13,8 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import ignite_core.distributed as idist
 from ignite_core.engine import Events
-from ignite_core.engine.gradients import average_over_ranks
-from ignite_core.engine.supervised import create_supervised_trainer
+from ignite_core.engine.supervised.factories import create_supervised_trainer
+from ignite_core.engine.supervised.gradients import average_over_ranks
 from ignite_core.testing import run_distributed
 from tests.engine.training import (
     Batch,

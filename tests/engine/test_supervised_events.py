@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import l1_loss, mse_loss
 
 from ignite_core.engine import Engine, Events
-from ignite_core.engine.step import StepEvents
-from ignite_core.engine.supervised import create_supervised_trainer, supervised_training_step
+from ignite_core.engine.supervised.factories import create_supervised_trainer, supervised_training_step
+from ignite_core.engine.supervised.step import StepEvents
 from tests.engine.training import (
     Unsized,
     gradients,

@@ -14,7 +14,7 @@ from torch.nn.functional import mse_loss
 
 from ignite_core.engine import Engine
 from ignite_core.engine.deterministic import DeterministicEngine
-from ignite_core.engine.supervised import (
+from ignite_core.engine.supervised.factories import (
     create_supervised_evaluator,
     create_supervised_trainer,
     supervised_evaluation_step,

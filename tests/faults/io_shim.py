@@ -1,7 +1,8 @@
 """A disk that fails on demand: counts, records, fails, slows down or ends the process at each operation of a save.
 
-Everything that the library does to a disk goes through `ignite_core.handlers.checkpoint.files`, function by function;
-these are replaced while one of the context managers below is open, in all threads of the process. They may be nested.
+Everything that the library does to a disk goes through `ignite_core.handlers.checkpoint.storage.fs`, function by
+function; these are replaced while one of the context managers below is open, in all threads of the process. They may be
+nested.
 
     with io_shim.recording() as ops: ...                    # ops: list[Op], grows with each operation; K = len(ops)
     with io_shim.killing(at=k): ...                         # os._exit(137) instead of the k-th operation (k = 1, 2, …)
@@ -33,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ignite_core.handlers.checkpoint import files
+from ignite_core.handlers.checkpoint.storage import fs as files
 
 __all__ = [
     "KILLED",

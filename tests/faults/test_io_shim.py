@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ignite_core.handlers.checkpoint import files
-from ignite_core.handlers.checkpoint.storage import publish
+from ignite_core.handlers.checkpoint.storage import fs as files
+from ignite_core.handlers.checkpoint.storage.commit import publish
 from tests.faults import io_shim
 
 ROOT = Path(__file__).parents[2]

@@ -19,33 +19,37 @@ CORE = "exceptions rng tensors threads distributed distributed.* engine engine.*
 ENGINE = "exceptions rng distributed distributed.*"
 TABLE = [
     # module                                                      may import, of ours
-    ("_lazy exceptions tensors threads engine.epochs engine.gradients", ""),
+    ("_lazy exceptions tensors threads engine.data.epochs engine.supervised.gradients", ""),
     ("rng", "exceptions"),
     ("distributed.*", "exceptions threads distributed.*"),
     ("testing.*", f"{CORE} handlers handlers.*"),
     ("checkpoint", f"{CORE} handlers handlers.*"),
     ("debug.*", f"{CORE} handlers handlers.* snapshot"),
     ("engine.events engine.state", ""),
-    ("engine.saved", "exceptions rng engine.events engine.state"),
-    ("engine.data engine.describe", "engine.events engine.state engine.saved engine.epochs"),
-    ("engine.loaders engine.passes", "rng distributed distributed.* engine.data engine.epochs engine.loaders"),
-    ("engine.plan", "engine.events engine.state engine.data"),
-    ("engine.listener", "engine.events engine.state engine.describe (engine.dispatch) (engine.emitter)"),
-    ("engine.dispatch", "engine.events engine.state engine.describe engine.listener (engine.emitter)"),
-    ("engine.emitter", "engine.events engine.state engine.describe engine.listener engine.dispatch"),
-    ("engine.lone_handlers", f"{ENGINE} engine.listener"),
+    ("engine.state_dict", "exceptions rng engine.events engine.state"),
+    ("engine.describe engine.data.position", "engine.events engine.state engine.state_dict engine.data.epochs"),
+    ("engine.data.seeded_loader engine.data.passes", "rng distributed distributed.* engine.data.*"),
+    ("engine.run_arguments", "engine.events engine.state engine.data.position"),
+    ("engine.registration", "engine.events engine.state engine.describe (engine.dispatch) (engine.emitter)"),
+    ("engine.dispatch", "engine.events engine.state engine.describe engine.registration (engine.emitter)"),
+    ("engine.emitter", "engine.events engine.state engine.describe engine.registration engine.dispatch"),
+    ("engine.lone_handlers", f"{ENGINE} engine.registration"),
     ("engine.calendar", ""),
     ("engine.forecast", "engine.events engine.calendar (engine.engine)"),
-    ("engine.virtual", "engine.events engine.data engine.plan engine.saved engine.state (engine.engine)"),
+    (
+        "engine.virtual",
+        "engine.events engine.data.position engine.run_arguments engine.state_dict engine.state (engine.engine)",
+    ),
     (
         "engine.preview",
-        "engine.events engine.describe engine.listener engine.calendar engine.forecast engine.virtual (engine.engine)",
+        "engine.events engine.describe engine.registration engine.calendar engine.forecast engine.virtual "
+        "(engine.engine)",
     ),
-    ("engine.engine engine.seeding", f"{ENGINE} engine.* !engine.deterministic !engine.step !engine.supervised"),
-    ("engine.step", "engine.engine engine.events engine.gradients"),
-    ("engine.deterministic engine.supervised", CORE),
-    ("metrics.usage", f"{CORE} !engine.deterministic !engine.supervised"),
-    ("metrics.*", "exceptions distributed distributed.* metrics.* !metrics.usage"),
+    ("engine.engine engine.data.reproducibility", f"{ENGINE} engine.* !engine.deterministic !engine.supervised.*"),
+    ("engine.supervised.step", "engine.engine engine.events engine.supervised.gradients"),
+    ("engine.deterministic engine.supervised.*", CORE),
+    ("metrics.core.usage", f"{CORE} !engine.deterministic !engine.supervised.*"),
+    ("metrics.*", "exceptions distributed distributed.* metrics.* !metrics.core.usage"),
     ("snapshot", CORE),
     ("handlers.*", f"{CORE} handlers.* snapshot"),
     ("utils", f"{CORE} handlers handlers.*"),
@@ -117,25 +121,25 @@ def test_every_import_goes_the_right_way() -> None:
     assert not found, "\n".join(["imports that TABLE does not allow:", *found])
 
 
-KNOWN = {"ignite_core.distributed", "ignite_core.metrics", "ignite_core.metrics.usage"}
+KNOWN = {"ignite_core.distributed", "ignite_core.metrics", "ignite_core.metrics.core.usage"}
 
 
 @pytest.mark.parametrize(
     ("name", "source", "expected"),
     [
         ("metrics.accuracy", "import ignite_core.engine", ["1: ignite_core.engine"]),
-        ("metrics.accuracy", "from .usage import attach", ["1: ignite_core.metrics.usage"]),
-        ("metrics.accuracy", "from . import usage", ["1: ignite_core.metrics.usage"]),
+        ("metrics.accuracy", "from .core.usage import attach", ["1: ignite_core.metrics.core.usage"]),
+        ("metrics.accuracy", "from .core import usage", ["1: ignite_core.metrics.core.usage"]),
         ("metrics.accuracy", "from ignite_core.metrics import Metric", ["1: ignite_core.metrics"]),
-        ("metrics.nlp.bleu", "from ..metric import Metric\nimport torch", []),
+        ("metrics.nlp.bleu", "from ..core.metric import Metric\nimport torch", []),
         ("metrics.accuracy", "from ignite_core import distributed as idist", []),
         ("engine.state", "def f():\n    from .events import Events", ["2: ignite_core.engine.events"]),
-        ("engine.data", "from .dispatch import Calls", ["1: ignite_core.engine.dispatch"]),
+        ("engine.data.position", "from ..dispatch import Calls", ["1: ignite_core.engine.dispatch"]),
         ("engine.dispatch", "from .engine import Engine", ["1: ignite_core.engine.engine"]),
         ("engine.dispatch", "if TYPE_CHECKING:\n    from .emitter import Emitter", []),
         ("engine.dispatch", "if TYPE_CHECKING:\n    import ignite_core.metrics", ["2: ignite_core.metrics"]),
         ("engine.engine", "from .dispatch import Calls", []),
-        ("engine.engine", "from .supervised import x", ["1: ignite_core.engine.supervised"]),
+        ("engine.engine", "from .supervised.factories import x", ["1: ignite_core.engine.supervised.factories"]),
         ("engine.without_a_row", "from .events import Events", ["1: ignite_core.engine.events"]),
         ("handlers.ema", "import torch, ignite_contrib.mlflow", ["1: ignite_contrib.mlflow"]),
     ],
@@ -151,6 +155,6 @@ def test_the_checker_lets_contrib_use_public_packages_only() -> None:
 
 
 def test_the_checker_lets_a_package_re_export_only_what_is_in_it() -> None:
-    source = "from .usage import attach\nfrom ignite_core.engine import Engine"
+    source = "from .core.usage import attach\nfrom ignite_core.engine import Engine"
 
     assert Module("ignite_core.metrics", source, is_package=True).violations(KNOWN) == ["2: ignite_core.engine"]

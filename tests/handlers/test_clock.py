@@ -6,7 +6,7 @@ import pytest
 
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import global_step_from_engine
-from ignite_core.handlers.clock import clock_of
+from ignite_core.handlers._global_step import clock_of
 
 
 def nothing(engine: Any, batch: Any) -> None:

@@ -13,7 +13,8 @@ import pytest
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers import StopOnSignal, loader_workers, stop_on_signal
+from ignite_core.handlers import StopOnSignal
+from ignite_core.handlers.stopping import loader_workers, stop_on_signal
 from ignite_core.testing import run_distributed
 
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]

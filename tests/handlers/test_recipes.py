@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 import ignite_core.distributed as idist
 from ignite_core.engine import Engine, Events, create_supervised_trainer
-from ignite_core.engine.step import StepEvents
+from ignite_core.engine.supervised.step import StepEvents
 from ignite_core.handlers import (
     SWA,
     DetectAnomaly,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ignite_core.handlers import numbers_of
-from ignite_core.handlers.scalars import flattened, kept
+from ignite_core.handlers.logging._scalars import flattened, kept
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import ignite_core.distributed as idist
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics import Metric, MetricsLambda
-from ignite_core.metrics.metric import BatchFiltered, EpochWise, MetricUsage, reinit__is_reduced, sync_all_reduce
+from ignite_core.metrics.core.metric import BatchFiltered, EpochWise, MetricUsage, reinit__is_reduced, sync_all_reduce
 
 
 class AccuracyWithoutClass(Metric):

@@ -14,12 +14,12 @@ from scipy.stats import entropy
 from sklearn.metrics.pairwise import paired_cosine_distances
 
 from ignite_core.metrics.cosine_similarity import CosineSimilarity
-from ignite_core.metrics.entropy import Entropy
-from ignite_core.metrics.hsic import HSIC
-from ignite_core.metrics.js_divergence import JSDivergence
-from ignite_core.metrics.kl_divergence import KLDivergence
-from ignite_core.metrics.maximum_mean_discrepancy import MaximumMeanDiscrepancy
-from ignite_core.metrics.mutual_information import MutualInformation
+from ignite_core.metrics.distributions.entropy import Entropy
+from ignite_core.metrics.distributions.hsic import HSIC
+from ignite_core.metrics.distributions.js_divergence import JSDivergence
+from ignite_core.metrics.distributions.kl_divergence import KLDivergence
+from ignite_core.metrics.distributions.maximum_mean_discrepancy import MaximumMeanDiscrepancy
+from ignite_core.metrics.distributions.mutual_information import MutualInformation
 from tests.metrics.table import Row
 
 Pair = tuple[torch.Tensor, ...]

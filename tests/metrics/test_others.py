@@ -19,14 +19,14 @@ from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics import Metric, MetricGroup
 from ignite_core.metrics.cosine_similarity import CosineSimilarity
-from ignite_core.metrics.entropy import Entropy
+from ignite_core.metrics.distributions.entropy import Entropy
+from ignite_core.metrics.distributions.hsic import HSIC
+from ignite_core.metrics.distributions.js_divergence import JSDivergence
+from ignite_core.metrics.distributions.kl_divergence import KLDivergence
+from ignite_core.metrics.distributions.maximum_mean_discrepancy import MaximumMeanDiscrepancy
+from ignite_core.metrics.distributions.mutual_information import MutualInformation
 from ignite_core.metrics.frequency import Frequency
 from ignite_core.metrics.gpu_info import GpuInfo
-from ignite_core.metrics.hsic import HSIC
-from ignite_core.metrics.js_divergence import JSDivergence
-from ignite_core.metrics.kl_divergence import KLDivergence
-from ignite_core.metrics.maximum_mean_discrepancy import MaximumMeanDiscrepancy
-from ignite_core.metrics.mutual_information import MutualInformation
 from ignite_core.testing import run_distributed
 
 ALL = [Entropy, MutualInformation, KLDivergence, JSDivergence, CosineSimilarity, HSIC, MaximumMeanDiscrepancy]

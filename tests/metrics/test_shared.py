@@ -28,7 +28,7 @@ from ignite_core.metrics import (
     cmAccuracy,
 )
 from ignite_core.metrics.classification import counts
-from ignite_core.metrics.shared import once_a_round, sharing
+from ignite_core.metrics.core.memo import once_a_round, sharing
 
 LABELS = torch.tensor([0, 1, 1])
 KINDS = [Accuracy, lambda: Precision(average="micro"), lambda: cmAccuracy(ConfusionMatrix(3))]

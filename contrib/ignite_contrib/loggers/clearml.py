@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 
 import ignite_core.distributed as idist
 from ignite_contrib._require import require
-from ignite_contrib.loggers.delivery import each, singles
-from ignite_contrib.loggers.kinds import (
+from ignite_contrib.loggers._media import (
     TakesFigures,
     TakesHistograms,
     TakesImages,
@@ -24,7 +23,8 @@ from ignite_contrib.loggers.kinds import (
     as_bytes,
     histogram_of,
 )
-from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers.delivery.delivery import each, singles
+from ignite_contrib.loggers.delivery.record import Record
 from ignite_core.handlers import (
     DiskSaver,
     GradsHistHandler,

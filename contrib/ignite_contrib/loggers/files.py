@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ignite_contrib.loggers.appending import append
+from ignite_contrib.loggers._append import append
 from ignite_core.handlers import BaseLogger, kept, numbers_of
 
 __all__ = ["CSVLogger", "JSONLinesLogger"]

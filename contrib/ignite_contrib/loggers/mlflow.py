@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ignite_contrib._require import require
-from ignite_contrib.loggers.answers import check_answers
-from ignite_contrib.loggers.delivery import each, singles
-from ignite_contrib.loggers.kinds import TakesFigures, TakesImages, TakesTexts, as_bytes
+from ignite_contrib.loggers._media import TakesFigures, TakesImages, TakesTexts, as_bytes
+from ignite_contrib.loggers.delivery.answers import check_answers
+from ignite_contrib.loggers.delivery.delivery import each, singles
+from ignite_contrib.loggers.delivery.record import Record, text_of
 from ignite_contrib.loggers.mlflow_limits import (
     MOST_METRICS,
     MOST_PARAMS,
@@ -23,7 +24,6 @@ from ignite_contrib.loggers.mlflow_limits import (
     impatient,
     without_user,
 )
-from ignite_contrib.loggers.records import Record, text_of
 from ignite_contrib.loggers.redact import check_address, reason_of, redact, redacted
 from ignite_core.handlers import OptimizerParamsHandler, OutputHandler, global_step_from_engine
 
@@ -48,7 +48,7 @@ class MLflowLogger(TakesImages, TakesFigures, TakesTexts):
 
     Args:
         tracking_uri: Where to log, ``"http://…"`` or ``"sqlite:///…"``; by default what MLflow has been told.
-        unsent: As of :class:`~ignite_contrib.loggers.background.BackgroundLogger`.
+        unsent: As of :class:`~ignite_contrib.loggers.delivery.background.BackgroundLogger`.
 
     Attributes:
         active_run: The run of MLflow; None as long as the server has not been there.

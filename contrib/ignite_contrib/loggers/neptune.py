@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from ignite_contrib._require import require
-from ignite_contrib.loggers.delivery import each, singles
-from ignite_contrib.loggers.kinds import TakesFigures, TakesImages, TakesTexts, as_bytes
-from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers._media import TakesFigures, TakesImages, TakesTexts, as_bytes
+from ignite_contrib.loggers.delivery.delivery import each, singles
+from ignite_contrib.loggers.delivery.record import Record
 from ignite_core.handlers import (
     BaseSaveHandler,
     GradsScalarHandler,

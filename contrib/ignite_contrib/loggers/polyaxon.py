@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ignite_contrib._require import require
-from ignite_contrib.loggers.delivery import each
-from ignite_contrib.loggers.kinds import (
+from ignite_contrib.loggers._media import (
     TakesFigures,
     TakesHistograms,
     TakesImages,
@@ -17,7 +16,8 @@ from ignite_contrib.loggers.kinds import (
     as_bytes,
     histogram_of,
 )
-from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers.delivery.delivery import each
+from ignite_contrib.loggers.delivery.record import Record
 from ignite_core.handlers import OptimizerParamsHandler, OutputHandler, global_step_from_engine
 
 __all__ = ["OptimizerParamsHandler", "OutputHandler", "PolyaxonLogger", "global_step_from_engine"]

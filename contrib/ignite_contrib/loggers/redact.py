@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from ignite_contrib.loggers.records import text_of
+from ignite_contrib.loggers.delivery.record import text_of
 
 __all__ = ["check_address", "reason_of", "redact", "redacted"]
 

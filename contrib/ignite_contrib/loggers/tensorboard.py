@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ignite_contrib._require import require
-from ignite_contrib.loggers.delivery import each, singles
-from ignite_contrib.loggers.kinds import TakesFigures, TakesHistograms, TakesImages, TakesTexts, as_bytes, finite
-from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers._media import TakesFigures, TakesHistograms, TakesImages, TakesTexts, as_bytes, finite
+from ignite_contrib.loggers.delivery.delivery import each, singles
+from ignite_contrib.loggers.delivery.record import Record
 from ignite_contrib.loggers.tfevents import EventFile
 from ignite_core.handlers import (
     GradsHistHandler,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ignite_contrib.loggers.appending import append
+from ignite_contrib.loggers._append import append
 
 __all__ = ["EventFile", "framed"]
 

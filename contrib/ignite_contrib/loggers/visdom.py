@@ -14,9 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ignite_contrib.loggers.answers import within
-from ignite_contrib.loggers.delivery import PartlySentError, each, singles
-from ignite_contrib.loggers.kinds import (
+from ignite_contrib.loggers._media import (
     TakesFigures,
     TakesHistograms,
     TakesImages,
@@ -25,7 +23,9 @@ from ignite_contrib.loggers.kinds import (
     as_bytes,
     finite,
 )
-from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers.delivery.answers import within
+from ignite_contrib.loggers.delivery.delivery import PartlySentError, each, singles
+from ignite_contrib.loggers.delivery.record import Record
 from ignite_contrib.loggers.redact import check_address, redact, redacted
 from ignite_contrib.loggers.visdom_client import open_client, open_sender, settings_of
 from ignite_core import handlers
@@ -61,7 +61,7 @@ class VisdomLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         port: Its port; by default that of ``VISDOM_PORT``, else 8097.
         num_workers: Taken for the sake of ported code: it is always one thread that sends.
         raise_exceptions: Refuse to start without the server. Later, as without this, it may come and go.
-        unsent: As of :class:`~ignite_contrib.loggers.background.BackgroundLogger`.
+        unsent: As of :class:`~ignite_contrib.loggers.delivery.background.BackgroundLogger`.
         kwargs: For ``visdom.Visdom``: ``env``, ``username`` (else ``VISDOM_USERNAME``), ``password`` (else
             ``VISDOM_PASSWORD``), ``proxies``, …; ``use_incoming_socket``, which waits for the
             server, is off by default.

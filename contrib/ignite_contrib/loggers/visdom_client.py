@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ignite_contrib._require import require
-from ignite_contrib.loggers.answers import text_of_answer
+from ignite_contrib.loggers.delivery.answers import text_of_answer
 
 __all__ = ["open_client", "open_sender", "settings_of"]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from ignite_core.distributed.environment import Place
+from ignite_core.distributed.launch.environment import Place
 
 __all__ = ["ComputationModel"]
 

@@ -20,13 +20,13 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.distributed import HashStore, PrefixStore, TCPStore, rendezvous  # type: ignore[attr-defined]
 
-from ignite_core.distributed import failures
-from ignite_core.distributed.environment import Launch, Place, read_launch
+from ignite_core.distributed.failures import api as failures
+from ignite_core.distributed.failures.store_server import open_board
+from ignite_core.distributed.failures.watcher import Watcher
+from ignite_core.distributed.launch.environment import Launch, Place, read_launch
+from ignite_core.distributed.launch.rendezvous import connect, join
 from ignite_core.distributed.models.base import ComputationModel
-from ignite_core.distributed.rendezvous import connect, join
-from ignite_core.distributed.store_host import open_board
-from ignite_core.distributed.watcher import Watcher
-from ignite_core.distributed.wire import from_bytes, to_bytes
+from ignite_core.distributed.serialization import from_bytes, to_bytes
 
 __all__ = ["TorchModel"]
 

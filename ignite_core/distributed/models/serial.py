@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ignite_core.distributed.environment import Place
+from ignite_core.distributed.launch.environment import Place
 from ignite_core.distributed.models.base import ComputationModel
 
 __all__ = ["SerialModel"]

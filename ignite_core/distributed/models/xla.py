@@ -15,9 +15,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from ignite_core.distributed.environment import Place
+from ignite_core.distributed.launch.environment import Place
 from ignite_core.distributed.models.base import ComputationModel
-from ignite_core.distributed.wire import from_bytes, to_bytes
+from ignite_core.distributed.serialization import from_bytes, to_bytes
 
 __all__ = ["XlaModel"]
 

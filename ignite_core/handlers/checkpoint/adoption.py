@@ -10,11 +10,11 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
-from ignite_core.handlers.checkpoint.manifest import Manifest, scan
-from ignite_core.handlers.checkpoint.names import object_name
+from ignite_core.handlers.checkpoint.naming import object_name
+from ignite_core.handlers.checkpoint.ranks import saving_rank, share
 from ignite_core.handlers.checkpoint.retention import Item
 from ignite_core.handlers.checkpoint.savers import DiskSaver
-from ignite_core.handlers.checkpoint.together import saving_rank, share
+from ignite_core.handlers.checkpoint.storage.scan import Manifest, scan
 
 __all__ = ["adopt", "checkpoint_handlers", "scan_folders"]
 

@@ -15,11 +15,11 @@ from typing import Any, Self
 import torch
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint import storage
 from ignite_core.handlers.checkpoint.background import Background, WriteFailed, start
-from ignite_core.handlers.checkpoint.plain_values import check_loadable
 from ignite_core.handlers.checkpoint.savers import DiskSaver
 from ignite_core.handlers.checkpoint.snapshot import Snapshot
+from ignite_core.handlers.checkpoint.storage import commit as storage
+from ignite_core.handlers.checkpoint.storage.plain_values import check_loadable
 
 __all__ = ["AsyncDiskSaver"]
 

@@ -22,20 +22,21 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import EventEnum, Events
 from ignite_core.exceptions import RankFailed, few
-from ignite_core.handlers.checkpoint import names, retention, timed
+from ignite_core.handlers._direction import higher_is_better
+from ignite_core.handlers._global_step import clock_of
+from ignite_core.handlers.checkpoint import naming as names
+from ignite_core.handlers.checkpoint import retention, timed
 from ignite_core.handlers.checkpoint.background import WriteFailed
 from ignite_core.handlers.checkpoint.closing import Closing
 from ignite_core.handlers.checkpoint.collecting import collect, is_bad
 from ignite_core.handlers.checkpoint.foreseen import ENDS, ForeseenSaves
 from ignite_core.handlers.checkpoint.keeping import Keeper, kept_state
-from ignite_core.handlers.checkpoint.objects import check_objects
+from ignite_core.handlers.checkpoint.ranks import caught, saving_rank, share
 from ignite_core.handlers.checkpoint.reading import read_into
 from ignite_core.handlers.checkpoint.retention import Kept, Retention, as_number, plain
 from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver, as_function, as_saver
 from ignite_core.handlers.checkpoint.sharded import is_sharded
-from ignite_core.handlers.checkpoint.together import caught, saving_rank, share
-from ignite_core.handlers.clock import clock_of
-from ignite_core.handlers.direction import higher_is_better
+from ignite_core.handlers.checkpoint.states import check_objects
 
 __all__ = ["Checkpoint", "CheckpointEvents", "ModelCheckpoint"]
 

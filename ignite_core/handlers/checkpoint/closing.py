@@ -8,7 +8,7 @@ from typing import Any
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.checkpoint.together import caught, saving_rank, share
+from ignite_core.handlers.checkpoint.ranks import caught, saving_rank, share
 
 __all__ = ["Closing"]
 

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.handlers.checkpoint.objects import each_object, state_of
+from ignite_core.handlers.checkpoint.ranks import caught, share
 from ignite_core.handlers.checkpoint.sharded import full
-from ignite_core.handlers.checkpoint.together import caught, share
-from ignite_core.handlers.vote import find_vote
+from ignite_core.handlers.checkpoint.states import each_object, state_of
+from ignite_core.handlers.voting.vote import find_vote
 
 __all__ = ["collect", "is_bad"]
 

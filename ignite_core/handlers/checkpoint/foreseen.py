@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.forecast import Forecast
-from ignite_core.handlers.checkpoint.names import Naming, object_name
+from ignite_core.handlers.checkpoint.naming import Naming, object_name
 from ignite_core.handlers.checkpoint.retention import Item, Kept, Retention
 
 if TYPE_CHECKING:

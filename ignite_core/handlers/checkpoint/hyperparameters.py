@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from ignite_core.handlers.checkpoint.objects import leaves, place_of, unwrapped
+from ignite_core.handlers.checkpoint.states import leaves, place_of, unwrapped
 
 __all__ = ["Built", "built_of", "differences", "keep_built", "saved_of"]
 

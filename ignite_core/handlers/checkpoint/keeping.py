@@ -10,7 +10,7 @@ from typing import Any
 
 from ignite_core.exceptions import few
 from ignite_core.handlers.checkpoint.hyperparameters import Built, built_of
-from ignite_core.handlers.checkpoint.names import Naming, object_name
+from ignite_core.handlers.checkpoint.naming import Naming, object_name
 from ignite_core.handlers.checkpoint.retention import Item, Kept, Retention, by_priority, checked
 from ignite_core.handlers.checkpoint.savers import DiskSaver
 

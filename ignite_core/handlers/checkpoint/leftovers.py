@@ -8,10 +8,10 @@ import warnings
 from pathlib import Path
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint import files
-from ignite_core.handlers.checkpoint.manifest import scan, standing
-from ignite_core.handlers.checkpoint.sidecars import Sidecar, temporary_path
-from ignite_core.handlers.checkpoint.temporaries import discard, new_uuid, put_sidecar, taken, temporaries
+from ignite_core.handlers.checkpoint.storage import fs as files
+from ignite_core.handlers.checkpoint.storage.manifest import Sidecar, temporary_path
+from ignite_core.handlers.checkpoint.storage.scan import scan, standing
+from ignite_core.handlers.checkpoint.storage.temp_files import discard, new_uuid, put_sidecar, taken, temporaries
 
 __all__ = ["sweep"]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ignite_core.handlers.checkpoint.dcp_reading import read_folder
-from ignite_core.handlers.checkpoint.loading import load
-from ignite_core.handlers.checkpoint.restoring import Restoring
+from ignite_core.handlers.checkpoint.dcp_reader import read_folder
+from ignite_core.handlers.checkpoint.restore import Restoring
+from ignite_core.handlers.checkpoint.storage.load import load
 
 __all__ = ["read_into"]
 

@@ -12,19 +12,19 @@ from typing import Any
 import torch
 
 from ignite_core.distributed import utils as idist
-from ignite_core.distributed.failures import agreed
+from ignite_core.distributed.failures.api import agreed
 from ignite_core.engine.engine import Engine
 from ignite_core.exceptions import CheckpointError, few, shown
 from ignite_core.handlers.checkpoint.adoption import adopt, checkpoint_handlers, scan_folders
 from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
-from ignite_core.handlers.checkpoint.dcp_reading import read_folder
+from ignite_core.handlers.checkpoint.dcp_reader import read_folder
 from ignite_core.handlers.checkpoint.hyperparameters import Built, built_of, differences, keep_built, saved_of
-from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
-from ignite_core.handlers.checkpoint.manifest import Damage, Manifest, Verify, find_manifest, scan, sidecar_path
-from ignite_core.handlers.checkpoint.names import EXTENSION
-from ignite_core.handlers.checkpoint.objects import check_objects
-from ignite_core.handlers.checkpoint.restoring import Restoring, by_name
-from ignite_core.handlers.checkpoint.together import caught, share
+from ignite_core.handlers.checkpoint.naming import EXTENSION
+from ignite_core.handlers.checkpoint.ranks import caught, share
+from ignite_core.handlers.checkpoint.restore import Restoring, by_name
+from ignite_core.handlers.checkpoint.states import check_objects
+from ignite_core.handlers.checkpoint.storage.load import load, verify_checkpoint
+from ignite_core.handlers.checkpoint.storage.scan import Damage, Manifest, Verify, find_manifest, scan, sidecar_path
 
 __all__ = ["Resumed", "resume"]
 

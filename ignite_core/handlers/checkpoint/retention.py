@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint.sidecars import check_name
+from ignite_core.handlers.checkpoint.storage.manifest import check_name
 
 __all__ = ["Item", "Kept", "Retention", "as_number", "by_priority", "checked", "plain"]
 

@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import torch
 
 from ignite_core.distributed import utils as idist
-from ignite_core.handlers.checkpoint import files, storage
-from ignite_core.handlers.checkpoint.names import EXTENSION
-from ignite_core.handlers.checkpoint.plain_values import check_loadable, plain_state
-from ignite_core.handlers.checkpoint.sidecars import check_name
-from ignite_core.handlers.checkpoint.together import saving_rank
+from ignite_core.handlers.checkpoint.naming import EXTENSION
+from ignite_core.handlers.checkpoint.ranks import saving_rank
+from ignite_core.handlers.checkpoint.storage import commit as storage
+from ignite_core.handlers.checkpoint.storage import fs as files
+from ignite_core.handlers.checkpoint.storage.manifest import check_name
+from ignite_core.handlers.checkpoint.storage.plain_values import check_loadable, plain_state
 
 __all__ = ["BaseSaveHandler", "DiskSaver", "as_function", "as_saver"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
-from ignite_core.handlers.checkpoint.together import saving_rank
-from ignite_core.handlers.vote import vote_of
+from ignite_core.handlers.checkpoint.ranks import saving_rank
+from ignite_core.handlers.voting.vote import vote_of
 
 __all__ = ["Timer"]
 

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from ignite_core.handlers.checkpoint import files
 from ignite_core.handlers.checkpoint.background import start
-from ignite_core.handlers.checkpoint.digests import CHUNK, Hasher
-from ignite_core.handlers.checkpoint.sidecars import FileDigest
+from ignite_core.handlers.checkpoint.storage import fs as files
+from ignite_core.handlers.checkpoint.storage.hashing import CHUNK, Hasher
+from ignite_core.handlers.checkpoint.storage.manifest import FileDigest
 
 __all__ = ["original_errors", "sync", "write_through"]
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.listener import Listener
+from ignite_core.engine.registration import Listener
 
 __all__ = ["OUTSIDE", "Note", "SpanRecorder", "event_name"]
 

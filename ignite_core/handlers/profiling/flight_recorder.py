@@ -21,14 +21,14 @@ from typing import Any, Final
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.listener import Listener
+from ignite_core.engine.registration import Listener
+from ignite_core.handlers._arguments import check_engine, integer
 from ignite_core.handlers._signal_watch import SignalWatch
-from ignite_core.handlers.arguments import check_engine, integer
+from ignite_core.handlers._signals import signal_number
 from ignite_core.handlers.profiling._chrome_trace import as_trace
 from ignite_core.handlers.profiling._records import Label, Record, Report, Track, as_text
 from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
 from ignite_core.handlers.profiling._stats import name_of
-from ignite_core.handlers.signals import signal_number
 
 __all__ = ["FlightRecorder"]
 

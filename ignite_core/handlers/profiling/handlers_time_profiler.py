@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.listener import Listener
-from ignite_core.handlers.arguments import check_engine
+from ignite_core.engine.registration import Listener
+from ignite_core.handlers._arguments import check_engine
 from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
 from ignite_core.handlers.profiling._stats import name_of, print_table, stats, write_csv
 

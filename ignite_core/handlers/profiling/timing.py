@@ -12,7 +12,7 @@ import torch
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import check_engine, check_keys, integer, number
+from ignite_core.handlers._arguments import check_engine, check_keys, integer, number
 
 __all__ = ["Timer"]
 

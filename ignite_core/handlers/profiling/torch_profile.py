@@ -13,7 +13,7 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import check_engine, integer
+from ignite_core.handlers._arguments import check_engine, integer
 
 __all__ = ["TorchProfile"]
 

@@ -10,7 +10,7 @@ from types import MethodType
 from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.handlers.arguments import check_keys, integer
+from ignite_core.handlers._arguments import check_keys, integer
 from ignite_core.handlers.foreseen import foreseen_writes
 from ignite_core.handlers.schedules.joins import Curve, check_curve
 from ignite_core.handlers.schedules.plotting import plot

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader
 
-from ignite_core.engine.data import length_of
+from ignite_core.engine.data.position import length_of
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import check_engine, integer
+from ignite_core.handlers._arguments import check_engine, integer
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record
 
 __all__ = ["BatchSizeScheduler"]

@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.handlers.arguments import check_keys, integer
+from ignite_core.handlers._arguments import check_keys, integer
 from ignite_core.handlers.schedules.base import BaseParamScheduler, is_of_pytorch_ignite, rows_of
 from ignite_core.handlers.schedules.group import ParamGroupScheduler, check_count, check_schedulers
 from ignite_core.handlers.schedules.param_scheduler import ParamScheduler

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ignite_core.handlers.arguments import integer, number
+from ignite_core.handlers._arguments import integer, number
 from ignite_core.handlers.schedules.cycles import cyclic, one_cycle, triangular
 from ignite_core.handlers.schedules.joins import Curve, chain, repeat, warmup
 from ignite_core.handlers.schedules.points import multi_step, piecewise_linear

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import cos, floor, pi
 from typing import Any, Literal, NamedTuple, get_args
 
-from ignite_core.handlers.arguments import choice, integer, number
+from ignite_core.handlers._arguments import choice, integer, number
 
 __all__ = ["Cycle", "Shape", "cyclic", "one_cycle", "triangular"]
 

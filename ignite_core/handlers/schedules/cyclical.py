@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ignite_core.handlers.arguments import integer
+from ignite_core.handlers._arguments import integer
 from ignite_core.handlers.schedules.base import is_of_pytorch_ignite
 from ignite_core.handlers.schedules.cycles import Cycle, Shape, cyclic
 from ignite_core.handlers.schedules.optimizers import HasGroups

@@ -8,7 +8,7 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import check_engine, check_keys
+from ignite_core.handlers._arguments import check_engine, check_keys
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
 from ignite_core.handlers.schedules.optimizers import number_in
 from ignite_core.handlers.schedules.param_scheduler import ParamScheduler

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ignite_core.handlers.arguments import integer, number
+from ignite_core.handlers._arguments import integer, number
 
 __all__ = ["Curve", "chain", "check_curve", "repeat", "warmup"]
 

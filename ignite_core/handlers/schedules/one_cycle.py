@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from ignite_core.handlers.arguments import integer, number
+from ignite_core.handlers._arguments import integer, number
 from ignite_core.handlers.schedules.base import rows_of
 from ignite_core.handlers.schedules.cycles import one_cycle
 from ignite_core.handlers.schedules.group import ParamGroupScheduler

@@ -7,7 +7,7 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers.arguments import check_engine
+from ignite_core.handlers._arguments import check_engine
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
 from ignite_core.handlers.schedules.curves import piecewise_linear
 from ignite_core.handlers.schedules.joins import Curve, check_curve

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.exceptions import few
-from ignite_core.handlers.direction import higher_is_better
+from ignite_core.handlers._direction import higher_is_better
 from ignite_core.handlers.schedules.optimizers import HasGroups, stand_in
 from ignite_core.handlers.schedules.param_scheduler import ParamScheduler, groups_of
 

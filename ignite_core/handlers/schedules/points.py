@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
 
-from ignite_core.handlers.arguments import integer, number
+from ignite_core.handlers._arguments import integer, number
 
 __all__ = ["multi_step", "piecewise_linear"]
 

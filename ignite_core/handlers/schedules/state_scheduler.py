@@ -9,7 +9,7 @@ from typing import Any
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.state import State
-from ignite_core.handlers.arguments import check_engine
+from ignite_core.handlers._arguments import check_engine
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
 from ignite_core.handlers.schedules.curves import exponential, multi_step, piecewise_linear, step
 from ignite_core.handlers.schedules.joins import Curve

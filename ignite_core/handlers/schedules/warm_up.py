@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 
-from ignite_core.handlers.arguments import integer, number
+from ignite_core.handlers._arguments import integer, number
 from ignite_core.handlers.schedules.base import rows_of
 from ignite_core.handlers.schedules.concat import ConcatScheduler
 from ignite_core.handlers.schedules.group import ParamGroupScheduler

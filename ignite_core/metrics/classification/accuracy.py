@@ -14,8 +14,8 @@ from torch import Tensor
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.classification.counts import predicted_classes
 from ignite_core.metrics.classification.layout import Task, layout_of
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import ratio, total
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import ratio, total
 
 __all__ = ["Accuracy"]
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.classification.counts import predicted_classes, quotient
-from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import accumulated_in, total
 from ignite_core.metrics.plotting import axes_for
-from ignite_core.metrics.states import accumulated_in, total
 
 __all__ = ["ConfusionMatrix"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.shared import once_a_round
-from ignite_core.metrics.states import accumulated_in
+from ignite_core.metrics.core.memo import once_a_round
+from ignite_core.metrics.core.states import accumulated_in
 
 __all__ = [
     "as_zero_division",

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ignite_core.metrics.classification.counts import mean_of_defined, plain
 from ignite_core.metrics.classification.precision_recall import Precision, PrecisionRecall, Recall
-from ignite_core.metrics.expression import MetricsLambda
-from ignite_core.metrics.metric import unchanged
+from ignite_core.metrics.core.composite import MetricsLambda
+from ignite_core.metrics.core.metric import unchanged
 
 __all__ = ["Fbeta", "fbeta_of"]
 

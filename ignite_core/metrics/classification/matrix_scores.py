@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ignite_core.metrics.classification.confusion_matrix import ConfusionMatrix
 from ignite_core.metrics.classification.counts import as_zero_division, mean_of_defined, plain, quotient
-from ignite_core.metrics.expression import MetricsLambda
+from ignite_core.metrics.core.composite import MetricsLambda
 
 __all__ = ["DiceCoefficient", "IoU", "JaccardIndex", "cmAccuracy", "cmPrecision", "cmRecall", "mIoU"]
 

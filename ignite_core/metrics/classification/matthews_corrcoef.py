@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite_core.metrics.classification.agreement import AgreementMetric
-from ignite_core.metrics.metric import unchanged
+from ignite_core.metrics.core.metric import unchanged
 
 __all__ = ["MatthewsCorrCoef"]
 

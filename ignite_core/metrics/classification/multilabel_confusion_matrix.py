@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.checks import check_values
 from ignite_core.metrics.classification.counts import check_labels, label_counts
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import accumulated_in, total
+from ignite_core.metrics.core.checks import check_values
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import accumulated_in, total
 
 __all__ = ["MultiLabelConfusionMatrix"]
 

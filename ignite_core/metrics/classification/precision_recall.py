@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.arithmetic import divide
-from ignite_core.metrics.checks import check_values
 from ignite_core.metrics.classification.counts import (
     as_zero_division,
     check_labels,
@@ -25,8 +23,10 @@ from ignite_core.metrics.classification.counts import (
     sample_counts,
 )
 from ignite_core.metrics.classification.layout import Layout, Task, layout_of
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import total
+from ignite_core.metrics.core.arithmetic import divide
+from ignite_core.metrics.core.checks import check_values
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import total
 
 __all__ = ["Precision", "PrecisionRecall", "Recall"]
 

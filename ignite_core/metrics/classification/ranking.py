@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.checks import check_values
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.shared import once_a_round
-from ignite_core.metrics.states import accumulated_in, gathered, total
+from ignite_core.metrics.core.checks import check_values
+from ignite_core.metrics.core.memo import once_a_round
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import accumulated_in, gathered, total
 
 __all__ = ["AreaMetric", "RankingMetric", "cumulated"]
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from ignite_core.metrics.classification.counts import mean_of_defined
 from ignite_core.metrics.classification.fbeta import fbeta_of
 from ignite_core.metrics.classification.precision_recall import Precision, Recall
-from ignite_core.metrics.expression import MetricsLambda
-from ignite_core.metrics.metric import ResultMode, unchanged
+from ignite_core.metrics.core.composite import MetricsLambda
+from ignite_core.metrics.core.metric import ResultMode, unchanged
 
 __all__ = ["ClassificationReport"]
 

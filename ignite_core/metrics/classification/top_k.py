@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.checks import check_values
-from ignite_core.metrics.metric import Metric, unchanged
-from ignite_core.metrics.states import ratio, total
+from ignite_core.metrics.core.checks import check_values
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import ratio, total
 
 __all__ = ["TopKCategoricalAccuracy"]
 

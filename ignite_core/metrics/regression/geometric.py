@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.metric import Metric
+from ignite_core.metrics.core.metric import Metric
+from ignite_core.metrics.core.states import accumulated_in, gathered, ratio, total
 from ignite_core.metrics.regression.base import MeanOfErrors
 from ignite_core.metrics.regression.pairs import as_doubles, check_seen, joined, number
-from ignite_core.metrics.states import accumulated_in, gathered, ratio, total
 
 __all__ = ["GeometricMeanAbsoluteError", "GeometricMeanRelativeAbsoluteError"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.metric import Metric
+from ignite_core.metrics.core.metric import Metric
+from ignite_core.metrics.core.states import maximum, total
 from ignite_core.metrics.regression.pairs import as_doubles, check_seen, number
-from ignite_core.metrics.states import maximum, total
 
 __all__ = ["MaximumAbsoluteError"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.metric import Metric
+from ignite_core.metrics.core.metric import Metric
+from ignite_core.metrics.core.states import ratio, total
 from ignite_core.metrics.regression.pairs import absolute_error, check_seen, number_pair
-from ignite_core.metrics.states import ratio, total
 
 __all__ = ["MeanAbsoluteError"]
 

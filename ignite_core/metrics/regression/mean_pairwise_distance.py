@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pairwise_distance
 
-from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import accumulated_in, ratio, total
 from ignite_core.metrics.regression.pairs import check_seen, number_pair
-from ignite_core.metrics.states import accumulated_in, ratio, total
 
 __all__ = ["MeanPairwiseDistance"]
 

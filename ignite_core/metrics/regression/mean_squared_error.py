@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.metric import Metric
+from ignite_core.metrics.core.metric import Metric
+from ignite_core.metrics.core.states import ratio, total
 from ignite_core.metrics.regression.pairs import check_seen, number_pair, squared_error
-from ignite_core.metrics.states import ratio, total
 
 __all__ = ["MeanSquaredError", "RootMeanSquaredError"]
 

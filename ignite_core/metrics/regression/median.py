@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.metric import Metric
+from ignite_core.metrics.core.metric import Metric
+from ignite_core.metrics.core.states import accumulated_in, gathered
 from ignite_core.metrics.regression.pairs import check_seen, joined, number, number_pair
-from ignite_core.metrics.states import accumulated_in, gathered
 
 __all__ = ["MedianAbsoluteError", "MedianAbsolutePercentageError", "MedianRelativeAbsoluteError"]
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.shared import once_a_round
-from ignite_core.metrics.states import accumulated_in
+from ignite_core.metrics.core.memo import once_a_round
+from ignite_core.metrics.core.states import accumulated_in
 
 __all__ = ["joined_moments", "moments_of", "with_moments"]
 

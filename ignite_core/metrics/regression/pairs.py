@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.shared import once_a_round
-from ignite_core.metrics.states import accumulated_in
+from ignite_core.metrics.core.memo import once_a_round
+from ignite_core.metrics.core.states import accumulated_in
 
 __all__ = [
     "absolute_error",

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import gathered
 from ignite_core.metrics.regression.moments import joined_moments, moments_of, with_moments
 from ignite_core.metrics.regression.pairs import check_pair, check_seen, number
-from ignite_core.metrics.states import gathered
 
 __all__ = ["PearsonCorrelation"]
 

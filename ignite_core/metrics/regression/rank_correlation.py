@@ -12,10 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.metric import Metric, unchanged
+from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.states import accumulated_in, gathered
 from ignite_core.metrics.regression.pairs import check_pair, check_seen, joined, number
 from ignite_core.metrics.regression.ranks import average_ranks, dense_ranks, num_inversions, num_pairs
-from ignite_core.metrics.states import accumulated_in, gathered
 
 __all__ = ["KendallRankCorrelation", "SpearmanRankCorrelation"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.states import accumulated_in
+from ignite_core.metrics.core.states import accumulated_in
 
 __all__ = ["average_ranks", "dense_ranks", "num_inversions", "num_pairs"]
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.core.states import ratio, total
 from ignite_core.metrics.regression.base import MeanOfErrors
 from ignite_core.metrics.regression.pairs import check_seen
-from ignite_core.metrics.states import ratio, total
 
 __all__ = ["MeanAbsoluteRelativeError", "MeanNormalizedBias"]
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from ignite_contrib.loggers import MLflowLogger, VisdomLogger
-from ignite_contrib.loggers.answers import check_answers, text_of_answer, within
-from ignite_contrib.loggers.records import of_line
+from ignite_contrib.loggers.delivery.answers import check_answers, text_of_answer, within
+from ignite_contrib.loggers.delivery.record import of_line
 
 pytest.importorskip("mlflow")
 pytest.importorskip("visdom")

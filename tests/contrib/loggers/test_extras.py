@@ -79,4 +79,4 @@ print(sorted(name for name in sys.modules if name.startswith("ignite_contrib.log
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
 
-    assert done.stdout.strip() == "['ignite_contrib.loggers.appending', 'ignite_contrib.loggers.files']"
+    assert done.stdout.strip() == "['ignite_contrib.loggers._append', 'ignite_contrib.loggers.files']"

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 
+from ignite_contrib.loggers.delivery.spool import Unsent
 from ignite_contrib.loggers.mlflow import MLflowLogger, OptimizerParamsHandler, OutputHandler
 from ignite_contrib.loggers.mlflow_limits import Names, impatient
-from ignite_contrib.loggers.unsent import Unsent
 from ignite_core.engine import Engine, Events
 from tests.contrib.loggers.servers import Proxy, free_port, mlflow_server
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from ignite_contrib.loggers.outbox import Outbox
-from ignite_contrib.loggers.records import Record, as_line, of_line
-from ignite_contrib.loggers.unsent import Unsent
+from ignite_contrib.loggers.delivery.outbox import Outbox
+from ignite_contrib.loggers.delivery.record import Record, as_line, of_line
+from ignite_contrib.loggers.delivery.spool import Unsent
 
 
 def record(step: int) -> Record:
@@ -177,7 +177,7 @@ def test_a_full_disk_loses_nothing_as_long_as_there_is_memory(tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Unsent, "add", full)
-    monkeypatch.setattr("ignite_contrib.loggers.outbox._PAUSE_S", 0.001)
+    monkeypatch.setattr("ignite_contrib.loggers.delivery.outbox._PAUSE_S", 0.001)
     for step in range(3):
         outbox.put(record(step))
     server.is_away, clock.now = False, 100.0
@@ -197,7 +197,7 @@ def test_where_neither_server_nor_disk_takes_anything_nobody_waits(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Unsent, "add", full)
-    monkeypatch.setattr("ignite_contrib.loggers.outbox._PAUSE_S", 1000.0)
+    monkeypatch.setattr("ignite_contrib.loggers.delivery.outbox._PAUSE_S", 1000.0)
     server.is_away = True
     outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
     outbox.put(record(0))
@@ -262,7 +262,7 @@ def add_with_limit(unsent: Unsent, limit: int) -> None:
 
 
 def test_what_a_sweep_could_not_send_stays_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ignite_contrib.loggers.unsent._BATCH", 2)
+    monkeypatch.setattr("ignite_contrib.loggers.delivery.spool._BATCH", 2)
     unsent = Unsent(tmp_path / "unsent.jsonl")
     unsent.add([record(step) for step in range(6)])
     seen: list[int] = []
@@ -285,7 +285,7 @@ def test_what_a_sweep_could_not_send_stays_in_its_order(tmp_path: Path, monkeypa
 def test_a_sweep_that_breaks_off_leaves_what_it_has_not_handed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ignite_contrib.loggers.unsent._BATCH", 2)
+    monkeypatch.setattr("ignite_contrib.loggers.delivery.spool._BATCH", 2)
     unsent = Unsent(tmp_path / "unsent.jsonl")
     unsent.add([record(step) for step in range(5)])
 
@@ -324,7 +324,7 @@ def test_what_is_no_record_is_refused(line: str) -> None:
 
 
 def test_records_wait_for_more_of_them_but_not_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 600)
+    monkeypatch.setattr("ignite_contrib.loggers.delivery.outbox._GATHER_S", 600)
     server = Server()
     outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
     for step in (1, 2, 3):
@@ -333,7 +333,7 @@ def test_records_wait_for_more_of_them_but_not_for_long(tmp_path: Path, monkeypa
     assert (server.steps, server.calls) == ([1, 2, 3], 1)
     outbox.close()
 
-    monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 0.01)
+    monkeypatch.setattr("ignite_contrib.loggers.delivery.outbox._GATHER_S", 0.01)
     outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
     server.is_asked.clear()
     outbox.put(record(4))
@@ -342,7 +342,7 @@ def test_records_wait_for_more_of_them_but_not_for_long(tmp_path: Path, monkeypa
 
 
 def test_a_full_batch_does_not_wait_for_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ignite_contrib.loggers.outbox._GATHER_S", 600)
+    monkeypatch.setattr("ignite_contrib.loggers.delivery.outbox._GATHER_S", 600)
     server = Server()
     outbox = Outbox(server, tmp_path / "unsent.jsonl", "server")
     for step in range(500):
@@ -363,7 +363,7 @@ def test_a_line_tells_to_which_run_it_belongs(run: str) -> None:
 def test_the_thread_computes_a_fiftieth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes turns with the training, in Python."""
     seconds = iter([0.0, 0.2, 1.0, 1.001])
-    monkeypatch.setattr("ignite_contrib.loggers.outbox.time.thread_time", lambda: next(seconds))
+    monkeypatch.setattr("ignite_contrib.loggers.delivery.outbox.time.thread_time", lambda: next(seconds))
     outbox = Outbox(Server(), tmp_path / "unsent.jsonl", "server")
     rests = []
     for step in (1, 2):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ignite_contrib.loggers.background import BackgroundLogger
-from ignite_contrib.loggers.records import Record
+from ignite_contrib.loggers.delivery.background import BackgroundLogger
+from ignite_contrib.loggers.delivery.record import Record
 from ignite_contrib.loggers.redact import reason_of, redact, redacted
 
 SECRET = "S3CRET"

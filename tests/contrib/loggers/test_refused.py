@@ -20,10 +20,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ignite_contrib.loggers import TensorboardLogger
-from ignite_contrib.loggers.background import BackgroundLogger
-from ignite_contrib.loggers.delivery import PartlySentError, deliver, each
-from ignite_contrib.loggers.outbox import Outbox
-from ignite_contrib.loggers.records import Record, as_line, of_line, plain
+from ignite_contrib.loggers.delivery.background import BackgroundLogger
+from ignite_contrib.loggers.delivery.delivery import PartlySentError, deliver, each
+from ignite_contrib.loggers.delivery.outbox import Outbox
+from ignite_contrib.loggers.delivery.record import Record, as_line, of_line, plain
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import GradsHistHandler
 from tests.faults.sizes import FULL

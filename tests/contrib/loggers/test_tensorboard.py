@@ -231,7 +231,7 @@ def test_a_full_disk_breaks_nothing_and_the_values_arrive_later(
     library: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file for what could not be written is on the same disk: what is refused there, too, waits in memory."""
-    monkeypatch.setattr("ignite_contrib.loggers.outbox._PAUSE_S", 0.001)
+    monkeypatch.setattr("ignite_contrib.loggers.delivery.outbox._PAUSE_S", 0.001)
     unsent = tmp_path / "unsent.jsonl"
     trainer = Engine(lambda engine, batch: batch)
     logger = TensorboardLogger(log_dir=str(tmp_path / "run"), unsent=unsent)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ignite_contrib.loggers.unsent import Unsent
+from ignite_contrib.loggers.delivery.spool import Unsent
 from ignite_contrib.loggers.visdom import (
     GradsScalarHandler,
     OptimizerParamsHandler,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ignite_core.handlers.checkpoint import files
-from ignite_core.handlers.checkpoint.manifest import manifests
-from ignite_core.handlers.checkpoint.storage import publish, publish_folder, remove
+from ignite_core.handlers.checkpoint.storage import fs as files
+from ignite_core.handlers.checkpoint.storage.commit import publish, publish_folder, remove
+from ignite_core.handlers.checkpoint.storage.scan import manifests
 
 __all__ = ["SCENARIOS", "Scenario", "content", "leftovers", "save_file", "save_folder"]
 

@@ -21,14 +21,14 @@ import torch
 from torch import nn
 
 import ignite_core.distributed as idist
-from ignite_core.distributed.failures import is_agreed
+from ignite_core.distributed.failures.api import is_agreed
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint, DiskSaver
 from ignite_core.handlers.checkpoint import background
 from ignite_core.handlers.checkpoint.background import WriteFailed
-from ignite_core.handlers.checkpoint.loading import load, load_newest
-from ignite_core.handlers.checkpoint.manifest import manifests, read_manifest
+from ignite_core.handlers.checkpoint.storage.load import load, load_newest
+from ignite_core.handlers.checkpoint.storage.scan import manifests, read_manifest
 from ignite_core.testing import run_distributed
 from tests.faults import io_shim
 from tests.faults.sizes import FULL, sized

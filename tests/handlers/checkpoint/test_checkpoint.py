@@ -23,9 +23,9 @@ from ignite_core.handlers import (
     DiskSaver,
     ModelCheckpoint,
 )
-from ignite_core.handlers.checkpoint import files
-from ignite_core.handlers.checkpoint.manifest import find_manifest
-from ignite_core.handlers.vote import vote_of
+from ignite_core.handlers.checkpoint.storage import fs as files
+from ignite_core.handlers.checkpoint.storage.scan import find_manifest
+from ignite_core.handlers.voting.vote import vote_of
 
 
 class Memory(BaseSaveHandler):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint.loading import load_newest
-from ignite_core.handlers.checkpoint.manifest import Manifest
+from ignite_core.handlers.checkpoint.storage.load import load_newest
+from ignite_core.handlers.checkpoint.storage.scan import Manifest
 from tests.faults import io_shim
 from tests.faults.sizes import sized
 from tests.handlers.checkpoint.crashes import Disk, crash_states, read_disk

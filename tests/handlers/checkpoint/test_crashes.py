@@ -21,7 +21,7 @@ from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint, DiskSaver, resume
-from ignite_core.handlers.checkpoint.manifest import scan
+from ignite_core.handlers.checkpoint.storage.scan import scan
 from ignite_core.testing import run_distributed
 from tests.faults import io_shim
 from tests.faults.sizes import FULL

@@ -21,14 +21,16 @@ import torch
 from torch import nn
 
 import ignite_core.distributed as idist
-from ignite_core.distributed.failures import is_agreed
+from ignite_core.distributed.failures.api import is_agreed
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint, DCPSaver, resume
-from ignite_core.handlers.checkpoint import dcp, files, storage
-from ignite_core.handlers.checkpoint.dcp_reading import read_folder
-from ignite_core.handlers.checkpoint.manifest import read_manifest
+from ignite_core.handlers.checkpoint import dcp_saver as dcp
+from ignite_core.handlers.checkpoint.dcp_reader import read_folder
 from ignite_core.handlers.checkpoint.sharded import full, is_sharded
+from ignite_core.handlers.checkpoint.storage import commit as storage
+from ignite_core.handlers.checkpoint.storage import fs as files
+from ignite_core.handlers.checkpoint.storage.scan import read_manifest
 from ignite_core.testing import run_distributed
 from tests.faults.sizes import FULL
 from tests.handlers.checkpoint.test_sharded import is_close, network, sharded, trained

@@ -16,8 +16,8 @@ from torch import nn
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint, DCPSaver, DiskSaver, resume
-from ignite_core.handlers.checkpoint.manifest import scan
-from ignite_core.handlers.checkpoint.storage import publish, publish_folder, remove
+from ignite_core.handlers.checkpoint.storage.commit import publish, publish_folder, remove
+from ignite_core.handlers.checkpoint.storage.scan import scan
 
 
 def forge(place: Path, path: list[Any], value: Any) -> None:

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint import loading
-from ignite_core.handlers.checkpoint.loading import load, load_newest, verify_checkpoint
-from ignite_core.handlers.checkpoint.safety import check
-from ignite_core.handlers.checkpoint.storage import publish, remove
+from ignite_core.handlers.checkpoint.storage import load as loading
+from ignite_core.handlers.checkpoint.storage.commit import publish, remove
+from ignite_core.handlers.checkpoint.storage.load import load, load_newest, verify_checkpoint
+from ignite_core.handlers.checkpoint.storage.safety import check
 from ignite_core.rng import rng_state
 from tests.faults.sizes import sized
 

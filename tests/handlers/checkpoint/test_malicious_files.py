@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint import safety
-from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
-from ignite_core.handlers.checkpoint.safety import check
-from ignite_core.handlers.checkpoint.storage import publish_folder
+from ignite_core.handlers.checkpoint.storage import safety
+from ignite_core.handlers.checkpoint.storage.commit import publish_folder
+from ignite_core.handlers.checkpoint.storage.load import load, verify_checkpoint
+from ignite_core.handlers.checkpoint.storage.safety import check
 from tests.faults.sizes import sized
 from tests.handlers.checkpoint import malicious
 

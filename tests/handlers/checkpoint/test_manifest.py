@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint.loading import load_newest
-from ignite_core.handlers.checkpoint.manifest import manifests, read_manifest, scan
-from ignite_core.handlers.checkpoint.sidecars import (
+from ignite_core.handlers.checkpoint.storage.commit import publish, publish_folder
+from ignite_core.handlers.checkpoint.storage.load import load_newest
+from ignite_core.handlers.checkpoint.storage.manifest import (
     FileDigest,
     Manifest,
     Sidecar,
@@ -24,7 +24,7 @@ from ignite_core.handlers.checkpoint.sidecars import (
     sidecar_text,
     temporary_path,
 )
-from ignite_core.handlers.checkpoint.storage import publish, publish_folder
+from ignite_core.handlers.checkpoint.storage.scan import manifests, read_manifest, scan
 from tests.faults.sizes import sized
 from tests.handlers.checkpoint import malicious
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import Checkpoint, resume
-from ignite_core.handlers.checkpoint.manifest import read_manifest
-from ignite_core.handlers.checkpoint.names import Naming, object_name
+from ignite_core.handlers.checkpoint.naming import Naming, object_name
+from ignite_core.handlers.checkpoint.storage.scan import read_manifest
 
 theirs = pytest.importorskip("ignite.handlers")
 

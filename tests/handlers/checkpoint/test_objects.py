@@ -12,7 +12,7 @@ from torch.nn.parallel import DataParallel
 from ignite_core.engine import Engine
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint
-from ignite_core.handlers.checkpoint.objects import Wrappers, check_objects, state_of, unwrapped
+from ignite_core.handlers.checkpoint.states import Wrappers, check_objects, state_of, unwrapped
 
 WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "nothing": lambda module: module,

@@ -20,7 +20,7 @@ import ignite_core.distributed as idist
 from ignite_core.engine import Engine
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint, DCPSaver, DiskSaver
-from ignite_core.handlers.checkpoint.plain_values import plain_state
+from ignite_core.handlers.checkpoint.storage.plain_values import plain_state
 from ignite_core.testing import run_distributed
 from tests.faults import io_shim
 

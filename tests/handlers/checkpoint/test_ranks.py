@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ignite_core import distributed as idist
-from ignite_core.distributed.failures import is_agreed
+from ignite_core.distributed.failures.api import is_agreed
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError, RankFailed
 from ignite_core.handlers import BaseSaveHandler, Checkpoint, DiskSaver

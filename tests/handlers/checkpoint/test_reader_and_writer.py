@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ignite_core.handlers.checkpoint.loading import load_newest
-from ignite_core.handlers.checkpoint.manifest import Manifest, scan
+from ignite_core.handlers.checkpoint.storage.load import load_newest
+from ignite_core.handlers.checkpoint.storage.scan import Manifest, scan
 from tests.faults.sizes import sized
 from tests.handlers.checkpoint.scenarios import content
 
@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[3]
 WRITER = """
 import sys
 from pathlib import Path
-from ignite_core.handlers.checkpoint.manifest import manifests
-from ignite_core.handlers.checkpoint.storage import remove
+from ignite_core.handlers.checkpoint.storage.scan import manifests
+from ignite_core.handlers.checkpoint.storage.commit import remove
 from tests.handlers.checkpoint.scenarios import save_file, save_folder
 
 folder, kind, keep, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])

@@ -14,9 +14,9 @@ from torch import nn
 from ignite_core.engine import Engine
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint
-from ignite_core.handlers.checkpoint import restoring as sources_of_restoring
-from ignite_core.handlers.checkpoint.restoring import Restoring
-from ignite_core.handlers.checkpoint.storage import remove
+from ignite_core.handlers.checkpoint import restore as sources_of_restoring
+from ignite_core.handlers.checkpoint.restore import Restoring
+from ignite_core.handlers.checkpoint.storage.commit import remove
 from ignite_core.metrics import Accuracy
 from tests.handlers.checkpoint.comparing import same
 

@@ -22,12 +22,13 @@ import torch
 
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import AsyncDiskSaver, DCPSaver, DiskSaver
-from ignite_core.handlers.checkpoint import storage, temporaries
-from ignite_core.handlers.checkpoint.digests import CHUNK
-from ignite_core.handlers.checkpoint.loading import load, verify_checkpoint
-from ignite_core.handlers.checkpoint.manifest import check_data, manifests, read_manifest
-from ignite_core.handlers.checkpoint.sidecars import sidecar_path, temporary_path
-from ignite_core.handlers.checkpoint.storage import publish, publish_folder, remove, sweep
+from ignite_core.handlers.checkpoint.storage import commit as storage
+from ignite_core.handlers.checkpoint.storage import temp_files as temporaries
+from ignite_core.handlers.checkpoint.storage.commit import publish, publish_folder, remove, sweep
+from ignite_core.handlers.checkpoint.storage.hashing import CHUNK
+from ignite_core.handlers.checkpoint.storage.load import load, verify_checkpoint
+from ignite_core.handlers.checkpoint.storage.manifest import sidecar_path, temporary_path
+from ignite_core.handlers.checkpoint.storage.scan import check_data, manifests, read_manifest
 from ignite_core.handlers.checkpoint.written import original_errors
 from tests.faults import io_shim
 from tests.handlers.checkpoint.scenarios import content, save_file, save_folder
@@ -293,7 +294,7 @@ def test_a_save_at_the_end_of_the_interpreter_is_whole(check: object, tmp_path: 
     code = f"""
 import atexit, os, sys
 from pathlib import Path
-from ignite_core.handlers.checkpoint.storage import publish
+from ignite_core.handlers.checkpoint.storage.commit import publish
 check = {"None" if check is None else "lambda fd: None"}
 save = lambda: publish(Path(sys.argv[1], "run.bin"), lambda file: file.write(bytes(20 * 2**20)), check=check)
 atexit.register(save)
@@ -511,7 +512,7 @@ def test_saves_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> Non
 SLOW_SAVE = """
 import sys
 from pathlib import Path
-from ignite_core.handlers.checkpoint.storage import publish, publish_folder
+from ignite_core.handlers.checkpoint.storage.commit import publish, publish_folder
 
 def tell_and_wait(file):
     if isinstance(file, Path):
@@ -609,7 +610,7 @@ def test_a_manifest_without_data_is_a_leftover(tmp_path: Path) -> None:
 
 def test_storage_does_not_need_torch() -> None:
     """The process that writes for an asynchronous saver starts without it."""
-    code = "import sys, ignite_core.handlers.checkpoint.storage; sys.exit('torch' in sys.modules)"
+    code = "import sys, ignite_core.handlers.checkpoint.storage.commit; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=False).returncode == 0

@@ -1,0 +1,1 @@
+"""What one rank's failure means for the others: it is reported, and nobody waits forever."""

@@ -1,0 +1,1 @@
+"""How a process learns its rank and finds the other ranks."""

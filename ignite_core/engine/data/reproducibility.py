@@ -1,0 +1,356 @@
+"""What makes a run repeat bit for bit, whole or cut and resumed: its seed, and what each process carries on.
+
+A seeded run has three kinds of random numbers, none of which disturbs another:
+
+- those of the step and the handlers: all generators are seeded where an epoch begins, equally on all ranks; their
+  states are saved, and put back where a run goes on inside an epoch;
+- those of the items of the data, which follow from the seed, the pass over the data and the place in it;
+- those of the sampler, which follow from the seed and the pass (for both: :mod:`ignite_core.engine.data.passes`).
+"""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset
+
+from ignite_core.engine.data.epochs import announce_epoch
+from ignite_core.engine.data.position import Passes, PlainPasses, Position, has_state, length_of, share_of
+from ignite_core.engine.state import State
+from ignite_core.engine.state_dict import CUTS, Carried
+from ignite_core.rng import manual_seed, mix, rng_state, set_rng_state
+
+__all__ = ["Resumption", "check_seed", "drawn_seed"]
+
+
+class Resumption:
+    """What a run goes on from beside its counters: random numbers, the place in the data, what the step holds.
+
+    ``state.seed`` decides whether the run is seeded. Without a seed nothing is carried on, unless the data tells its
+    own place.
+    """
+
+    def __init__(self) -> None:
+        self.passes: Passes | None = None  #: over the data of the run that began last
+        self.data_length: int | None = None  #: batches of a pass over the data, where that is known
+        self._global_batch: int | None = None
+        self._num_workers: int | None = None
+        self._held: Mapping[str, Any] | None = None  # states of the generators that are still to be put back
+        self._loaded: Carried | None = None  # no run has begun since
+
+    # ------------------------------------------------------------------------------------------------- save and load
+
+    def state_dict(self, state: State, position: Position, step: Any, is_cut: bool = False) -> dict[str, Any]:
+        """What is to be saved, with the part of this process in ``by_rank``; nothing where nothing is carried on."""
+        if self._loaded is not None:
+            return self._loaded.saved(state, _own_part(self._loaded))
+        data_pass = position.progress_in_data(state, is_cut)
+        part: dict[str, Any] = {}
+        if state.seed is not None:
+            part["seed"] = state.seed
+            part["rng"] = rng_state() if self._held is None else self._held
+        if data_pass[1] and _has_state(self.passes):
+            part["data"] = self.passes.state_dict()  # type: ignore[union-attr]
+        length = None if self.passes is None else length_of(self.passes.data)  # batch sizes may have changed
+        length = self.data_length if length is None else length
+        carried = Carried(state.seed, data_pass, length, self._global_batch, self._num_workers)
+        if not part:  # where epochs are as long as the data, the place in it follows from the iteration
+            return {} if self.passes is None or length == state.epoch_length else carried.saved(state, {})
+        of_step = step.carried_state() if hasattr(step, "carried_state") else None
+        if of_step:
+            part["step"] = of_step
+        rank, world_size = _place_of_process()
+        return carried.saved(state, {"rank": rank, "world_size": world_size, **part})
+
+    def load(self, state: State, carried: Carried | None) -> None:
+        """Take over what was saved, for the run that begins next; None: forget it."""
+        self._loaded = carried
+        if carried is not None and carried.seed is not None:
+            state.seed = (_own(carried) or {}).get("seed", carried.seed)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something was loaded from which no run has gone on yet."""
+        return self._loaded is not None
+
+    # --------------------------------------------------------------------------------------------------------- the run
+
+    def begin(self, state: State, data: Iterable[Any] | None, position: Position, step: Any) -> None:
+        """Put a position where the run begins, in its epoch and in the data.
+
+        Args:
+            state: With the seed, and the length of an epoch.
+            data: As passed to the run.
+            position: At the place in the epoch that was loaded, else at 0.
+            step: If something of it was saved, its ``load_carried_state`` gets that: a list of what this process had
+                saved, or where there were more or fewer processes, of what each of them had.
+
+        Raises:
+            ValueError: If the run cannot go on with this data.
+        """
+        self._held = None
+        before = self.data_length if position.passes else None
+        self.go_over(data, state.seed)
+        if self._loaded is not None:
+            by_hand = self._loaded.data_pass is None and state.seed is not None
+            before = None if by_hand else self._loaded.data_length
+            self._put(state, data, position, step, self._loaded, before)
+            self._loaded = None
+        elif before is not None:
+            _warn_of_length(state, before, self.data_length, 0, stacklevel=6)
+        if self.data_length is None:
+            self.data_length = before
+        position.iterate(self.passes)
+        if data is not None:
+            announce_epoch(data, max(state.epoch + 1, position.progress_in_data(state)[0]))
+
+    def _put(self, state: State, data: Any, position: Position, step: Any, loaded: Carried, before: int | None) -> None:
+        place, is_seeded, has_state = position.place, state.seed is not None, _has_state(self.passes)
+        position.resumed = state.iteration > 0 or position.again is not None
+        is_cut = position.left in CUTS
+        has_place = is_seeded or data is None or has_state
+        if place and not (has_place or is_cut or place == state.epoch_length):
+            self._warn(place, state.epoch_length)
+            _warn_of_length(state, before, self.data_length, 0)
+            position.place = 0
+            return
+        number, done = loaded.data_pass or self._pass_by_numbers(state, 0 if is_cut else place)
+        is_over = 0 < done == before
+        is_inside = done > 0 and not is_over
+        if is_inside and not has_place:
+            _warn_of_pass(done, before)
+            done = 0
+        sources = _sources(loaded)
+        if is_inside and has_place:
+            _check_same_batches(loaded, self._global_batch, self._num_workers, data, has_state)
+        _warn_of_length(state, before, self.data_length, done if is_inside and has_place else 0)
+        is_elsewhere = loaded.world_size not in (None, _place_of_process()[1])
+        if has_state and "data" in sources[0] and not (is_over and is_elsewhere):
+            self.passes.load_state_dict(sources[0]["data"])  # type: ignore[union-attr]
+            is_over = False  # the data knows it, and may have something to carry on to its next pass
+        if place and is_seeded:
+            self._held = sources[0].get("rng")
+        of_step = [source["step"] for source in sources if "step" in source]
+        if place and of_step:
+            step.load_carried_state(of_step)
+        position.resume_pass(number, done, is_over)
+
+    def _pass_by_numbers(self, state: State, place: int) -> tuple[int, int]:
+        """The pass, and how many of its batches are done, of a run of which only the iterations are known."""
+        length, every = self.data_length, state.epoch_length
+        if state.seed is None:
+            return state.epoch + 1, 0
+        if not length or not every or state.iteration != state.epoch * every + place:
+            return state.epoch + 1, place
+        passes, done = divmod(state.iteration, length)
+        return max(passes, passes * length // every) + 1, done
+
+    def go_over(self, data: Iterable[Any] | None, seed: int | None) -> Passes | None:
+        """Take the batches of the run from ``data``; returns its passes over that."""
+        self.passes = _passes_over(data, seed)
+        self.data_length = None if data is None else length_of(data)
+        self._global_batch = None if seed is None else _global_batch(data)
+        self._num_workers = None if seed is None else _num_workers(data)
+        return self.passes
+
+    def begin_epoch(self, state: State, number: int) -> None:
+        """Seed all generators; 0 is before the first epoch."""
+        if state.seed is not None:
+            manual_seed(mix(state.seed, "epoch", number))
+
+    def pause(self, state: State) -> None:
+        """Remember the states of all generators until the run goes on."""
+        if state.seed is not None:
+            self._held = rng_state()
+
+    def go_on(self) -> None:
+        """Put back the states of the generators that were saved, or remembered over a pause."""
+        if self._held is not None:
+            set_rng_state(self._held)
+            self._held = None
+
+    def _warn(self, place: int, length: int | None) -> None:
+        warnings.warn(
+            f"Engine.run: the run goes on inside an epoch, after {place} of its {length or 'yet unknown number of'} "
+            "iterations, but without a seed nobody knows which batches these were: the epoch is run again from its "
+            "start. Save at the end of an epoch, or give the run a seed: run(..., seed=0).",
+            stacklevel=7,
+        )
+
+
+def drawn_seed() -> int:
+    """A seed from torch's generator, the same on all ranks: that of rank 0."""
+    from ignite_core.distributed import utils as idist
+
+    seed = int(torch.randint(0, 2**31, (1,)).item())
+    return seed if idist.get_world_size() == 1 else int(idist.broadcast(seed))
+
+
+def check_seed(seed: Any, seed_of_run: int | None) -> None:
+    """Refuse what is no seed, or not that of the run that goes on.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it has more than 64 bits, or the run has another one.
+    """
+    if seed is None:
+        return
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise TypeError(f"Engine.run: seed must be an integer, got {seed!r}")
+    if int(seed).bit_length() > 64:
+        raise ValueError(f"Engine.run: seed must fit into 64 bits, got one of {int(seed).bit_length()}")
+    if seed_of_run not in (None, seed):
+        raise ValueError(
+            f"Engine.run: seed={seed} differs from the seed {seed_of_run} of the run that goes on; leave it out, or "
+            "set engine.state.max_epochs = None to start from zero"
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- the data
+
+
+def _passes_over(data: Iterable[Any] | None, seed: int | None) -> Passes | None:
+    """The data as a run goes through it."""
+    if data is None:
+        return None
+    if seed is None and not has_state(data):
+        return PlainPasses(data)
+    from ignite_core.engine.data import passes  # with it come the samplers, and all of the distributed package
+
+    if seed is None:
+        return passes.StatefulPasses(data, None)
+    return passes.seeded_passes(data, seed, *_place_of_process())
+
+
+def _has_state(passes: Passes | None) -> bool:
+    """Whether the data reports its own place."""
+    return hasattr(passes, "load_state_dict")
+
+
+def _global_batch(data: Any) -> int | None:
+    """Samples in a batch of all ranks together; None if that cannot be told, or means nothing."""
+    size = getattr(data, "batch_size", None)
+    sampler = getattr(data, "batch_sampler", None)
+    if size is None and sampler is not None:
+        size = getattr(sampler, "batch_size", None)
+    return size * _shares(data) if isinstance(size, int) else None
+
+
+def _shares(data: Any) -> int:
+    """Into how many shares the samples of the data are divided."""
+    return share_of(data, *_place_of_process())[1]
+
+
+def _num_workers(data: Any) -> int | None:
+    """How many workers share a stream, each of which gives every so many-th batch; None for other data."""
+    if not isinstance(getattr(data, "dataset", None), IterableDataset):
+        return None
+    workers = getattr(data, "num_workers", None)
+    return None if workers is None else max(1, workers)
+
+
+def _check_same_batches(
+    loaded: Carried, batch: int | None, num_workers: int | None, data: Any, has_state: bool
+) -> None:
+    """A pass goes on inside only if its batches stay what they were, on however many ranks."""
+    before, now = loaded.world_size, _place_of_process()[1]
+    has_places = hasattr(data, "dataset") and not isinstance(data.dataset, IterableDataset) and not has_state
+    if before not in (None, now) and not (has_places and batch and loaded.global_batch):
+        raise ValueError(
+            f"Engine.run: the run was saved inside a pass over the data by {before} processes, and goes on with {now}: "
+            "the data must be a DataLoader with a map-style dataset, a batch_size and no state of its own, "
+            f"got a {type(data).__name__}"
+        )
+    wanted = loaded.global_batch
+    if wanted is not None and batch is not None and batch != wanted:
+        shares = _shares(data)
+        mend = (
+            f"its DataLoader must have batch_size={wanted // shares}"
+            if wanted % shares == 0
+            else "they cannot share it"
+        )
+        raise ValueError(
+            f"Engine.run: the run was saved inside a pass over the data, in batches of {wanted} samples of {before} "
+            f"processes together, and goes on with {now} processes and batches of {batch}: {mend}"
+        )
+    if None not in (loaded.num_workers, num_workers) and loaded.num_workers != num_workers:
+        raise ValueError(
+            f"Engine.run: the run was saved inside a pass over a stream that {loaded.num_workers} worker(s) shared, "
+            f"and goes on with {num_workers}: samples would come twice or not at all; its DataLoader must have "
+            f"num_workers={loaded.num_workers}"
+        )
+
+
+def _warn_of_length(state: State, before: int | None, now: int | None, done: int, stacklevel: int = 7) -> None:
+    """Say it where a run goes on over data of another length: after ``done`` batches of a pass, or 0 between two."""
+    if before is None or now is None or before == now or done > now:  # the last one is an error where the pass begins
+        return
+    said = []
+    if state.epoch_length == before:
+        said.append(
+            f"its epochs keep {before} iterations (for epochs as long as the data, set engine.state.epoch_length = "
+            f"{now} before the run)"
+        )
+    if done:
+        said.append(f"samples of the pass that was cut after {done} batches may come twice or not at all")
+    if said:
+        warnings.warn(
+            f"Engine.run: the run that goes on had data of {before} batches, and gets data of {now}: "
+            + ", and ".join(said),
+            stacklevel=stacklevel,
+        )
+
+
+def _warn_of_pass(done: int, length: int | None) -> None:
+    warnings.warn(
+        f"Engine.run: the run goes on inside a pass over the data, after {done} of its "
+        f"{length or 'unknown number of'} batches, but without a seed nobody knows which batches these were: another "
+        "pass begins. Save where a pass ends, or give the run a seed: run(..., seed=0).",
+        stacklevel=7,
+    )
+
+
+# --------------------------------------------------------------------------------------------- the part of each process
+
+
+def _place_of_process() -> tuple[int, int]:
+    """The number of this process, and of all processes."""
+    from ignite_core.distributed import utils as idist  # it would make importing the engine take twice as long
+
+    return idist.get_rank(), idist.get_world_size()
+
+
+def _sources(loaded: Carried) -> list[Mapping[str, Any]]:
+    """What this process goes on from: what it had saved, or where there were more or fewer of them, what all had.
+
+    Then all take the random states of the first.
+    """
+    own = _own(loaded)
+    if own is not None or not loaded.parts:
+        return [own or {}]
+    ranks = [part["rank"] for part in loaded.parts]
+    if ranks != list(range(loaded.world_size or 0)):
+        rank, world_size = _place_of_process()
+        warnings.warn(
+            f"Engine.run: what rank {rank} of {world_size} had saved is missing, there is only that of ranks {ranks} "
+            f"of {loaded.world_size}: the run will not be bit for bit the one that was cut. Save with a Checkpoint, "
+            "which collects the parts of all ranks.",
+            stacklevel=7,
+        )
+    return list(loaded.parts)
+
+
+def _own(loaded: Carried) -> Mapping[str, Any] | None:
+    place = _place_of_process()
+    return next((part for part in loaded.parts if (part["rank"], part["world_size"]) == place), None)
+
+
+def _own_part(loaded: Carried) -> Mapping[str, Any]:
+    """What this process saves before a run has begun from what was loaded."""
+    rank, world_size = _place_of_process()
+    rng = {key: part[key] for part in loaded.parts[:1] for key in ("rng",) if key in part}
+    return _own(loaded) or {"rank": rank, "world_size": world_size, **rng}

@@ -1,0 +1,1 @@
+"""Trainers and evaluators for supervised learning."""

@@ -1,0 +1,25 @@
+"""Whether larger values of a metric are better: asked of the metric, not guessed from its name."""
+
+from __future__ import annotations
+
+from ignite_core.engine.engine import Engine
+from ignite_core.metrics.core.usage import find_metric
+
+__all__ = ["higher_is_better"]
+
+
+def higher_is_better(engine: Engine, name: str) -> bool | None:
+    """``higher_is_better`` of the metric behind ``engine.state.metrics[name]``.
+
+    Returns:
+        None if no metric of the engine is attached under the name, or if the metric does not say.
+
+    Example:
+        >>> from ignite_core.metrics import Loss
+        >>> evaluator = Engine(lambda engine, batch: batch)
+        >>> Loss(lambda y_pred, y: y).attach(evaluator, "loss")
+        >>> higher_is_better(evaluator, "loss"), higher_is_better(evaluator, "accuracy")
+        (False, None)
+    """
+    metric = find_metric(engine, name)
+    return None if metric is None else metric.higher_is_better

@@ -1,0 +1,1 @@
+"""Handlers that average the weights of a model."""

@@ -1,0 +1,195 @@
+"""What a checkpoint is called: by default ``{filename_prefix}_{name}_{global_step}_{score_name}={score}.pt``."""
+
+from __future__ import annotations
+
+import numbers
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any
+
+from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint.storage.manifest import check_name
+
+__all__ = ["EXTENSION", "Naming", "filename_pattern", "object_name", "shown_score"]
+
+EXTENSION = "pt"
+
+#: What the name of a file cannot have.
+_FORBIDDEN = re.compile(r"[/\0]" if os.name == "posix" else r'[<>:"/\\|?*\0]')
+
+#: What may stand in braces in a pattern of the user's own.
+_PARTS = ("filename_prefix", "name", "global_step", "score_name", "score", "ext")
+
+
+def filename_pattern(
+    with_prefix: bool = True, with_score: bool = True, with_score_name: bool = True, with_global_step: bool = True
+) -> str:
+    """The pattern of a name with these parts.
+
+    Args:
+        with_prefix: Begin with ``{filename_prefix}_``.
+        with_score: Have ``{score}`` in it.
+        with_score_name: Have ``{score_name}=`` before the score.
+        with_global_step: Have ``{global_step}`` in it.
+
+    Raises:
+        ValueError: If neither the score nor the step is in it, or the name of a score without the score.
+
+    Example:
+        >>> filename_pattern()
+        '{filename_prefix}_{name}_{global_step}_{score_name}={score}.{ext}'
+        >>> filename_pattern(with_prefix=False, with_score=False, with_score_name=False)
+        '{name}_{global_step}.{ext}'
+    """
+    if not (with_score or with_global_step):
+        raise ValueError(
+            "Checkpoint.setup_filename_pattern: a name needs the score or the step, got with_score=False and "
+            "with_global_step=False: all checkpoints would have one name"
+        )
+    if with_score_name and not with_score:
+        raise ValueError(
+            "Checkpoint.setup_filename_pattern: with_score_name=True needs with_score=True, got with_score=False"
+        )
+    score = "{score_name}={score}" if with_score_name else "{score}"
+    parts = {
+        "{filename_prefix}": with_prefix,
+        "{name}": True,
+        "{global_step}": with_global_step,
+        score: with_score,
+    }
+    return "_".join(part for part, is_in in parts.items() if is_in) + ".{ext}"
+
+
+def shown_score(score: Any) -> str:
+    """A score as it stands in a name: whole numbers as they are, others with four decimals, none as ``none``.
+
+    Example:
+        >>> shown_score(12), shown_score(0.123456), shown_score(None)
+        ('12', '0.1235', 'none')
+    """
+    if score is None:
+        return "none"
+    return f"{score}" if isinstance(score, numbers.Integral) else f"{score:.4f}"
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How one handler names its checkpoints.
+
+    Args:
+        prefix: What names begin with; may be empty.
+        has_score: There is a score function.
+        score_name: What the score is of. As in the name of an object, a slash in it is an underscore in file names.
+        pattern: The user's own pattern.
+
+    Raises:
+        TypeError: If the pattern is no string.
+        ValueError: If there is something else in its braces than what a name is made of.
+    """
+
+    prefix: str = ""
+    has_score: bool = False
+    score_name: str | None = None
+    pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pattern is None:
+            return
+        if not isinstance(self.pattern, str):
+            raise TypeError(f"Checkpoint: filename_pattern must be a string, got {type(self.pattern).__name__}")
+        unknown = [part for _, part, _, _ in Formatter().parse(self.pattern) if part is not None and part not in _PARTS]
+        if unknown:
+            raise ValueError(
+                f"Checkpoint: in filename_pattern there may be {', '.join(f'{{{part}}}' for part in _PARTS)}, "
+                f"got {self.pattern!r} with {unknown}"
+            )
+
+    def check(self) -> None:
+        """Make sure that the names are those of files.
+
+        Raises:
+            ValueError: If they are not, whatever the step and the score.
+        """
+        try:
+            check_name(self.filename("checkpoint", 0, 0.0))
+        except CheckpointError as error:
+            raise ValueError(
+                f"Checkpoint: filename_prefix and filename_pattern must make the name of a file: {error}; a folder for "
+                "the files is a part of save_handler"
+            ) from None
+
+    def basename(self, name: str) -> str:
+        """What the names of one handler have in common."""
+        return f"{self.prefix}_{_plain(name)}" if self.prefix else _plain(name)
+
+    def fits(self, name: str | None, filename: str, number: str = ".+") -> bool:
+        """Whether a file may have been named so, at some step and with some score.
+
+        Args:
+            name: Of the object in it; None if it is not known yet.
+            filename: To be looked at.
+            number: A regular expression for steps and scores.
+
+        Example:
+            >>> Naming("run").fits("model", "run_model_30.pt"), Naming("run", pattern="latest.pt").fits("model", "a.pt")
+            (True, False)
+        """
+        values = {"filename_prefix": self.prefix, "name": name, "score_name": self.score_name, "ext": EXTENSION}
+        known = {part: number if value is None else re.escape(_plain(value)) for part, value in values.items()}
+        texts = [self.pattern] if self.pattern is not None else self._patterns()
+        return any(re.fullmatch(_expression(text, known, number), filename) is not None for text in texts)
+
+    def _patterns(self) -> list[str]:
+        """Without a pattern of the user's own: with the step and, where there is a score, without it."""
+        has_name = self.has_score and self.score_name is not None
+        steps = (True, False) if self.has_score else (True,)
+        return [filename_pattern(bool(self.prefix), self.has_score, has_name, has_step) for has_step in steps]
+
+    def filename(self, name: str, global_step: Any = None, score: Any = None) -> str:
+        """The name of a checkpoint.
+
+        Args:
+            name: Of the object in it; ``checkpoint`` if there are several.
+            global_step: None leaves it out.
+            score: As a number, or as it is to be shown.
+
+        Example:
+            >>> Naming("best", has_score=True, score_name="accuracy").filename("model", 9, 0.77)
+            'best_model_9_accuracy=0.7700.pt'
+            >>> Naming().filename("checkpoint", 1000)
+            'checkpoint_1000.pt'
+        """
+        pattern = self.pattern
+        if pattern is None:
+            pattern = filename_pattern(
+                bool(self.prefix),
+                self.has_score,
+                self.has_score and self.score_name is not None,
+                global_step is not None,
+            )
+        return pattern.format(
+            filename_prefix=self.prefix,
+            name=_plain(name),
+            global_step=global_step,
+            score_name=None if self.score_name is None else _plain(self.score_name),
+            score=score if isinstance(score, str) else shown_score(score),
+            ext=EXTENSION,
+        )
+
+
+def _expression(pattern: str, known: Mapping[str, str], number: str) -> str:
+    """A regular expression for the names that a pattern gives."""
+    parts = Formatter().parse(pattern)
+    return "".join(re.escape(text) + ("" if part is None else known.get(part, number)) for text, part, _, _ in parts)
+
+
+def _plain(name: Any) -> str:
+    return _FORBIDDEN.sub("_", str(name))
+
+
+def object_name(names: Collection[str]) -> str:
+    """What stands for the objects in a name: that of a single one, else ``checkpoint``."""
+    return next(iter(names)) if len(names) == 1 else "checkpoint"

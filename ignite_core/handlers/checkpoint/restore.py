@@ -1,0 +1,247 @@
+"""Putting saved states into objects: into all of them, or into none.
+
+Everything that can be looked at beforehand is: names, keys, shapes. What can still fail then is loaded first, with a
+copy of what was there; modules whose keys and shapes all fit, and which load as torch does, come last and need no copy.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ignite_core.engine.engine import Engine
+from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint.sharded import is_sharded, load_sharded
+from ignite_core.handlers.checkpoint.states import Wrappers, is_zero, place_of, unwrapped
+
+__all__ = ["Restoring", "by_name", "paired"]
+
+#: What a module's key ends with for something of its own that need not be a tensor.
+_EXTRA = "_extra_state"
+
+#: So many complaints about keys are listed in a message.
+_SHOWN = 6
+
+
+class Restoring:
+    """States that fit the objects they are for, to be loaded in two steps.
+
+    Args:
+        objects: By name; nested mappings, lists and tuples of objects are objects too.
+        states: What was saved: by name, or the bare state of a single object.
+        source: Where it comes from, for messages.
+        options: Handed to ``load_state_dict`` of modules, such as ``strict=False``.
+
+    Raises:
+        CheckpointError: If an object has no state here, or a module other keys or shapes. Nothing was changed.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> Restoring({"model": model}, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, "example").load()
+        >>> model.weight.tolist()
+        [[1.0, 1.0]]
+    """
+
+    def __init__(self, objects: Mapping[str, Any], states: Any, source: str, **options: Any) -> None:
+        pairs = paired(objects, by_name(objects, states), source)
+        parts = [_Part(path, obj, state, source, options) for path, obj, state in pairs]
+        complaints = [f"{part.path}: {complaint}" for part in parts for complaint in part.complaints]
+        if complaints:
+            more = f"; and {len(complaints) - _SHOWN} more" if len(complaints) > _SHOWN else ""
+            raise CheckpointError(
+                f"{source}: what was saved does not fit the objects, which were left as they were: "
+                f"{'; '.join(complaints[:_SHOWN])}{more}"
+            )
+        # An engine checks everything before it changes, and what has no state_dict() cannot go back: these come last.
+        parts.sort(key=lambda part: (not hasattr(part.obj, "state_dict"), isinstance(part.obj, Engine)))
+        self._risky = [part for part in parts if not part.is_safe]
+        self._safe = [part for part in parts if part.is_safe]
+        self._undo: list[_Part] = []
+
+    def load(self) -> None:
+        """Load everything.
+
+        Raises:
+            CheckpointError: If an object does not take its state; those loaded before it are put back.
+        """
+        try:
+            self.load_risky()
+            self.load_safe()
+        except BaseException:
+            self.put_back()  # if it is interrupted between the two
+            raise
+
+    def load_risky(self) -> None:
+        """Load what may fail; everything is put back if it does, or if it is interrupted (Ctrl-C)."""
+        self._undo = []
+        try:
+            for part in self._risky:
+                part.keep()
+                self._undo.append(part)
+                part.load()
+        except BaseException as error:
+            left = "All objects were left as they were" + "".join(f", but for {why}" for why in self.put_back())
+            if not isinstance(error, Exception):
+                error.add_note(f"Interrupted while objects were being loaded. {left}")
+                raise
+            raise CheckpointError(
+                f"{part.source}: {part.path!r}, a {type(part.obj).__name__}, does not take what was saved of it: "
+                f"{type(error).__name__}: {error}. {left}"
+            ) from error
+
+    def put_back(self) -> list[str]:
+        """Undo :meth:`load_risky` until :meth:`load_safe` begins; returns what would not be put back, and why."""
+        lost = []
+        undo, self._undo = self._undo, []
+        for part in reversed(undo):
+            try:
+                part.put_back()
+            except BaseException as error:  # the others go back all the same
+                lost.append(f"{part.path!r}, which does not take back its own state: {type(error).__name__}: {error}")
+        return lost
+
+    def load_safe(self) -> None:
+        """Load what was found to fit. It was not copied, so an interruption is raised when all of it is loaded."""
+        try:
+            self._undo = []
+            for part in self._safe:
+                part.load()
+        except Exception:
+            raise
+        except BaseException:
+            for part in self._safe if not self._undo else ():  # else it had not begun, and the rest is put back
+                part.load()
+            raise
+
+
+def paired(objects: Any, states: Any, source: str, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Place, object and state of each."""
+    if hasattr(objects, "load_state_dict"):
+        yield path, objects, states
+        return
+    is_list = isinstance(objects, list | tuple)
+    held = dict(enumerate(states)) if is_list and isinstance(states, list | tuple) else states
+    for key in range(len(objects)) if is_list else objects:
+        place = place_of(key, path)
+        if not isinstance(held, Mapping) or key not in held:
+            known = list(held) if isinstance(held, Mapping) else type(held).__name__
+            raise CheckpointError(f"{source}: there is nothing of {place!r} in it, but of {known}; load what is there")
+        yield from paired(objects[key], held[key], source, place)
+
+
+def by_name(objects: Mapping[str, Any], states: Any) -> Any:
+    """States by name, also where that of a single object was saved bare."""
+    if len(objects) != 1:
+        return states
+    (name,) = objects
+    is_bare = not isinstance(states, Mapping) or name not in states or isinstance(states[name], Tensor)
+    return {name: states} if is_bare else states
+
+
+class _Part:
+    """One object and its state."""
+
+    def __init__(self, path: str, obj: Any, state: Any, source: str, options: Mapping[str, Any]) -> None:
+        self.path = path
+        self.source = source
+        self.obj = unwrapped(obj)
+        self.options = options if isinstance(self.obj, nn.Module) else {}
+        self.state = state
+        self.complaints: list[str] = []
+        self.is_safe = is_zero(self.obj)  # to tell its state, all ranks would have to be asked
+        self._kept: Any = None
+        if isinstance(self.obj, nn.Module):
+            self._compare()
+
+    def _compare(self) -> None:
+        """Look at keys and shapes. Modules with a way of their own to load may make up for what does not fit."""
+        if not isinstance(self.state, Mapping):
+            self.complaints = [f"a module needs a mapping, got {type(self.state).__name__}"]
+            return
+        own = self.obj.state_dict()
+        self.state = Wrappers(self.obj).put_on(self.state, own)
+        found = list(_differences(own, self.state, self.options.get("strict", True)))
+        own_ways = [path for path, part in self.obj.named_modules(remove_duplicate=False) if _has_own_way(part)]
+        self.complaints = [text for key, text in found if not any(_is_within(key, path) for path in own_ways)]
+        trusted = not found and all(_loads_as_torch_does(part) for part in self.obj.modules())
+        self.is_safe = trusted or is_sharded(own)  # no copy is taken of what lies on many devices
+
+    def load(self) -> None:
+        if isinstance(self.obj, nn.Module) and not self.options:
+            load_sharded(self.obj, self.state)
+        elif isinstance(self.obj, nn.Module):
+            state = copy.deepcopy(self.state) if self.options.get("assign") else self.state
+            self.obj.load_state_dict(state, **self.options)
+        else:
+            # A copy: what was read is mapped from the file, and must not be kept when that is removed.
+            state = copy.deepcopy(self.state)
+            if is_zero(self.obj) or not hasattr(self.obj, "state_dict"):
+                self.obj.load_state_dict(state)
+            else:
+                load_sharded(self.obj, state)
+
+    def keep(self) -> None:
+        """Remember what the object holds; of one without ``state_dict`` nothing."""
+        if not hasattr(self.obj, "state_dict"):
+            return
+        if isinstance(self.obj, torch.optim.Optimizer):  # it takes over other tensors and leaves its own alone
+            self._kept = self.obj.state_dict()
+        elif isinstance(self.obj, nn.Module):
+            own = self.obj.state_dict()
+            self._kept = {key: value if is_lazy(value) else copy.deepcopy(value) for key, value in own.items()}
+        else:
+            self._kept = copy.deepcopy(self.obj.state_dict())
+
+    def put_back(self) -> None:
+        if not hasattr(self.obj, "state_dict"):
+            raise AttributeError("it has no state_dict()")
+        if not isinstance(self.obj, nn.Module):
+            self.obj.load_state_dict(self._kept)
+            return
+        own = self.obj.state_dict()  # not by load_state_dict: that may be what failed
+        for key, value in self._kept.items():
+            if isinstance(value, Tensor) and not is_lazy(value):
+                own[key].copy_(value)
+            elif key.endswith(_EXTRA):
+                self.obj.get_submodule(key.removesuffix(_EXTRA).removesuffix(".")).set_extra_state(value)
+
+
+def _differences(own: Mapping[str, Any], state: Mapping[str, Any], strict: bool) -> Iterator[tuple[str, str]]:
+    """Keys of a module and of a state where they do not fit, with what is wrong."""
+    if strict:
+        yield from ((key, f"{key} is missing") for key in own if key not in state)
+        yield from ((key, f"{key} is not known") for key in state if key not in own)
+    for key, value in own.items():
+        if not isinstance(value, Tensor) or key not in state:
+            continue
+        saved = state[key]
+        if not isinstance(saved, Tensor):
+            yield key, f"{key} must be a tensor, got {type(saved).__name__}"
+        elif is_lazy(value) or value.shape != saved.shape:
+            shape = "not known yet" if is_lazy(value) else tuple(value.shape)
+            yield key, f"{key} has shape {tuple(saved.shape)}, and the module's is {shape}"
+
+
+def _is_within(key: str, path: str) -> bool:
+    return not path or key == path or key.startswith(f"{path}.")
+
+
+def _has_own_way(module: nn.Module) -> bool:
+    """Whether a module changes what it is given before it loads it, as batch norm does with old states."""
+    changed = type(module)._load_from_state_dict is not nn.Module._load_from_state_dict
+    return changed or type(module).load_state_dict is not nn.Module.load_state_dict or bool(_hooks(module))
+
+
+def _loads_as_torch_does(module: nn.Module) -> bool:
+    ways: list[Callable[..., Any]] = [type(module)._load_from_state_dict, type(module).load_state_dict, *_hooks(module)]
+    return all((getattr(way, "__module__", None) or "").startswith("torch.") for way in ways)
+
+
+def _hooks(module: nn.Module) -> list[Callable[..., Any]]:
+    before = [getattr(hook, "hook", hook) for hook in module._load_state_dict_pre_hooks.values()]
+    return [*before, *module._load_state_dict_post_hooks.values()]

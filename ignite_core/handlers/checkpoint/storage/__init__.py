@@ -1,0 +1,1 @@
+"""Checkpoint files: how they are written, found, checked and read."""

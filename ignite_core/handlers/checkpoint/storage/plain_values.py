@@ -1,0 +1,187 @@
+"""States that can be loaded again: numpy's numbers become Python's, and what could not be loaded is refused."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from types import NoneType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint.storage import safety
+
+__all__ = ["check_loadable", "plain_state"]
+
+#: What is saved as it is; subclasses (of enums, of numpy) are not.
+_PLAIN = frozenset(
+    {bool, int, float, complex, str, bytes, bytearray, NoneType, Tensor, nn.Parameter}
+    | {torch.Size, torch.device, torch.dtype}
+)
+_CONTAINERS = frozenset({dict, OrderedDict, Counter, list, tuple, set})
+
+#: Numbers and texts of numpy, by the kind of their dtype.
+_NUMPY_KINDS = "biufcSU"
+
+_MOST_DEEP = 100
+
+
+class _Refused(Exception):  # noqa: N818 - found on the way, and made a CheckpointError at the door
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.keys: list[Any] = []  # from the inside to the outside
+
+
+def plain_state(state: Any, where: str, name: str = "") -> Any:
+    """The same state with numbers of Python in place of those of numpy: scalars, and arrays without dimensions.
+
+    Args:
+        state: Tensors, numbers and texts in dicts, lists, tuples and sets.
+        where: The file, for the message.
+        name: Of the object whose state it is; empty if the names of objects are its keys.
+
+    Returns:
+        The state itself where nothing had to be changed. Otherwise new containers on the way to what was changed.
+
+    Raises:
+        CheckpointError: If there is something in it that could not be loaded; it names the place.
+
+    Example:
+        >>> import numpy
+        >>> plain_state({"param_groups": [{"lr": numpy.float64(0.1)}]}, "run.pt")
+        {'param_groups': [{'lr': 0.1}]}
+        >>> plain_state({"param_groups": [{"lr": numpy.ones(2)}]}, "run.pt", "adam")
+        Traceback (most recent call last):
+        ignite_core.exceptions.CheckpointError: run.pt: is not saved, as adam.param_groups[0].lr is a numpy array ...
+    """
+    try:
+        return _Walk().plain(state, 0)
+    except _Refused as refused:
+        raise CheckpointError(
+            f"{where}: is not saved, as {_place(reversed(refused.keys), name)} is {refused}"
+        ) from None
+
+
+def check_loadable(fd: int) -> None:
+    """Make sure that an open file can be loaded again.
+
+    Raises:
+        CheckpointError: What is wrong, in words that follow the name of the file.
+    """
+    safety.check(fd)
+    if not _declared():
+        return
+    try:  # a class that was declared safe may hold one that was not
+        torch.load(f"/dev/fd/{fd}", mmap=True, weights_only=True)
+    except Exception as error:
+        found = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
+        raise CheckpointError(f"could not be loaded again: {found[1] if found else error}") from error
+
+
+def _declared() -> set[Any]:
+    """What the user has declared safe, not torch itself."""
+    entries = torch.serialization.get_safe_globals()
+    classes = {entry[0] if isinstance(entry, tuple) else entry for entry in entries}
+    return {entry for entry in classes if not str(getattr(entry, "__module__", "")).startswith("torch.")}
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self._declared = _declared()
+        self._done: dict[int, Any] = {}  # containers that are in several places stay one
+        self._open: set[int] = set()
+
+    def plain(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind in _PLAIN:
+            return value
+        if kind in _CONTAINERS:
+            if id(value) not in self._done:
+                self._done[id(value)] = self._container(value, kind, depth)
+            return self._done[id(value)]
+        number = _number(value)
+        if number is not None:
+            return number
+        if kind in self._declared or isinstance(value, Tensor | torch.UntypedStorage | torch.storage.TypedStorage):
+            return value  # what torch.save makes of it is looked at when it is written
+        raise _Refused(_reason(value))
+
+    def _container(self, value: Any, kind: Any, depth: int) -> Any:
+        if id(value) in self._open or depth > _MOST_DEEP:
+            raise _Refused(f"a {kind.__name__} in itself, or in more than {_MOST_DEEP} others")
+        self._open.add(id(value))
+        result = value
+        if issubclass(kind, dict):
+            if not (_are_plain(value) and _are_plain(value.values())):
+                keys, items = self._each(value, value, depth), self._each(value.values(), value, depth)
+                if not (_are_same(keys, value) and _are_same(items, value.values())):
+                    result = kind(dict(zip(keys, items, strict=True)))
+                    if kind is OrderedDict:  # a module keeps the versions of its parts as an attribute
+                        vars(result).update(vars(value))
+        elif not _are_plain(value):
+            items = self._each(value, range(len(value)), depth)
+            if not _are_same(items, value):
+                result = kind(items)
+        self._open.discard(id(value))
+        return result
+
+    def _each(self, values: Iterable[Any], keys: Iterable[Any], depth: int) -> list[Any]:
+        done = []
+        for key, value in zip(keys, values, strict=True):
+            try:
+                done.append(self.plain(value, depth + 1))
+            except _Refused as refused:
+                refused.keys.append(key)
+                raise
+        return done
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    return _PLAIN.issuperset(map(type, values))
+
+
+def _are_same(values: Iterable[Any], others: Iterable[Any]) -> bool:
+    return all(a is b for a, b in zip(values, others, strict=True))
+
+
+def _number(value: Any) -> Any:
+    """A scalar of numpy, or an array without dimensions, as a value of Python; None if it is neither."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not (isinstance(value, numpy.generic) or type(value) is numpy.ndarray):
+        return None
+    if value.ndim or value.dtype.kind not in _NUMPY_KINDS:
+        return None
+    number = value.item()
+    return number if type(number) in _PLAIN else None  # numpy.longdouble has digits that no float has
+
+
+def _reason(value: Any) -> str:
+    kind = type(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return (
+            f"a numpy array of shape {value.shape} and dtype {value.dtype}, which could not be loaded; "
+            "let state_dict() return torch.from_numpy(array) or array.tolist()"
+        )
+    reason = (
+        f"a {kind.__module__}.{kind.__qualname__}, which could not be loaded; let state_dict() return tensors, "
+        "numbers, strings, and lists, tuples, dicts and sets of them"
+    )
+    if kind.__module__ == "builtins":
+        return reason
+    return f"{reason}; or, if you trust it, call torch.serialization.add_safe_globals([{kind.__name__}]) first"
+
+
+def _place(keys: Iterable[Any], name: str) -> str:
+    """As ``optimizer.param_groups[0].lr``."""
+    place = name
+    for key in keys:
+        if isinstance(key, str) and re.fullmatch(r"[\w.]{1,200}", key):
+            place += f".{key}" if place else key
+        else:
+            place += f"[{repr(key)[:50]}]"
+    return place or "it"

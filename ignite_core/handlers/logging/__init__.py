@@ -1,0 +1,1 @@
+"""What loggers log: scalars, histograms, gradients and parameters."""

@@ -1,0 +1,1 @@
+"""Handlers that end a run."""

@@ -1,0 +1,286 @@
+"""End the training when a score does not get better any more."""
+
+from __future__ import annotations
+
+import logging
+import math
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any, Literal
+
+from ignite_core.distributed import utils as idist
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+from ignite_core.exceptions import few
+from ignite_core.handlers._arguments import check_engine, check_keys, choice, integer, number
+from ignite_core.handlers._direction import higher_is_better
+
+__all__ = ["EarlyStopping"]
+
+_HERE = "EarlyStopping"
+
+
+class EarlyStopping:
+    """Ends the training when a score has not improved for a number of evaluations.
+
+    A score that is NaN or infinite is no improvement. On several ranks the score of rank 0 counts, so that all of them
+    decide alike: the evaluation must run on all ranks.
+
+    Args:
+        patience: So many evaluations in a row without improvement end the training.
+        score_function: ``score_function(engine) -> score``, called with the engine at whose event this is attached; or
+            the name of a metric of that engine.
+        trainer: Whose run is ended.
+        min_delta: By how much more than that a score must be better to be an improvement, at least 0.
+        cumulative_delta: Measure ``min_delta`` from the last improvement; otherwise from the best score so far.
+        min_delta_mode: ``"abs"``: ``min_delta`` is a difference; ``"rel"``: a share of the magnitude of the best score.
+        mode: ``"max"``: larger scores are better; ``"min"``: smaller ones. By default ``"max"`` for a score function;
+            of a metric, ``higher_is_better`` decides.
+        threshold: Another name of ``min_delta``, as are ``cumulative`` and ``threshold_mode`` of the two others.
+        cumulative: See ``threshold``.
+        threshold_mode: See ``threshold``.
+
+    Attributes:
+        counter: Evaluations since the last improvement.
+        best_score: The best score, as far as it counts as an improvement; None so far.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If a number is too small, a mode is none of these, or an argument is given under both its names.
+
+    Example:
+        >>> trainer = Engine(lambda engine, batch: None)
+        >>> scores = iter([0.5, 0.7, 0.7, 0.6, 0.9])
+        >>> stopping = EarlyStopping(patience=2, score_function=lambda engine: next(scores), trainer=trainer)
+        >>> handle = trainer.add_event_handler(Events.EPOCH_COMPLETED, stopping)
+        >>> trainer.run([1, 2], max_epochs=5).epoch, stopping.best_score
+        (4, 0.7)
+    """
+
+    collective = "EarlyStopping"
+
+    def __init__(
+        self,
+        patience: int,
+        score_function: Callable[[Engine], Any] | str | None = None,
+        trainer: Engine | None = None,
+        min_delta: float | None = None,
+        cumulative_delta: bool | None = None,
+        min_delta_mode: Literal["abs", "rel"] | None = None,
+        mode: Literal["max", "min"] | None = None,
+        *,
+        threshold: float | None = None,
+        cumulative: bool | None = None,
+        threshold_mode: Literal["abs", "rel"] | None = None,
+    ) -> None:
+        if not (score_function is None or callable(score_function) or isinstance(score_function, str)):
+            raise TypeError(
+                f"EarlyStopping: score_function must be callable, or the name of a metric, got {score_function!r}"
+            )
+        self.patience = integer(_HERE, "patience", patience, least=1)
+        self.score_function = score_function
+        delta = _one_of("min_delta", min_delta, "threshold", threshold, 0.0)
+        delta_mode = _one_of("min_delta_mode", min_delta_mode, "threshold_mode", threshold_mode, "abs")
+        self.min_delta = number(_HERE, "min_delta", delta, least=0)
+        self.min_delta_mode = choice(_HERE, "min_delta_mode", delta_mode, ("abs", "rel"))
+        self.cumulative_delta = bool(_one_of("cumulative_delta", cumulative_delta, "cumulative", cumulative, False))
+        mode = "max" if mode is None and callable(score_function) else mode
+        self.mode = None if mode is None else choice(_HERE, "mode", mode, ("max", "min"))
+        self.counter = 0
+        self.best_score: float | None = None
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
+        self._trainer: weakref.ref[Engine] | None = None  # it may hold this
+        self._is_loaded = False
+        if trainer is not None:
+            self._set_trainer(trainer)
+
+    @property
+    def trainer(self) -> Engine | None:
+        """The engine whose run is ended."""
+        return None if self._trainer is None else self._trainer()
+
+    def attach(
+        self,
+        engine: Engine,
+        evaluator: Any = None,
+        reset_engine: Engine | None = None,
+        reset_event: Any = Events.STARTED,
+        *,
+        event: Any = Events.COMPLETED,
+        metric: str | None = None,
+    ) -> None:
+        """Look at the score at the end of each evaluation; a new run of the trainer begins anew.
+
+        Args:
+            engine: The trainer, if an evaluator is given; else the engine that has the score. An event may stand in the
+                place of the evaluator.
+            evaluator: The engine that has the score; it runs in a handler of the trainer.
+            reset_engine: Who makes this begin anew, the trainer by default.
+            reset_event: When. At ``STARTED`` a run that goes on, or was loaded, goes on here too.
+            event: When to look at the score.
+            metric: The name of the metric of the evaluator that is the score, instead of a score function.
+
+        Raises:
+            TypeError: If an engine is none.
+            ValueError: If there is no score, two, or no trainer.
+
+        Example:
+            >>> from ignite_core.metrics import Accuracy
+            >>> trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: batch)
+            >>> Accuracy().attach(evaluator, "accuracy")
+            >>> EarlyStopping(patience=10).attach(trainer, evaluator, metric="accuracy")
+        """
+        if isinstance(evaluator, Engine):
+            self._set_trainer(engine)
+            engine = evaluator
+        elif evaluator is not None:
+            event = evaluator
+        check_engine("EarlyStopping.attach", engine)
+        if metric is not None:
+            if self.score_function not in (None, metric):
+                raise ValueError(
+                    f"EarlyStopping.attach: the score is {self.score_function!r} already, got metric={metric!r} besides"
+                )
+            self.score_function = metric
+        if self.score_function is None:
+            raise ValueError("EarlyStopping.attach: there is no score; give a score_function, or attach(metric=...)")
+        trainer = self.trainer
+        if trainer is None:
+            raise ValueError("EarlyStopping.attach: there is no trainer; call attach(trainer, evaluator)")
+        engine.add_event_handler(event, self)
+        (reset_engine or trainer).add_event_handler(reset_event, self._begin_anew)
+
+    def __call__(self, engine: Engine) -> None:
+        """Take in the score of an evaluation, and end the training if that was one too many."""
+        trainer = self._trainer_of(engine)
+        score = self._score(engine)
+        if self.mode is None:
+            self.mode = _direction(engine, str(self.score_function))
+        if self._improves(score):
+            self.counter = 0
+            return
+        self.counter += 1
+        self.logger.debug("EarlyStopping: %d of %d evaluations without improvement", self.counter, self.patience)
+        if self.counter >= self.patience:
+            if not trainer._is_running:
+                raise RuntimeError(
+                    "EarlyStopping: it is time to end the training, but the trainer is not running; run the evaluator "
+                    "in a handler of the trainer"
+                )
+            self.logger.info("EarlyStopping: the best score is %s; the run ends", self.best_score)
+            trainer.terminate(final=True)
+
+    def reset(self) -> None:
+        """Forget all scores."""
+        self.counter = 0
+        self.best_score = None
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """``counter`` and ``best_score``."""
+        return OrderedDict(counter=self.counter, best_score=self.best_score)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` saved, here or in pytorch-ignite.
+
+        Raises:
+            TypeError: If it is not a mapping, or a value is no number.
+            ValueError: If a key is missing.
+        """
+        check_keys("EarlyStopping", state_dict, ["counter", "best_score"])
+        counter, best = state_dict["counter"], state_dict["best_score"]
+        counter, best = integer(_HERE, "counter", counter, least=0), None if best is None else _number(best)
+        self.counter, self.best_score = counter, best
+        self._is_loaded = True
+
+    def _set_trainer(self, trainer: Engine) -> None:
+        check_engine("EarlyStopping", trainer, "trainer")
+        if self.trainer not in (None, trainer):
+            raise ValueError("EarlyStopping.attach: it has another trainer already; make one for each trainer")
+        self._trainer = weakref.ref(trainer)
+
+    def _begin_anew(self, engine: Engine) -> None:
+        goes_on = engine.last_event_name == Events.STARTED and (engine.state.iteration > 0 or engine.is_resumed)
+        if not (goes_on or self._is_loaded):
+            self.reset()
+        self._is_loaded = False
+
+    def _trainer_of(self, engine: Engine) -> Engine:
+        """The trainer, if it is one that an evaluation by ``engine`` can end."""
+        trainer = self.trainer
+        if trainer is None:
+            raise RuntimeError("EarlyStopping: there is no trainer (any more); pass trainer, or attach to it")
+        around: Engine | None = engine
+        while around is not None and around is not trainer:
+            around = around.parent
+        if trainer is engine and engine.parent is not None and engine.state.max_epochs == 1:
+            raise RuntimeError(
+                "EarlyStopping: the trainer is the evaluator itself, whose own run ends with the evaluation, so "
+                "nothing would be stopped; pass as trainer the engine in whose handler the evaluator runs"
+            )
+        if around is None and engine.parent is not None:
+            raise RuntimeError(
+                "EarlyStopping: the evaluation runs inside another engine than the trainer, which it therefore cannot "
+                "end; pass as trainer the engine in whose handler the evaluator runs"
+            )
+        return trainer
+
+    def _score(self, engine: Engine) -> float:
+        if isinstance(self.score_function, str):
+            if self.score_function not in engine.state.metrics:
+                raise ValueError(
+                    f"EarlyStopping: the engine has no metric {self.score_function!r}, its metrics are "
+                    f"{few(sorted(engine.state.metrics))}; attach that metric to the engine whose event this listens to"
+                )
+            score = engine.state.metrics[self.score_function]
+        elif self.score_function is None:
+            raise ValueError("EarlyStopping: there is no score; give a score_function, or attach(metric=...)")
+        else:
+            score = self.score_function(engine)
+        told: float = idist.broadcast(_number(score))
+        return told
+
+    def _improves(self, score: float) -> bool:
+        """Whether the score is an improvement; remembers it if it is, or if it is the best so far."""
+        if not math.isfinite(score):
+            return False
+        best = self.best_score
+        if best is None:
+            self.best_score = score
+            return True
+        sign = 1 if self.mode == "max" else -1
+        if self.min_delta_mode == "abs":
+            limit = best + sign * self.min_delta
+        else:
+            limit = best * (1 + sign * math.copysign(self.min_delta, best))
+        improves = sign * score > sign * limit
+        if improves or (not self.cumulative_delta and sign * score > sign * best):
+            self.best_score = score
+        return improves
+
+
+def _direction(engine: Engine, metric: str) -> Literal["max", "min"]:
+    is_higher = higher_is_better(engine, metric)
+    if is_higher is None:
+        raise ValueError(
+            f"EarlyStopping: mode must be given for {metric!r}, as no metric is attached under this name that says "
+            "whether higher values are better; pass mode='max' or mode='min'"
+        )
+    return "max" if is_higher else "min"
+
+
+def _number(score: Any) -> float:
+    if isinstance(score, Real):
+        return float(score)
+    try:
+        return float(score.item())
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"EarlyStopping: a score must be a number, got {score!r}") from error
+
+
+def _one_of(name: str, value: Any, alias: str, other: Any, default: Any) -> Any:
+    """What is given under either of two names."""
+    if value is not None and other is not None:
+        raise ValueError(f"EarlyStopping: {name} and {alias} are the same, got {value!r} and {other!r}")
+    return next((one for one in (value, other) if one is not None), default)

@@ -1,0 +1,1 @@
+"""Handlers that change or watch how a model is trained."""

@@ -1,0 +1,99 @@
+"""Keep gradients from becoming too large, whatever the step does."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from ignite_core.engine.engine import Engine
+from ignite_core.handlers._arguments import check_engine, number
+from ignite_core.handlers.training._optimizer_hooks import before_each_step, check_optimizer, gradient_norm
+
+__all__ = ["GradientClipping"]
+
+_HERE = "GradientClipping"
+
+
+class GradientClipping:
+    """Clips the gradients of an optimizer each time it is about to move the weights, in any step.
+
+    It happens inside ``optimizer.step()``, by a hook of the optimizer. So gradients are complete then, whatever was
+    accumulated, they are synchronised over the ranks, a :class:`torch.amp.GradScaler` has taken its factor out, and the
+    order is always: clip, move the weights, then handlers of ``ITERATION_COMPLETED``, as
+    :class:`~ignite_core.handlers.EMAHandler`. Nothing waits for a device.
+
+    Args:
+        optimizer: Whose gradients. With several optimizers, make one of these for each that is to be clipped.
+        max_norm: Largest norm of all its gradients together, above 0; larger ones are scaled down.
+        max_value: Largest absolute value of each element, above 0; larger ones are cut. Excludes ``max_norm``.
+        norm_type: Which p-norm, above 0; ``math.inf`` is the largest absolute value.
+
+    Attributes:
+        norm: With ``max_norm``: the norm before clipping at the last step, a tensor on the device; None so far.
+
+    Raises:
+        TypeError: If the optimizer is none, or a number is not a number.
+        ValueError: If a number is not above 0, or not exactly one of the two limits is given.
+
+    References:
+        Pascanu, Mikolov, Bengio, 2013, On the difficulty of training recurrent neural networks, algorithm 1.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> optimizer = torch.optim.SGD([weight], lr=1.0)
+        >>> def step(engine, batch):
+        ...     optimizer.zero_grad()
+        ...     (weight * batch).sum().backward()
+        ...     optimizer.step()
+        >>> trainer = Engine(step)
+        >>> clipping = GradientClipping(optimizer, max_norm=1.0)
+        >>> clipping.attach(trainer)
+        >>> state = trainer.run([torch.tensor([3.0, 4.0])])
+        >>> weight.detach(), clipping.norm
+        (tensor([-0.6000, -0.8000]), tensor(5.))
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_norm: float | None = None,
+        max_value: float | None = None,
+        *,
+        norm_type: float = 2.0,
+    ) -> None:
+        check_optimizer(_HERE, optimizer)
+        if (max_norm is None) == (max_value is None):
+            raise ValueError(
+                f"GradientClipping: give one of max_norm and max_value, got max_norm={max_norm}, max_value={max_value}"
+            )
+        self.optimizer = optimizer
+        self.max_norm = None if max_norm is None else number(_HERE, "max_norm", max_norm, above=0)
+        self.max_value = None if max_value is None else number(_HERE, "max_value", max_value, above=0)
+        self.norm_type = number(_HERE, "norm_type", norm_type, above=0)
+        self.norm: Tensor | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Clip while the engine runs; steps at other times are left alone.
+
+        Where a :class:`~ignite_core.handlers.GradientStats` is attached to the same engine, the one that is attached
+        first comes first.
+
+        Raises:
+            TypeError: If ``engine`` is no engine.
+        """
+        check_engine("GradientClipping.attach", engine)
+        engine._scopes.append(self._clipping)
+
+    def _clipping(self, engine: Engine) -> AbstractContextManager[None]:
+        return before_each_step(self.optimizer, self._clip)
+
+    def _clip(self, parameters: list[Parameter]) -> None:
+        if self.max_norm is not None:
+            self.norm = gradient_norm(parameters, self.norm_type)
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.max_norm, self.norm)
+        elif self.max_value is not None:
+            torch.nn.utils.clip_grad_value_(parameters, self.max_value)

@@ -1,0 +1,340 @@
+"""A range test: which learning rates train a model, and from which on it diverges."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+from torch import Tensor
+from torch.nn import Module
+from torch.optim import Optimizer
+
+from ignite_core.distributed import utils as idist
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+from ignite_core.exceptions import few
+from ignite_core.handlers._arguments import check_engine, integer, number
+from ignite_core.handlers.checkpoint.states import check_objects, leaves
+from ignite_core.handlers.training._lr_ramp import LRRamp, write_lrs
+from ignite_core.handlers.training._optimizer_hooks import check_optimizer
+from ignite_core.metrics.plotting import axes_for
+from ignite_core.snapshot import Snapshot
+
+__all__ = ["FastaiLRFinder"]
+
+_HERE = "FastaiLRFinder"
+_ATTACH = "FastaiLRFinder.attach"
+
+#: After all others: what another handler says of the learning rate does not count.
+_LAST = -1_000_000_000
+
+
+class FastaiLRFinder:
+    """Finds a learning rate: trains for some iterations while it grows, and looks at the loss.
+
+    ``with finder.attach(trainer, to_save) as trainer: trainer.run(data)`` does so with the trainer itself. When the
+    block is left, also by an exception, the model, the optimizer, all else in ``to_save``, the random generators and
+    the trainer are put back to what they were, bit for bit. Handlers of the trainer run as ever: what they change must
+    stand in ``to_save``, so best attach the finder before others, above all before those that write files.
+
+    It stops early when the loss has diverged, or is NaN or infinite.
+
+    References:
+        Smith, 2017, Cyclical learning rates for training neural networks, section 3.3. Howard, Gugger, 2020, fastai: a
+        layered API for deep learning.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> optimizer = torch.optim.SGD([weight], lr=0.1)
+        >>> def step(engine, batch):
+        ...     loss = weight.square().sum()
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
+        ...     return loss.item()
+        >>> finder = FastaiLRFinder()
+        >>> with finder.attach(Engine(step), {"optimizer": optimizer}, num_iter=40, start_lr=1e-3) as trainer:
+        ...     state = trainer.run([0] * 10)
+        >>> finder.get_results()["lr"][:3], weight.item(), optimizer.param_groups[0]["lr"]
+        ([0.001, 0.00126..., 0.00160...], 1.0, 0.1)
+        >>> finder.apply_suggested_lr(optimizer)
+        >>> 0.1 < optimizer.param_groups[0]["lr"] < 1
+        True
+    """
+
+    def __init__(self) -> None:
+        self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
+        self._history: dict[str, list[Any]] = {}
+        self._best_loss: float | None = None
+        self._has_diverged = False
+        self._is_attached = False
+
+    @contextmanager
+    def attach(
+        self,
+        trainer: Engine,
+        to_save: Mapping[str, Any],
+        output_transform: Callable[[Any], Any] = lambda output: output,
+        num_iter: int | None = None,
+        start_lr: float | Sequence[float] | None = None,
+        end_lr: float | Sequence[float] = 10.0,
+        step_mode: Literal["exp", "linear"] = "exp",
+        smooth_f: float = 0.05,
+        diverge_th: float = 5.0,
+    ) -> Iterator[Engine]:
+        r"""Inside, the next run of the trainer is a range test; afterwards everything is as it was.
+
+        In iteration :math:`i = 0, 1, \dots, n - 1` the learning rate is :math:`a \, (b / a)^{i / (n - 1)}` for
+        ``"exp"`` and :math:`a + (b - a) \, i / (n - 1)` for ``"linear"``, with :math:`a` of ``start_lr`` and :math:`b`
+        of ``end_lr``.
+
+        Args:
+            trainer: Inside, it begins from zero, whatever it has run before.
+            to_save: What is put back, by name: the ``optimizer`` with its parameters, under this name, the model, and
+                whatever else the run changes (schedulers, a scaler, averaged weights).
+            output_transform: Makes the loss of ``engine.state.output``: a number, or a tensor with one element.
+            num_iter: Iterations of the test, whatever limit ``run`` is given; by default all that ``run`` asks for.
+            start_lr: The first learning rate, above 0; one for all parameter groups, or one for each. By default those
+                that the optimizer has.
+            end_lr: The last learning rate, above the first; one for all parameter groups, or one for each.
+            step_mode: How the learning rate grows.
+            smooth_f: Share of the new loss in the recorded one, ``smooth_f * loss + (1 - smooth_f) * previous``; at
+                least 0, below 1. 0 records the loss as it is.
+            diverge_th: It has diverged when the recorded loss is above so many times the best one; at least 1.
+
+        Yields:
+            The trainer.
+
+        Raises:
+            TypeError: If an argument is of the wrong kind; in the run, if the loss is no number.
+            ValueError: If a number is out of its range, or there are more or fewer of them than parameter groups; in
+                the run, if the length of an epoch is not known and ``num_iter`` not given.
+            RuntimeError: If the finder is attached already, or the trainer running.
+        """
+        _check(trainer, to_save, output_transform)
+        ramp = LRRamp(_ATTACH, to_save["optimizer"], num_iter, start_lr, end_lr, step_mode)
+        smooth_f = number(_ATTACH, "smooth_f", smooth_f, least=0)
+        if not smooth_f < 1:
+            raise ValueError(f"{_ATTACH}: smooth_f must be below 1, got {smooth_f}")
+        diverge_th = number(_ATTACH, "diverge_th", diverge_th, least=1)
+        if self._is_attached or trainer._is_running:
+            raise RuntimeError(f"{_ATTACH}: this finder is attached already, or the trainer is running")
+        with Snapshot() as snapshot, ExitStack() as handlers:
+            snapshot.save_engine(trainer)
+            for one in _in_order(to_save):
+                if one is not trainer:
+                    snapshot.save(one)
+            for event, handler, *args in (
+                (Events.STARTED, self._begin, ramp, snapshot),
+                (Events.ITERATION_STARTED(priority=_LAST), ramp.set_lr),
+                (Events.ITERATION_COMPLETED, self._look, ramp, output_transform, smooth_f, diverge_th),
+                (Events.COMPLETED, self._end),
+            ):
+                handlers.enter_context(trainer.add_event_handler(event, handler, *args))
+            self._is_attached = True
+            try:
+                yield trainer
+            finally:
+                self._is_attached = False
+
+    def get_results(self) -> dict[str, list[Any]]:
+        """What was recorded in the last run: ``lr``, with several parameter groups a list of them, and ``loss``."""
+        return self._history
+
+    def lr_suggestion(self) -> Any:
+        """The learning rate at which the recorded loss fell fastest before its minimum.
+
+        Returns:
+            That where the central difference ``(loss[i + 1] - loss[i - 1]) / 2`` is smallest; with several parameter
+            groups, the list of theirs.
+
+        Raises:
+            RuntimeError: If there was no run, or the loss was lowest in the first two iterations.
+        """
+        suggested = self._suggested()
+        return self._history["lr"][suggested]
+
+    def apply_suggested_lr(self, optimizer: Optimizer) -> None:
+        """Write the suggestion into an optimizer; after the block of :meth:`attach`, which puts back what was before.
+
+        Raises:
+            RuntimeError: If there is no suggestion, the finder is still attached, or the optimizer has another number
+                of parameter groups.
+        """
+        if self._is_attached:
+            raise RuntimeError(f"{_HERE}.apply_suggested_lr: leave the block of attach() first, it puts the lr back")
+        suggestion = self.lr_suggestion()
+        lrs = suggestion if isinstance(suggestion, list) else [suggestion]
+        if len(lrs) != len(optimizer.param_groups):
+            raise RuntimeError(
+                f"{_HERE}.apply_suggested_lr: the optimizer must have as many parameter groups as the one of the run, "
+                f"got {len(optimizer.param_groups)} instead of {len(lrs)}"
+            )
+        write_lrs(optimizer, lrs)
+
+    def plot(
+        self,
+        skip_start: int = 10,
+        skip_end: int = 5,
+        log_lr: bool = True,
+        display_suggestion: bool = True,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Draw the recorded loss over the learning rate, a line for each parameter group; needs matplotlib.
+
+        Args:
+            skip_start: Leave out so many iterations at the start.
+            skip_end: Leave out so many iterations at the end.
+            log_lr: Draw the learning rate on a logarithmic axis.
+            display_suggestion: Mark the suggestion.
+            ax: Axes to draw on; by default new ones.
+            kwargs: Handed to ``pyplot.subplots`` for new axes.
+
+        Returns:
+            The axes: ``finder.plot().figure.savefig("lr.png")``.
+
+        Raises:
+            RuntimeError: If there was no run, or no suggestion.
+            TypeError: If a number is not an integer.
+            ValueError: If one is negative, or nothing is left to draw.
+            ModuleNotFoundError: If new axes are wanted and matplotlib is not installed.
+        """
+        skip_start = integer(f"{_HERE}.plot", "skip_start", skip_start, least=0)
+        skip_end = integer(f"{_HERE}.plot", "skip_end", skip_end, least=0)
+        self._refuse_without_run()
+        shown = slice(skip_start, len(self._history["loss"]) - skip_end)
+        lrs, losses = self._history["lr"][shown], self._history["loss"][shown]
+        if len(losses) < 2:
+            raise ValueError(
+                f"{_HERE}.plot: two iterations must be left to draw, got {len(self._history['loss'])} without the "
+                f"first {skip_start} and the last {skip_end}; give a smaller skip_start or skip_end"
+            )
+        suggested = self._suggested() if display_suggestion else None
+        axes = axes_for(f"{_HERE}.plot", ax, **kwargs)
+        columns = list(zip(*lrs, strict=True)) if isinstance(lrs[0], list) else [lrs]
+        for group, column in enumerate(columns):
+            axes.plot(column, losses, label=f"parameter group {group}" if len(columns) > 1 else "loss")
+        if suggested is not None:
+            self._mark(axes, suggested, shown)
+        if log_lr:
+            axes.set_xscale("log")
+        axes.set_xlim(min(column[0] for column in columns), max(column[-1] for column in columns))
+        axes.set_xlabel("Learning rate")
+        axes.set_ylabel("Loss")
+        axes.legend()
+        return axes
+
+    def _mark(self, axes: Any, suggested: int, shown: slice) -> None:
+        if not shown.start <= suggested < shown.stop:
+            warnings.warn(
+                f"{_HERE}.plot: the suggestion, at iteration {suggested}, is not among those that are drawn, from "
+                f"{shown.start} to {shown.stop - 1}; give a smaller skip_start or skip_end to see it",
+                stacklevel=3,
+            )
+            return
+        suggestion, loss = self._history["lr"][suggested], self._history["loss"][suggested]
+        for group, lr in enumerate(suggestion if isinstance(suggestion, list) else [suggestion]):
+            where = f" for group {group}" if isinstance(suggestion, list) else ""
+            axes.scatter(lr, loss, s=75, zorder=3, color=f"C{group + 3}", label=f"suggested lr{where}: {lr:.3g}")
+
+    def _suggested(self) -> int:
+        """The iteration whose learning rate is suggested, counted from 0."""
+        self._refuse_without_run()
+        losses = self._history["loss"]
+        lowest = losses.index(min(losses)) if losses else 0
+        if lowest < 2:
+            raise RuntimeError(
+                f"{_HERE}.lr_suggestion: the loss must fall before it is lowest, but it was lowest in iteration "
+                f"{lowest} of {len(losses)}; give a smaller start_lr or a larger end_lr"
+            )
+        return min(range(1, lowest), key=lambda i: losses[i + 1] - losses[i - 1])
+
+    def _refuse_without_run(self) -> None:
+        if not self._history:
+            raise RuntimeError(f"{_HERE}: nothing was recorded yet; run the trainer inside attach() first")
+
+    def _begin(self, trainer: Engine, ramp: LRRamp, snapshot: Snapshot) -> None:
+        self._history = {"lr": [], "loss": []}
+        self._best_loss, self._has_diverged = None, False
+        snapshot.save_data(trainer.state.dataloader)
+        ramp.plan(trainer)
+        self.logger.debug("Running the LR finder for %d iterations", ramp.length)
+
+    def _look(
+        self,
+        trainer: Engine,
+        ramp: LRRamp,
+        output_transform: Callable[[Any], Any],
+        smooth_f: float,
+        diverge_th: float,
+    ) -> None:
+        """Record the loss, and end the run when it has diverged."""
+        losses = self._history["loss"]
+        loss = _mean_over_ranks(_number(output_transform(trainer.state.output)))
+        if smooth_f > 0 and losses:
+            loss = smooth_f * loss + (1 - smooth_f) * losses[-1]
+        if math.isfinite(loss):
+            lrs = ramp.lrs(trainer.state.iteration)
+            self._history["lr"].append(lrs[0] if len(lrs) == 1 else lrs)
+            losses.append(loss)
+            best = self._best_loss = loss if self._best_loss is None else min(loss, self._best_loss)
+            self._has_diverged = loss > best + (diverge_th - 1) * abs(best)  # also right for negative losses
+        else:
+            self._has_diverged = True
+        if self._has_diverged:
+            self.logger.info("The loss has diverged: the run of the LR finder ends")
+            trainer.terminate()
+
+    def _end(self, trainer: Engine) -> None:
+        trainer.state.max_iters = None  # another run in the same block begins anew
+        if not self._has_diverged:
+            warnings.warn(
+                f"{_HERE}: the run is over and the loss has not diverged; give a larger end_lr or a smaller "
+                "diverge_th, or look at plot()",
+                stacklevel=2,
+            )
+
+
+def _in_order(to_save: Mapping[str, Any]) -> list[Any]:
+    """What is to be put back: the optimizer and modules last, as loading the others might change them."""
+    objects = [one for _, one in leaves(to_save, "state_dict")]
+    return sorted(objects, key=lambda one: not isinstance(one, Module | Optimizer))
+
+
+def _mean_over_ranks(loss: float) -> float:
+    ranks = idist.get_world_size()
+    if ranks == 1:
+        return loss
+    total: float = idist.all_reduce(loss)
+    return total / ranks
+
+
+def _number(loss: Any) -> float:
+    """The loss as a number; waits for the device."""
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        return float(loss.item())
+    if isinstance(loss, int | float) and not isinstance(loss, bool):
+        return float(loss)
+    got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r}"
+    raise TypeError(
+        f"{_HERE}: the loss must be a number, or a tensor with one element, got {got}; give an output_transform that "
+        "takes it out of the output of the step, as attach(trainer, to_save, output_transform=lambda out: out['loss'])"
+    )
+
+
+def _check(trainer: Any, to_save: Any, output_transform: Any) -> None:
+    """Refuse arguments of ``attach`` that are of the wrong kind."""
+    check_engine(_ATTACH, trainer, "trainer")
+    check_objects(to_save, "state_dict", _ATTACH)
+    check_objects(to_save, "load_state_dict", _ATTACH)
+    if "optimizer" not in to_save:
+        raise ValueError(f"{_ATTACH}: to_save must have the key 'optimizer', got {few(to_save)}")
+    check_optimizer(_ATTACH, to_save["optimizer"])
+    if not callable(output_transform):
+        raise TypeError(f"{_ATTACH}: output_transform must be callable, got {output_transform!r}")

@@ -1,0 +1,1 @@
+"""How ranks agree on what to do after the same iteration."""

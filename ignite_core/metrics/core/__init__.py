@@ -1,0 +1,1 @@
+"""What all metrics are built on."""

@@ -1,0 +1,79 @@
+"""How undecided predictions are.
+
+Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ignite_core.exceptions import NotComputableError
+from ignite_core.metrics.core.checks import check_floating
+from ignite_core.metrics.core.memo import once_a_round
+from ignite_core.metrics.core.metric import Metric
+from ignite_core.metrics.core.states import accumulated_in, ratio, total
+
+__all__ = ["Entropy"]
+
+
+class Entropy(Metric):
+    r"""Mean entropy of predictions, :math:`-\frac1n \sum_i \sum_c p_{ic} \ln p_{ic}`.
+
+    ``update`` takes ``(y_pred, y)``: logits of shape ``(N, C, *)``, whose softmax along ``C`` is :math:`p`, each
+    position of ``*`` a prediction of its own; and targets that are not looked at. The logarithm is natural, and
+    :math:`0 \ln 0 = 0`, so that a class may be ruled out by a logit of -inf.
+
+    Args:
+        output_transform: As for :class:`Metric`.
+        device: As for :class:`Metric`.
+        skip_unrolling: As for :class:`Metric`.
+
+    Raises:
+        ValueError: By ``update`` if ``y_pred`` has no dimension of classes.
+        TypeError: By ``update`` if ``y_pred`` is not of floats.
+
+    References:
+        Cover and Thomas, 2006, *Elements of Information Theory*, 2nd edition, equation 2.1.
+
+    Example:
+        >>> metric = Entropy()
+        >>> metric.update((torch.zeros(5, 4), None))
+        >>> round(metric.compute(), 4)  # ln 4
+        1.3863
+    """
+
+    entropy_sum = total()
+    num_samples = total(dtype=torch.int64)
+
+    def update(self, output: Any) -> None:
+        y_pred = output[0]
+        self._check(y_pred)
+        self._add(*sums_of_probabilities(y_pred))
+        self.num_samples += y_pred.shape[0] * y_pred.shape[2:].numel()
+
+    def compute(self) -> float | Tensor:
+        if self.num_samples == 0:
+            raise NotComputableError(f"{type(self).__name__}.compute: no sample was seen; call update() first")
+        value: float | Tensor = ratio(self.entropy_sum, self.num_samples)
+        return value
+
+    def _add(self, entropy_sum: Tensor, probability_sum: Tensor) -> None:
+        self.entropy_sum += entropy_sum
+
+    def _check(self, y_pred: Tensor) -> None:
+        name = type(self).__name__
+        if y_pred.ndim < 2:
+            raise ValueError(f"{name}.update: y_pred must have shape (N, C, *), got {tuple(y_pred.shape)}")
+        check_floating(name, y_pred=y_pred)
+
+
+@once_a_round
+def sums_of_probabilities(y_pred: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the entropies of all predictions, and the sum of their probabilities, of shape ``(C,)``."""
+    logits = y_pred.detach().to(accumulated_in(torch.float64, y_pred.device))
+    probabilities = logits.softmax(dim=1)
+    others = [dim for dim in range(y_pred.ndim) if dim != 1]
+    return torch.special.entr(probabilities).sum(), probabilities.sum(dim=others)
