@@ -94,23 +94,38 @@ class Snapshot:
                 self.save(generator)
 
     def save_engine(self, engine: Engine) -> None:
-        """Save how far an engine has come, a pause or a loaded position included, and let it start a new run.
+        """Save an engine and the objects in its state, and let it start a new run.
 
         The user's own attributes of its state can be read meanwhile; those that are set or added are restored.
 
         Raises:
             RuntimeError: If the engine is running.
         """
-        if engine._is_running:
-            raise RuntimeError("Snapshot.save_engine: the engine is running; call this before its run")
+        self.save_run(engine)
         step: Any = engine._process_function
         carried = copy.deepcopy(step.carried_state()) if hasattr(step, "carried_state") else None
         if carried:
             self._undo.callback(step.load_carried_state, [carried])
-        for value in vars(engine.state).values():
+        own = dict(vars(engine.state))
+        for value in own.values():
             if can_be_saved(value):  # a gradient scaler
                 self.save(value)
-        metrics = engine.state._metrics
+        engine._position, engine._resumption = Position(), Resumption()
+        engine._paused_at, engine._data_is_set = None, False
+        new = State()
+        _set_attributes(engine.state, {name: getattr(new, name) for name in _COUNTERS if name != "_metrics"}, own)
+
+    def save_run(self, engine: Engine) -> None:
+        """Save how far an engine has come, a pause or a loaded position included, and the attributes of its state.
+
+        The position of the engine is not copied; a run must be given another one.
+
+        Raises:
+            RuntimeError: If the engine is running.
+        """
+        if engine._is_running:
+            raise RuntimeError("Snapshot: the engine is running; save it before its run")
+        state, metrics = engine.state, engine.state._metrics
         self._undo.callback(metrics.update, {name: metrics.unread(name) for name in metrics})
         self._undo.callback(metrics.clear)
         self._undo.callback(setattr, engine._dispatch, "counts", engine._dispatch.counts)
@@ -119,16 +134,11 @@ class Snapshot:
                 self._undo.callback(setattr, channel, name, getattr(channel, name))
         for name in _OF_RUN:
             self._undo.callback(setattr, engine, name, getattr(engine, name))
-        engine._position, engine._resumption = Position(), Resumption()
-        engine._paused_at, engine._data_is_set = None, False
-        self._save_state(engine, engine.state)
-
-    def _save_state(self, engine: Engine, state: State) -> None:
-        counters, own = {name: getattr(state, name) for name in _COUNTERS}, dict(vars(state))
         self._undo.callback(setattr, engine, "state", state)
-        self._undo.callback(_set_attributes, state, counters, own)
-        new = State()
-        _set_attributes(state, {name: getattr(new, name) for name in _COUNTERS if name != "_metrics"}, own)
+        self._undo.callback(
+            _set_attributes, state, {name: getattr(state, name) for name in _COUNTERS}, dict(vars(state))
+        )
+        state.times = dict(state.times)
 
     def _save_module(self, module: Module) -> None:
         for part in module.modules():

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from enum import IntEnum
+from importlib import import_module
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from ignite_core.exceptions import RankFailed
 from ignite_core.rng import rng_state, set_rng_state
 
 if TYPE_CHECKING:
-    from ignite_core.engine.calendar import Calendar
+    from ignite_core.debug.plan.calendar import Calendar
 
 __all__ = ["Engine", "Stop"]
 
@@ -405,28 +406,28 @@ class Engine(Emitter):
         validations: Sequence[Callable[..., Any]] = (),
         seconds_per_iteration: float | None = None,
     ) -> Calendar:
-        """What :meth:`run` would do now: the same loop and filters on a virtual clock, without data and step.
+        """Return a calendar of what :meth:`run` would do now: a dry run of the same loop, without data and step.
 
         Schedules, checkpoints, time limits, this engine's own ``terminate``, ``terminate_epoch`` and ``interrupt``, and
-        the handlers named in ``run`` act in it; all others are noted when they are due. Filter functions are called.
-        Nothing of the engine, or of what is attached to it, is changed. A handler of the loop's own events that is
-        never called is warned about.
+        the handlers named in ``run`` act in it; the calls of all others are only recorded. Filter functions are called.
+        The engine is restored afterwards, and nothing that is attached to it is changed. A handler of the loop's own
+        events that is never called is warned about.
 
         Args:
             max_epochs: As of :meth:`run`, with the same rules; as are the next two.
             epoch_length: See ``max_epochs``.
             max_iters: See ``max_epochs``.
-            data: As of :meth:`run`; only its length is looked at. Left out: that of the run before, or else something
-                of ``epoch_length`` batches.
-            run: Handlers that are called, with the virtual engine; they should look at nothing else and change nothing
-                but it, as a rule that counts epochs does.
-            validations: Handlers that run an evaluator; they are not called, but the calendar names them as such.
-            seconds_per_iteration: What a step takes, with all that belongs to it; for handlers that look at a clock.
+            data: As of :meth:`run`; only its length is used. Default: the data of the run before, or else
+                ``epoch_length`` batches.
+            run: Handlers that are called, as a rule that counts epochs. They must change nothing but the attributes of
+                this engine's state, which are restored.
+            validations: Handlers that run an evaluator; they are not called, and the calendar marks them as such.
+            seconds_per_iteration: Duration of a step and all that belongs to it, for handlers that read a clock.
 
         Raises:
             TypeError: As of :meth:`run`.
-            ValueError: As of :meth:`run`; if the data does not tell its length, and there is no ``epoch_length``; if
-                one of the handlers that are named is none of this engine.
+            ValueError: As of :meth:`run`; if the data has no length, and there is no ``epoch_length``; if a handler in
+                ``run`` or ``validations`` is not a handler of this engine.
             RuntimeError: If this engine is running.
 
         Example:
@@ -439,13 +440,10 @@ class Engine(Emitter):
             >>> [(mark.epoch, mark.iteration) for mark in calendar.validations], calendar.end, len(calendar.iterations)
             ([(2, 20)], 'TERMINATE', 25)
         """
-        if self._is_running:
-            raise RuntimeError("Engine.plan: this engine is running; make the plan before, or after")
-        from ignite_core.engine.preview import preview  # most programs never ask
-        from ignite_core.engine.virtual import Limits
-
-        limits = Limits(data, max_epochs, max_iters, epoch_length)
-        return preview(self, Engine(_do_nothing), limits, run, validations, seconds_per_iteration)
+        module = import_module("ignite_core.debug.plan.plan")  # above the engine, and rarely needed
+        limits = module.Limits(data, max_epochs, max_iters, epoch_length)
+        calendar: Calendar = module.make_plan(self, limits, run, validations, seconds_per_iteration)
+        return calendar
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -814,10 +812,6 @@ _FIRED_BEFORE_PAUSE = {
     Events.GET_BATCH_COMPLETED: 2,
     Events.ITERATION_STARTED: 3,
 }
-
-
-def _do_nothing(engine: Engine, batch: Any) -> None:
-    """Be the step of a virtual run."""
 
 
 def _check_step(step: Any) -> None:

@@ -8,8 +8,8 @@ import ignite_core
 import ignite_core.distributed as idist
 from ignite_core import Engine, Events, State
 from ignite_core.debug import DevRun, dev_run, sanity_check
+from ignite_core.debug.plan.calendar import Calendar
 from ignite_core.engine import CallableEventWithFilter, EventEnum, EventsList, RemovableEventHandle
-from ignite_core.engine.calendar import Calendar
 
 # The names that are loaded lazily are no Any: they are the very classes of ignite_core.engine.
 assert_type(ignite_core.Engine, type[ignite_core.engine.Engine])

@@ -29,7 +29,6 @@ from ignite_core.handlers.checkpoint import retention, timed
 from ignite_core.handlers.checkpoint.background import WriteFailed
 from ignite_core.handlers.checkpoint.closing import Closing
 from ignite_core.handlers.checkpoint.collecting import collect, is_bad
-from ignite_core.handlers.checkpoint.foreseen import ENDS, ForeseenSaves
 from ignite_core.handlers.checkpoint.keeping import Keeper, kept_state
 from ignite_core.handlers.checkpoint.ranks import caught, saving_rank, share
 from ignite_core.handlers.checkpoint.reading import read_into
@@ -42,6 +41,9 @@ __all__ = ["Checkpoint", "CheckpointEvents", "ModelCheckpoint"]
 
 #: The name under which a handler saves itself.
 SELF: Final = "checkpointer"
+
+#: A run ends with one or several of these events; at each the same state would be saved.
+ENDS: Final = frozenset({Events.TERMINATE, Events.COMPLETED, Events.INTERRUPT, Events.EXCEPTION_RAISED})
 
 
 class CheckpointEvents(EventEnum):
@@ -312,12 +314,6 @@ class Checkpoint(Keeper):
         if self._built:
             metadata["hyperparameters"] = self._built
         return _Save(filename, kept, removed, metadata, key)
-
-    def foresee(self, forecast: Any) -> Any:
-        """What stands in for it in :meth:`Engine.plan <ignite_core.engine.Engine.plan>`: it marks what is saved."""
-        same_run = forecast.goes_on and self._last_run is not None
-        last = (self._last_key, self._last_event) if same_run else None
-        return ForeseenSaves(self, self._kept, self._retention, self._naming, last, forecast)
 
     @property
     def collective(self) -> str:

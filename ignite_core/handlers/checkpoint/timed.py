@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
@@ -66,16 +65,6 @@ class Timer:
             ask = self._asks[engine] = vote_of(engine).add("save by the clock", self._act)
         if idist.get_rank() == saving_rank(self._rank) and self._is_due():
             ask()
-
-    def foresee(self, forecast: Any) -> Any:
-        """What stands in for it in a virtual run of this process; None if that has no clock."""
-        stand_in = forecast.stand_in(self.handler)
-        if forecast.seconds_per_iteration is None or stand_in is None or idist.get_world_size() > 1:
-            return None
-        timer = Timer(stand_in, self._every_s, forecast.seconds, self._rank)
-        if self._since is not None:
-            timer._since = forecast.seconds() + self._since - self._clock()
-        return timer
 
     def _act(self, engine: Engine, number: int) -> None:
         self.handler(engine)

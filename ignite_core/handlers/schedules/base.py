@@ -11,7 +11,6 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.handlers._arguments import check_keys, integer
-from ignite_core.handlers.foreseen import foreseen_writes
 from ignite_core.handlers.schedules.joins import Curve, check_curve
 from ignite_core.handlers.schedules.plotting import plot
 
@@ -68,10 +67,6 @@ class BaseParamScheduler(ABC):
     @save_history.setter
     def save_history(self, value: bool) -> None:
         self._save_history = value
-
-    def foresee(self, forecast: Any) -> Any:
-        """What stands in for it in :meth:`Engine.plan <ignite_core.engine.Engine.plan>`."""
-        return foreseen_writes(self, forecast)
 
     def get_param(self) -> Any:
         """The value at ``event_index``: a number, or a list with one for each parameter group."""

@@ -65,9 +65,6 @@ class BatchSizeScheduler(BaseParamScheduler):
         check_engine(f"{type(self).__name__}.attach", engine)
         engine.add_event_handler(event, self)
 
-    def foresee(self, forecast: Any) -> None:
-        """A plan does not follow the length of epochs, which changes with the batch size: the calls are noted."""
-
     def __call__(self, engine: Engine | None = None) -> None:
         """Set the next batch size."""
         if self._is_loaded and self._was_made(engine):

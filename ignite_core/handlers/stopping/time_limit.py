@@ -12,7 +12,6 @@ from ignite_core.engine.data.position import Position
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.handlers._arguments import check_engine, number
-from ignite_core.handlers.foreseen import ForeseenLimit
 from ignite_core.handlers.voting.vote import vote_of
 
 __all__ = ["TimeLimit"]
@@ -68,17 +67,6 @@ class TimeLimit:
             self._begin(engine)
         if self._clock() > self._ends:
             self._asks[engine]()
-
-    def foresee(self, forecast: Any) -> Any:
-        """What stands in for it in :meth:`Engine.plan <ignite_core.engine.Engine.plan>`; None without a clock there.
-
-        On several ranks the vote may end the run a little later than that foresees.
-        """
-        if forecast.seconds_per_iteration is None:
-            return None
-        is_under_way = forecast.goes_on and self._run is not None and self._run() is not None
-        limit = forecast.seconds() + self._ends - self._clock() if is_under_way else self.limit_sec
-        return ForeseenLimit(limit, forecast)
 
     def _begin(self, engine: Engine) -> None:
         """The first look in a run, which began a little earlier."""

@@ -16,10 +16,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ignite_core.engine import Engine, EventEnum, Events
-from ignite_core.engine.calendar import Calendar
-from ignite_core.handlers import Checkpoint, ModelCheckpoint, TimeLimit
-from ignite_core.handlers.foreseen import foreseen_writes
+from ignite_core import distributed as idist
+from ignite_core.debug.plan.calendar import Calendar
+from ignite_core.debug.plan.stand_ins import schedule_stand_in
+from ignite_core.engine import DeterministicEngine, Engine, EventEnum, Events
+from ignite_core.handlers import Checkpoint, ModelCheckpoint, TimeLimit, TorchProfile
+from ignite_core.testing import run_distributed
 from tests.engine.tracing import NoLength
 
 LOOP = [
@@ -64,8 +66,8 @@ class Halving:
         self.group["lr"] = self.next_values(1)[0]
         self.event_index += 1
 
-    def foresee(self, forecast: Any) -> Any:
-        return foreseen_writes(self, forecast)
+    def foresee(self, dry_run: Any) -> Any:
+        return schedule_stand_in(self, dry_run)
 
 
 def stop_at_third_call(calls: list[int], engine: Engine) -> None:
@@ -190,7 +192,7 @@ def of_engine(engine: Engine) -> tuple[Any, ...]:
     state = {
         name: getattr(engine.state, name) for name in ("iteration", "epoch", "epoch_length", "max_epochs", "times")
     }
-    listeners = [(listener.number, listener.call) for channel in engine._dispatch for listener in channel]
+    listeners = [(one.number, one.handler, one.filter, one.wraps) for channel in engine._dispatch for one in channel]
     own = (engine._stop, engine._skip, engine._paused_at, engine._is_running, engine.parent, engine.last_event_name)
     return dict(engine.state_dict()), position, state, listeners, own, random.getstate(), torch.get_rng_state().tolist()
 
@@ -252,6 +254,91 @@ def test_a_loaded_run_is_foreseen_from_its_place(seed: int | None, done: int) ->
 
     planned = [(one.event, iteration) for one in calendar.handlers for _, iteration in one.firings]
     assert sorted(planned) == sorted(seen)
+
+
+def test_a_run_loaded_at_its_last_iteration_is_foreseen() -> None:
+    first = Engine(lambda engine, batch: None)
+    saved: list[Any] = []
+    first.add_event_handler(Events.ITERATION_COMPLETED(once=8), lambda: saved.append(first.state_dict()))
+    first.run(range(4), max_iters=8, seed=1)
+    second, seen = Engine(lambda engine, batch: None), []
+    second.load_state_dict(saved[0])
+    for event in LOOP:
+        second.add_event_handler(event, lambda engine: seen.append((engine.last_event_name.name, engine.is_resumed)))
+
+    with pytest.warns(UserWarning, match="never"):
+        calendar = second.plan(data=range(4))
+    assert seen == []
+    second.run(range(4))
+
+    assert [one.event for one in calendar.handlers if len(one.firings)] == [name for name, _ in seen]
+    assert [name for name, _ in seen] == ["STARTED", "EPOCH_STARTED", "EPOCH_COMPLETED", "COMPLETED"]
+
+
+class Loud(DeterministicEngine):
+    """An engine whose class does more wherever an event is fired or a run starts."""
+
+    def __init__(self, *args: Any) -> None:
+        self.heard: list[Any] = []
+        super().__init__(*args)
+
+    def _fire_event(self, event_name: Any, *args: Any, **kwargs: Any) -> None:
+        self.heard.append(event_name)
+        super()._fire_event(event_name, *args, **kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        self.heard.append("run")
+        return super().run(*args, **kwargs)
+
+
+def test_a_plan_calls_nothing_of_a_subclass() -> None:
+    engine = Loud(lambda engine, batch: engine.heard.append(batch))
+    TorchProfile("nowhere").attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, print)
+    before = of_engine(engine)
+
+    assert len(engine.plan(2, 5).iterations) == 10
+    assert (engine.heard, engine.state.seed, of_engine(engine)) == ([], None, before)
+
+    engine.run([7])
+    assert (engine.heard[0], engine.heard.count(7)) == ("run", 1)
+
+
+def test_handlers_added_in_a_plan_are_removed() -> None:
+    engine = Engine(lambda engine, batch: None)
+    called = []
+
+    def add(engine: Engine) -> None:
+        engine.state.period = 2
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=2), lambda: called.append(engine.state.period))
+
+    engine.add_event_handler(Events.STARTED, add)
+
+    engine.plan(1, 4, run=[add])
+
+    assert called == [2, 2]
+    assert len([one for channel in engine._dispatch for one in channel]) == 1
+    assert not hasattr(engine.state, "period")
+
+
+def test_filters_may_look_at_the_engine_they_know() -> None:
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(lambda _, count: engine.state.epoch == 2), print)
+
+    assert list(engine.plan(3, 2).handlers[0].firings) == [(2, 3), (2, 4)]
+
+
+def plan_on_first_rank() -> int:
+    engine = DeterministicEngine(lambda engine, batch: None)
+    TimeLimit(3).attach(engine)
+    count = len(engine.plan(2, 5).iterations) if idist.get_rank() == 0 else 10
+    engine.run(range(2))
+    return count
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs the gloo backend")
+def test_a_plan_on_one_rank_of_several_waits_for_no_other() -> None:
+    assert run_distributed(plan_on_first_rank) == [10, 10]
 
 
 def test_a_handler_that_never_fires_is_warned_about() -> None:
@@ -344,7 +431,7 @@ def test_arguments_are_those_of_run() -> None:
         engine.plan(1, data=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="without data the length of an epoch must be given"):
         engine.plan(1)
-    with pytest.raises(ValueError, match="does not tell its length; pass epoch_length"):
+    with pytest.raises(ValueError, match="has no length; pass epoch_length"):
         engine.plan(1, data=NoLength([1, 2]))
     with pytest.raises(ValueError, match="must be a handler of this engine"):
         engine.plan(1, 2, run=[print])

@@ -1,27 +1,24 @@
-"""How a handler takes part in a virtual run, and what is noted of it."""
+"""What the stand-ins of handlers know of a dry run, and what they report to it."""
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
-from ignite_core.engine.calendar import Firings, Mark, Series
+from ignite_core.debug.plan.calendar import Firings, Mark, Series
+from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 
-if TYPE_CHECKING:
-    from ignite_core.engine.engine import Engine
-
-__all__ = ["Forecast", "Foreseeable", "Tally"]
+__all__ = ["DryRun", "Foreseeable", "Tally", "stand_in_of"]
 
 #: After all other handlers.
 _LAST: Final = -(10**6)
 
 
 class Foreseeable(Protocol):
-    """What a handler's class has that takes part in a virtual run.
-
-    A handler that the library keeps for itself has the class attribute ``not_in_calendar = True`` instead.
+    """A handler that takes part in a dry run.
 
     Example:
         >>> from ignite_core.engine import Engine, Events
@@ -34,7 +31,7 @@ class Foreseeable(Protocol):
         ...         if not self.left:
         ...             engine.terminate()
         ...
-        ...     def foresee(self, forecast):
+        ...     def foresee(self, dry_run):
         ...         return Patience(self.left)
         >>> trainer = Engine(lambda engine, batch: batch)
         >>> handle = trainer.add_event_handler(Events.EPOCH_COMPLETED, Patience(2))
@@ -43,25 +40,31 @@ class Foreseeable(Protocol):
         (2, 'TERMINATE')
     """
 
-    def foresee(self, forecast: Forecast) -> Any:
-        """What stands in for this object in one virtual run; it must not change anything outside it.
+    def foresee(self, dry_run: DryRun) -> Any:
+        """Return the stand-in that is called instead of this object in one dry run.
 
-        Called once, before the run, however often the object is registered. Where the handler is the object, its
-        stand-in is called with the same arguments, but the virtual engine; where it is a method, the method of the same
-        name.
+        Called once, before the run, even if the object is registered several times. If the handler is the object, the
+        stand-in is called with the same arguments; if the handler is a method, the method of the same name is. The
+        stand-in must not change anything but the engine.
 
         Returns:
-            The stand-in. Without the method in question, the handler is only noted; so it is for None.
+            The stand-in. If it is None, or lacks the method, calls of the handler are only recorded.
         """
 
 
-class Forecast:
-    """What a stand-in knows of the virtual run, and where it says what it does.
+@functools.singledispatch
+def stand_in_of(owner: object, dry_run: DryRun) -> Any:
+    """Return the stand-in for a handler of this library, registered by its class; None if there is none."""
+    return None
+
+
+class DryRun:
+    """What a stand-in knows of the dry run, and what it reports to it.
 
     Attributes:
-        engine: The virtual engine. Its state reads what it does not have from that of the real one.
-        seconds_per_iteration: As given to ``engine.plan``; None: nothing is known of time.
-        goes_on: The run goes on after a pause.
+        engine: The engine. Its state is restored after the dry run.
+        seconds_per_iteration: As given to ``engine.plan``; None if times are not known.
+        goes_on: Whether the run continues after a pause.
     """
 
     def __init__(
@@ -74,12 +77,12 @@ class Forecast:
         self._begun = begun  # iterations before the run
         self._seconds_before = seconds_before or 0.0
         self._steps = 0
-        self._asked: Callable[[], object] | None = None
+        self._requested: Callable[[], object] | None = None
         self._values: dict[str, tuple[array[int], array[float]]] = {}
         self._stand_ins: dict[int, Any] = {}
 
     def step(self, engine: Engine, batch: None) -> None:
-        """Be the step of the virtual engine: it takes time, and does nothing."""
+        """Replace the step of the engine: count a step."""
         self._steps += 1
 
     @property
@@ -89,34 +92,34 @@ class Forecast:
         return engine._position.progress(engine.state)[0] if engine._is_running else self._begun
 
     def seconds(self) -> float:
-        """Seconds since the run began, without the pause that it goes on after.
+        """Seconds since the run began, without the pause after which it continues.
 
         Raises:
-            RuntimeError: If ``engine.plan`` was not told how long an iteration takes.
+            RuntimeError: If ``engine.plan`` was called without ``seconds_per_iteration``.
         """
         if self.seconds_per_iteration is None:
-            raise RuntimeError("Forecast.seconds: needs seconds_per_iteration, an argument of engine.plan")
+            raise RuntimeError("DryRun.seconds: needs seconds_per_iteration, an argument of engine.plan")
         return self._seconds_before + self._steps * self.seconds_per_iteration
 
-    def ask(self, act: Callable[[], object]) -> None:
-        """Have something done where a vote of all ranks does it: at the end of the iteration or epoch, or by a save."""
-        if self._asked is None:
+    def request(self, action: Callable[[], object]) -> None:
+        """Schedule an action for the next vote of all ranks: the end of the iteration or epoch, or a save."""
+        if self._requested is None:
             ends = Events.ITERATION_COMPLETED(priority=_LAST) | Events.EPOCH_COMPLETED(priority=_LAST)
             self.engine.add_event_handler(ends, self.settle)
-        self._asked = act
+        self._requested = action
 
     def settle(self) -> None:
-        """Do what was asked for."""
-        if self._asked is not None:
-            self._asked()
+        """Run the scheduled action."""
+        if self._requested is not None:
+            self._requested()
 
     def mark(self, kind: str, what: str = "", certain: bool = True) -> None:
-        """Something happens now; see :class:`~ignite_core.engine.calendar.Mark`."""
+        """Add a :class:`~ignite_core.debug.plan.calendar.Mark` at the current iteration."""
         state = self.engine.state
         self.marks.append(Mark(kind, state.epoch, state.iteration, what, certain))
 
     def write(self, name: str, value: float) -> None:
-        """A value holds from the next step on; said before the run: from its first step on."""
+        """Record a value that holds from the next step on; before the run, from its first step on."""
         steps, values = self._values.setdefault(name, (array("q"), array("d")))
         step = self.iterations_done + 1
         if steps and steps[-1] == step:
@@ -127,29 +130,29 @@ class Forecast:
             values.append(value)
 
     def stand_in(self, owner: Any) -> Any:
-        """What stands in for an object; None: nothing does."""
+        """The stand-in for an object; None if it has none."""
         if id(owner) not in self._stand_ins:
             foresee = getattr(type(owner), "foresee", None)
-            self._stand_ins[id(owner)] = None if foresee is None else foresee(owner, self)
+            self._stand_ins[id(owner)] = stand_in_of(owner, self) if foresee is None else foresee(owner, self)
         return self._stand_ins[id(owner)]
 
     @property
     def values(self) -> dict[str, Series]:
-        """All that was written, by name."""
+        """All recorded values, by name."""
         return {name: Series(*written) for name, written in self._values.items()}
 
 
 class Tally:
-    """Takes note of when it is called, as few spans of regular steps."""
+    """Records when it is called, as few spans of regular steps."""
 
     __slots__ = ("_epoch", "_first", "_last", "_next", "_spans", "_step")
 
     def __init__(self) -> None:
         self._spans: list[tuple[int, range]] = []
         self._epoch = self._first = self._last = self._next = -1
-        self._step = 0  # 0: there is one so far
+        self._step = 0  # 0: the span has one call so far
 
-    def __call__(self, engine: Any, *extras: Any) -> None:
+    def __call__(self, engine: Any) -> None:
         state = engine.state
         iteration = state.iteration
         if iteration == self._next and state.epoch == self._epoch:
@@ -162,18 +165,14 @@ class Tally:
         if epoch == self._epoch and not self._step and iteration > self._first >= 0:
             self._step = iteration - self._first
         else:
-            self._close()
+            self._spans += self._open_span()
             self._epoch, self._first, self._step = epoch, iteration, 0
         self._last = iteration
         self._next = iteration + self._step if self._step else -1
 
-    def _close(self) -> None:
-        if self._first >= 0:
-            self._spans.append((self._epoch, range(self._first, self._last + 1, self._step or 1)))
+    def _open_span(self) -> list[tuple[int, range]]:
+        return [(self._epoch, range(self._first, self._last + 1, self._step or 1))] if self._first >= 0 else []
 
     @property
     def firings(self) -> Firings:
-        spans = self._spans
-        if self._first >= 0:
-            spans = [*spans, (self._epoch, range(self._first, self._last + 1, self._step or 1))]
-        return Firings(tuple(spans))
+        return Firings((*self._spans, *self._open_span()))
