@@ -54,7 +54,7 @@ from .schedules.state_scheduler import (
     StepStateScheduler as StepStateScheduler,
 )
 from .schedules.torch_scheduler import LRScheduler as LRScheduler
-from .schedules.warm_up import create_lr_scheduler_with_warmup as create_lr_scheduler_with_warmup
+from .schedules.concat import create_lr_scheduler_with_warmup as create_lr_scheduler_with_warmup
 from .stopping.stop_on_signal import StopOnSignal as StopOnSignal
 from .stores import EpochOutputStore as EpochOutputStore
 from .averaging.swa import SWA as SWA

@@ -10,31 +10,33 @@ from torch.utils.data import BatchSampler, DataLoader
 from ignite_core.engine.data.position import length_of
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.handlers._arguments import check_engine, integer
+from ignite_core.handlers._arguments import integer
+from ignite_core.handlers._handles import AttachHandle
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record
 
 __all__ = ["BatchSizeScheduler"]
 
 
 class BatchSizeScheduler(BaseParamScheduler):
-    """Sets the batch size of a DataLoader, for the next time that it is iterated.
+    """Sets the batch size of a DataLoader, for its next iteration.
 
-    Where the run is over this loader, and an epoch is one pass over it, it stays one: ``state.epoch_length`` follows.
+    If an engine runs over this loader and an epoch is one pass over it, ``state.epoch_length`` is updated, so that an
+    epoch remains one pass.
 
     Args:
-        dataloader: With a ``BatchSampler``.
-        scheduler_fn: ``scheduler_fn(step) -> batch size``, the first step is 0; an integer of at least 1.
+        dataloader: A DataLoader with a ``BatchSampler``.
+        scheduler_fn: ``scheduler_fn(step) -> batch size``, where the first step is 0; an integer of at least 1.
         save_history: Append the batch size to ``engine.state.param_history["batch_size"]``.
 
     Raises:
-        TypeError: If ``dataloader`` is none, or ``scheduler_fn`` not callable; when it is called, if the batch size is
-            no integer.
+        TypeError: If ``dataloader`` is not a DataLoader, or ``scheduler_fn`` is not callable; when it is called, if the
+            batch size is not an integer.
         ValueError: If the DataLoader has no ``BatchSampler``; when it is called, if the batch size is below 1.
 
     Example:
         >>> loader = DataLoader(list(range(12)), batch_size=2)
         >>> trainer = Engine(lambda engine, batch: print(len(batch), end=","))
-        >>> BatchSizeScheduler(loader, lambda epoch: 2 + 4 * epoch).attach(trainer)
+        >>> handle = BatchSizeScheduler(loader, lambda epoch: 2 + 4 * epoch).attach(trainer)
         >>> epochs = trainer.run(loader, max_epochs=2).epoch
         2,2,2,2,2,2,6,6,
     """
@@ -56,18 +58,20 @@ class BatchSizeScheduler(BaseParamScheduler):
         self._sampler = dataloader.batch_sampler
         self.scheduler_fn = scheduler_fn
 
-    def attach(self, engine: Engine, event: Any = Events.EPOCH_STARTED) -> None:
-        """Set the next batch size whenever ``event`` of an engine is fired.
+    def attach(self, engine: Engine, event: Any = Events.EPOCH_STARTED) -> AttachHandle:
+        """Set the next batch size at each ``event`` of an engine.
+
+        Returns:
+            A handle whose ``remove()`` detaches the scheduler. The last batch size stays.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
-        check_engine(f"{type(self).__name__}.attach", engine)
-        engine.add_event_handler(event, self)
+        return super().attach(engine, event)
 
     def __call__(self, engine: Engine | None = None) -> None:
         """Set the next batch size."""
-        if self._is_loaded and self._was_made(engine):
+        if self._is_loaded and self._is_repeated(engine):
             return
         value = self.get_param()
         before = length_of(self.dataloader)
@@ -81,18 +85,18 @@ class BatchSizeScheduler(BaseParamScheduler):
         self.event_index += 1
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` saved, with the batch size that was in force."""
+        """Continue from what :meth:`state_dict` saved, with the batch size that was in force."""
         super().load_state_dict(state_dict)
         if self.event_index:
             self._set(self.value_at(self.event_index - 1))
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """What a scheduler of this function would set: ``[[0, batch size], [1, batch size], ...]``.
+        """The batch sizes that this function would set: ``[[0, batch size], [1, batch size], ...]``.
 
         Args:
-            num_events: How many rows, at least 0.
-            scheduler_kwargs: ``scheduler_fn``; the other arguments of the class do not matter.
+            num_events: Number of rows, at least 0.
+            scheduler_kwargs: ``scheduler_fn``; other arguments of the class are not used.
 
         Example:
             >>> BatchSizeScheduler.simulate_values(3, scheduler_fn=lambda epoch: 10 + 5 * epoch)

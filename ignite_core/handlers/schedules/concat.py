@@ -1,4 +1,4 @@
-"""Schedulers one after another."""
+"""Several schedulers one after another, and a warm-up before a scheduler."""
 
 from __future__ import annotations
 
@@ -9,27 +9,33 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from ignite_core.engine.engine import Engine
-from ignite_core.handlers._arguments import check_keys, integer
-from ignite_core.handlers.schedules.base import BaseParamScheduler, is_of_pytorch_ignite, rows_of
-from ignite_core.handlers.schedules.group import ParamGroupScheduler, check_count, check_schedulers
-from ignite_core.handlers.schedules.param_scheduler import ParamScheduler
+from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 
-__all__ = ["ConcatScheduler"]
+from ignite_core.engine.engine import Engine
+from ignite_core.handlers._arguments import check_keys, integer, number
+from ignite_core.handlers.schedules.base import BaseParamScheduler, is_of_pytorch_ignite, rows_of
+from ignite_core.handlers.schedules.group import ParamGroupScheduler, check_count, check_schedulers, simulate
+from ignite_core.handlers.schedules.param_scheduler import ParamScheduler, PiecewiseLinear
+from ignite_core.handlers.schedules.torch_scheduler import LRScheduler
+
+__all__ = ["ConcatScheduler", "create_lr_scheduler_with_warmup"]
+
+_WARMUP = "create_lr_scheduler_with_warmup"
 
 
 class ConcatScheduler(ParamScheduler):
-    """Schedulers of one optimizer, one after another.
+    """Calls schedulers of one optimizer one after another.
 
     Args:
-        schedulers: At least two, each once; a ``ConcatScheduler`` or :class:`ParamGroupScheduler` may be among them.
-        durations: Events of each but the last, which goes on for ever.
+        schedulers: At least two different ones; a ``ConcatScheduler`` or :class:`ParamGroupScheduler` may be among
+            them.
+        durations: Number of events of each scheduler but the last, which has no end.
         save_history: Append what is written to ``engine.state.param_history``.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If there are too few schedulers, or not one duration less; if they write into different optimizers
-            or parameters, or one stands there twice.
+        TypeError: If an argument has the wrong type.
+        ValueError: If there are too few schedulers or not one duration less, if they write to different optimizers or
+            parameters, or if a scheduler occurs twice.
 
     Example:
         >>> import torch
@@ -50,7 +56,7 @@ class ConcatScheduler(ParamScheduler):
         if len(durations) != len(schedulers) - 1:
             raise ValueError(
                 f"ConcatScheduler: {len(schedulers)} schedulers need {len(schedulers) - 1} durations, as the last one "
-                f"goes on for ever; got {list(durations)}"
+                f"has no end; got {list(durations)}"
             )
         for duration in durations:
             integer("ConcatScheduler", "a duration", duration, least=0)
@@ -60,24 +66,25 @@ class ConcatScheduler(ParamScheduler):
         self.schedulers = schedulers
         self.durations = durations
         self._ends: list[int] = [*accumulate(durations), sys.maxsize]
-        self._call_present: Any = None  # a bound method, called sooner than an object
-        self._enters_at = 0  # the event at which the next scheduler has to be looked for
+        self._call_current: Any = None  # a bound method, which is called faster than an object
+        self._enters_at = 0  # the event at which the next scheduler begins
         super().__init__(_optimizer_of(schedulers), names[0][0])
         self.save_history = save_history
 
     def __call__(self, engine: Engine | None = None, name: str | None = None) -> None:
-        if self._is_loaded and self._was_made(engine):
+        if self._is_loaded and self._is_repeated(engine):
             return
         index = self.event_index
         if index >= self._enters_at:
             self._enter(index)
-        self._call_present(engine, name)
+        self._call_current(engine, name)
         self.event_index = index + 1
 
     @property
     def optimizer_param_groups(self) -> list[dict[str, Any]]:
-        """The parameter groups that the present scheduler writes."""
-        groups: list[dict[str, Any]] = self._present().optimizer_param_groups  # type: ignore[attr-defined]
+        """The parameter groups that the current scheduler writes."""
+        current: Any = self.schedulers[bisect_right(self._ends, self.event_index)]
+        groups: list[dict[str, Any]] = current.optimizer_param_groups
         return groups
 
     @property
@@ -92,24 +99,21 @@ class ConcatScheduler(ParamScheduler):
 
     @property
     def is_predictable(self) -> bool:
-        """Whether what comes can be told beforehand: if each of the schedulers can tell."""
+        """Whether all schedulers are predictable."""
         return all(scheduler.is_predictable for scheduler in self.schedulers)
 
     def get_param(self) -> Any:
         return self.value_at(self.event_index)
 
-    def value_at(self, event_index: int) -> Any:
-        number = bisect_right(self._ends, event_index)
-        scheduler = self.schedulers[number]
-        return scheduler.value_at(scheduler.event_index + event_index - self._now_in(number))
-
-    def _ahead(self, skip: int, count: int) -> list[Any]:
+    def _values(self, first: int, count: int) -> list[Any]:
         values: list[Any] = []
-        index, stop = self.event_index + skip, self.event_index + skip + count
+        index, stop = first, first + count
         while index < stop:
-            number = bisect_right(self._ends, index)
-            until = min(self._ends[number], stop)
-            values += self.schedulers[number]._ahead(index - self._now_in(number), until - index)
+            place = bisect_right(self._ends, index)
+            until = min(self._ends[place], stop)
+            scheduler = self.schedulers[place]
+            ahead = index - self._event_of_next_call(place)
+            values += scheduler._values(scheduler.event_index + ahead, until - index)
             index = until
         return values
 
@@ -121,13 +125,13 @@ class ConcatScheduler(ParamScheduler):
         durations: Sequence[int],
         param_names: Sequence[str] | None = None,
     ) -> list[list[Any]]:
-        """What these schedulers, from where they are, would write one after another; they are left alone.
+        """The values that these schedulers would write from their current step on; they are not changed.
 
         Args:
-            num_events: How many rows, at least 0.
-            schedulers: As of the class.
-            durations: As of the class.
-            param_names: Accepted as in pytorch-ignite: the names of what is written.
+            num_events: Number of rows, at least 0.
+            schedulers: See the class.
+            durations: See the class.
+            param_names: Names of the parameters; not used, accepted as in pytorch-ignite.
 
         Returns:
             ``[[0, value, ...], [1, value, ...], ...]``
@@ -138,16 +142,7 @@ class ConcatScheduler(ParamScheduler):
             raise TypeError(
                 f"{cls.__name__}.simulate_values: param_names must be a list of strings, got {param_names!r}"
             )
-        histories = [scheduler.save_history for scheduler in schedulers]
-        concat = cls(schedulers, durations)
-        for scheduler, save_history in zip(schedulers, histories, strict=True):
-            scheduler.save_history = save_history
-        unknown = set(param_names or ()) - set(_names(concat))
-        if unknown:
-            raise ValueError(
-                f"{cls.__name__}.simulate_values: param_names must be among {_names(concat)}, got {param_names!r}"
-            )
-        return rows_of(concat, num_events)
+        return simulate(lambda: cls(schedulers, durations), schedulers, num_events)
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """``event_index``, and the states of all schedulers."""
@@ -165,39 +160,97 @@ class ConcatScheduler(ParamScheduler):
         self._enters_at = 0
 
     def _enter(self, index: int) -> None:
-        number = bisect_right(self._ends, index)
-        present: Any = self.schedulers[number]
-        if index == self._begin_of(number):  # and not where it goes on from a state
-            present._take_over()
-        self._call_present, self._enters_at = present.__call__, self._ends[number]
+        place = bisect_right(self._ends, index)
+        current: Any = self.schedulers[place]
+        if index == self._begin_of(place):  # not after a state was loaded in the middle
+            current._take_over()
+        self._call_current, self._enters_at = current.__call__, self._ends[place]
 
-    def _present(self) -> BaseParamScheduler:
-        return self.schedulers[bisect_right(self._ends, self.event_index)]
+    def _event_of_next_call(self, place: int) -> int:
+        """The number of the event at which the scheduler in this place is called next, or would have been."""
+        return min(max(self.event_index, self._begin_of(place)), self._ends[place])
 
-    def _now_in(self, number: int) -> int:
-        """The event of this scheduler that stands for the next one of a scheduler in it."""
-        return min(max(self.event_index, self._begin_of(number)), self._ends[number])
-
-    def _begin_of(self, number: int) -> int:
-        return self._ends[number - 1] if number else 0
+    def _begin_of(self, place: int) -> int:
+        return self._ends[place - 1] if place else 0
 
     def _go_to(self, event_index: int) -> None:
         self.event_index = event_index
-        for number, scheduler in enumerate(self.schedulers):
-            scheduler._go_to(self._now_in(number) - self._begin_of(number))
+        for place, scheduler in enumerate(self.schedulers):
+            scheduler._go_to(self._event_of_next_call(place) - self._begin_of(place))
 
     def _take_over(self) -> None:
         self._enters_at = 0
 
     def _event_index_of(self, state_dict: Mapping[str, Any]) -> Any:
-        """There, it stays 0, and what is left of the present scheduler is counted down."""
+        """In pytorch-ignite it stays 0, and the rest of the current scheduler is counted down."""
         if not is_of_pytorch_ignite(state_dict) or "_scheduler_index" not in state_dict:
             return state_dict["event_index"]
-        number, left = state_dict["_scheduler_index"], state_dict["_current_duration"]
-        durations = state_dict["durations"]  # a warm-up may be one event longer there
-        total = durations[number] if number < len(durations) else -1
-        done: int = sum(durations[:number]) + total - left
+        place, left = state_dict["_scheduler_index"], state_dict["_current_duration"]
+        durations = state_dict["durations"]  # a warm-up may be one event longer in pytorch-ignite
+        total = durations[place] if place < len(durations) else -1
+        done: int = sum(durations[:place]) + total - left
         return done
+
+
+def create_lr_scheduler_with_warmup(
+    lr_scheduler: ParamScheduler | TorchScheduler,
+    warmup_start_value: float,
+    warmup_duration: int,
+    warmup_end_value: float | None = None,
+    save_history: bool = False,
+    output_simulated_values: list[Any] | None = None,
+) -> ConcatScheduler:
+    """Put a linear warm-up before a learning rate scheduler, whose first value is not written twice.
+
+    The rate is ``warmup_start_value`` at event 0 and ``warmup_end_value`` at event ``warmup_duration - 1``. The
+    scheduler starts at that event if its first value is the same in all parameter groups, otherwise one event later.
+
+    Args:
+        lr_scheduler: The scheduler after the warm-up: a :class:`ParamScheduler`, or one of torch.
+        warmup_start_value: The rate at the first event.
+        warmup_duration: Number of events in the warm-up, at least 2.
+        warmup_end_value: The rate at the end of the warm-up; by default the current one of each parameter group.
+        save_history: Append what is written to ``engine.state.param_history["lr"]``.
+        output_simulated_values: A list, such as ``[None] * 100``, which is filled with as many rows ``[event, rate,
+            ...]`` of the values to come.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If ``warmup_duration`` is below 2.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+        >>> create_lr_scheduler_with_warmup(decay, warmup_start_value=0.0, warmup_duration=3).next_values(5)
+        [0.0, 0.5, 1.0, 0.5, 0.25]
+    """
+    if isinstance(lr_scheduler, TorchScheduler):
+        lr_scheduler = LRScheduler(lr_scheduler)
+    if not isinstance(lr_scheduler, ParamScheduler):
+        raise TypeError(f"{_WARMUP}: lr_scheduler must be a ParamScheduler, or one of torch, got {lr_scheduler!r}")
+    number(_WARMUP, "warmup_start_value", warmup_start_value)
+    integer(_WARMUP, "warmup_duration", warmup_duration, least=2)
+    if warmup_end_value is not None:
+        number(_WARMUP, "warmup_end_value", warmup_end_value)
+    if not isinstance(output_simulated_values, list | None):
+        raise TypeError(f"{_WARMUP}: output_simulated_values must be a list, got {output_simulated_values!r}")
+
+    groups = lr_scheduler.optimizer.param_groups
+    ends = [float(group["lr"]) if warmup_end_value is None else warmup_end_value for group in groups]
+    warmups = [
+        PiecewiseLinear(
+            lr_scheduler.optimizer, "lr", [(0, warmup_start_value), (warmup_duration - 1, end)], False, index
+        )
+        for index, end in enumerate(ends)
+    ]
+    first = lr_scheduler.get_param()
+    ends_there = (first if isinstance(first, list) else [first] * len(ends)) == ends
+    duration = warmup_duration - 1 if ends_there else warmup_duration
+    combined = ConcatScheduler([ParamGroupScheduler(warmups), lr_scheduler], [duration], save_history)
+    if output_simulated_values is not None:
+        output_simulated_values[:] = rows_of(combined, len(output_simulated_values))
+    return combined
 
 
 def _optimizer_of(schedulers: Sequence[Any]) -> Any:
@@ -205,12 +258,12 @@ def _optimizer_of(schedulers: Sequence[Any]) -> Any:
     for scheduler in schedulers:
         found += scheduler.optimizer if isinstance(scheduler.optimizer, list) else [scheduler.optimizer]
     if any(other is not found[0] for other in found):
-        raise ValueError("ConcatScheduler: all schedulers must write into the same optimizer, got several")
+        raise ValueError("ConcatScheduler: all schedulers must write to the same optimizer, got several")
     return found[0]
 
 
 def _names(scheduler: Any) -> list[str]:
-    """What a scheduler writes."""
+    """Names of the parameters that a scheduler writes."""
     if isinstance(scheduler, ConcatScheduler):
-        return [name for one in scheduler.schedulers[:1] for name in _names(one)]
+        return _names(scheduler.schedulers[0])
     return scheduler.param_name if isinstance(scheduler.param_name, list) else [scheduler.param_name]

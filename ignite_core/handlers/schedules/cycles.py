@@ -1,4 +1,4 @@
-"""Curves that go up and down."""
+"""Curves that rise and fall."""
 
 from __future__ import annotations
 
@@ -11,43 +11,30 @@ from ignite_core.handlers._arguments import choice, integer, number
 
 __all__ = ["Cycle", "Shape", "cyclic", "one_cycle", "triangular"]
 
-
-#: What a cycle may look like.
 Shape = Literal["linear", "cosine", "triangle"]
 
-#: A stretch of a curve: its first step, the step after it, the value there, by how much it rises, in how many steps,
-#: and whether it does so along half a cosine wave.
-Stretch = tuple[float, float, float, float, float, bool]
+#: A segment of a curve: first step, step after the last, first value, rise, length in steps, and whether it has the
+#: shape of half a cosine wave.
+Segment = tuple[float, float, float, float, float, bool]
 
 
 class Cycle(NamedTuple):
-    """One cycle.
+    """One cycle."""
 
-    Attributes:
-        number: The first is 0.
-        first: Its first step.
-        size: Steps of the cycle itself.
-        warmup: Steps after it that lead to the start of the next one.
-        start: Value at its start.
-        end: Value that it goes to.
-        next_start: Value at the start of the next one.
-    """
-
-    number: int
-    first: int
-    size: int
-    warmup: int
-    start: float
-    end: float
-    next_start: float
+    number: int  #: the first cycle is 0
+    first: int  #: its first step
+    size: int  #: steps, without the warm-up
+    warmup: int  #: steps after it that lead to the start of the next cycle
+    start: float  #: value at its start
+    end: float  #: value at its end, or in the middle of a triangle
+    next_start: float  #: value at the start of the next cycle
 
     @property
     def stop(self) -> int:
         """The first step of the next cycle."""
         return self.first + self.size + self.warmup
 
-    def stretches(self, shape: Shape) -> Iterator[Stretch]:
-        """What it is made of, in order."""
+    def segments(self, shape: Shape) -> Iterator[Segment]:
         middle, end = self.first + self.size / 2, self.first + self.size
         rise = self.end - self.start
         if shape == "triangle":
@@ -61,13 +48,13 @@ class Cycle(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class cyclic:
-    r"""From a value to another, again and again, where size and values may change from cycle to cycle.
+    r"""From one value to another in cycles, whose size and values may change from cycle to cycle.
 
-    In cycle :math:`i`, at the position :math:`u` of :math:`n_i` steps, :math:`f = s(a \alpha^i, b \beta^i, u / n_i)`
-    with the shape :math:`s`: ``"linear"``, :math:`a + (b - a) p`; ``"cosine"``,
-    :math:`a + (b - a) (1 - \cos \pi p) / 2`; ``"triangle"``, :math:`b + (a - b) |2 p - 1|`, there and back again.
-    After the cycle a warm-up, a straight line, may lead to the start of the next one. :math:`n_{i+1}` is
-    :math:`n_i k` rounded down, at least 1; so with the steps of the warm-up.
+    In cycle :math:`i`, at position :math:`u` of :math:`n_i` steps, :math:`f = s(a \alpha^i, b \beta^i, u / n_i)` with
+    the shape :math:`s`: ``"linear"``, :math:`a + (b - a) p`; ``"cosine"``, :math:`a + (b - a) (1 - \cos \pi p) / 2`;
+    ``"triangle"``, to :math:`b` and back, :math:`b + (a - b) |2 p - 1|`. After the cycle a warm-up, a straight line,
+    may lead to the start of the next one. :math:`n_{i+1}` is :math:`n_i k` rounded down, at least 1; the number of
+    steps in the warm-up changes in the same way.
 
     Args:
         start: :math:`a`.
@@ -95,9 +82,9 @@ class cyclic:
     start_mult: float = 1.0
     end_mult: float = 1.0
     warmup: int = 0
-    # What was asked for last is mostly what is asked for next.
+    # The cycle and segment of the last call, as the next call is usually in them too.
     _cycle: Cycle = field(init=False, repr=False, compare=False)
-    _stretch: Stretch = field(init=False, repr=False, compare=False)
+    _segment: Segment = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         number("cyclic", "start", self.start)
@@ -112,7 +99,7 @@ class cyclic:
         self._find(0)
 
     def __call__(self, step: int) -> float:
-        first, stop, start, rise, steps, is_wave = self._stretch
+        first, stop, start, rise, steps, is_wave = self._segment
         if not first <= step < stop:
             first, stop, start, rise, steps, is_wave = self._find(step)
         if is_wave:
@@ -120,7 +107,7 @@ class cyclic:
         return start + rise * (step - first) / steps
 
     def cycle_at(self, step: int) -> Cycle:
-        """The cycle that a step lies in."""
+        """The cycle of a step."""
         cycle = self._cycle
         if step < cycle.first:
             cycle = self._first()
@@ -133,9 +120,9 @@ class cyclic:
         object.__setattr__(self, "_cycle", cycle)
         return cycle
 
-    def _find(self, step: int) -> Stretch:
-        found = next(one for one in self.cycle_at(step).stretches(self.shape) if step < one[1])
-        object.__setattr__(self, "_stretch", found)
+    def _find(self, step: int) -> Segment:
+        found = next(one for one in self.cycle_at(step).segments(self.shape) if step < one[1])
+        object.__setattr__(self, "_segment", found)
         return found
 
     def _first(self) -> Cycle:
@@ -158,16 +145,16 @@ class cyclic:
 
 @dataclass(frozen=True, slots=True)
 class triangular:
-    r"""Up and down again and again: :math:`f(t) = l + (h - l) s^i p`.
+    r"""Up and down on straight lines, in cycles: :math:`f(t) = l + (h - l) s^i p`.
 
-    In cycle :math:`i`, :math:`p` rises from 0 to 1 in ``up`` steps, and falls again in ``down`` steps. From Smith,
-    2017, "Cyclical learning rates"; with ``shrink=0.5`` his policy *triangular2*.
+    In cycle :math:`i`, :math:`p` rises from 0 to 1 in ``up`` steps, and falls to 0 in ``down`` steps. From Smith, 2017,
+    "Cyclical learning rates"; with ``shrink=0.5`` it is the policy *triangular2* of that paper.
 
     Args:
         low: :math:`l`.
         high: :math:`h`.
-        up: Steps, at least 1.
-        down: Steps, at least 1; as many as ``up`` by default.
+        up: Number of rising steps, at least 1.
+        down: Number of falling steps, at least 1; by default ``up``.
         shrink: :math:`s`, above 0.
 
     Example:
@@ -198,16 +185,16 @@ class triangular:
 
 @dataclass(frozen=True, slots=True)
 class one_cycle:
-    r"""Up to a peak and further down again than it began, flat afterwards.
+    r"""Up to a peak, then down below the first value, and flat afterwards.
 
     :math:`f` goes from :math:`p / d` at step 0 to the peak :math:`p` at step :math:`w n - 1`, and from there to
-    :math:`p / (d e)` at step :math:`n - 1`; both ways along half a cosine wave, or straight. From Smith and Topin,
-    2018, "Super-convergence", as torch's OneCycleLR has it.
+    :math:`p / (d e)` at step :math:`n - 1`; each part is half a cosine wave or a straight line. From Smith and Topin,
+    2018, "Super-convergence", in the form of torch's ``OneCycleLR``.
 
     Args:
         peak: :math:`p`.
         steps: :math:`n`, at least 2.
-        up: :math:`w`, the share of the steps that lead up, between 0 and 1.
+        up: :math:`w`, the share of the steps before the peak, between 0 and 1.
         start_div: :math:`d`, above 0.
         end_div: :math:`e`, above 0.
         shape: ``"cosine"`` or ``"linear"``.
@@ -251,5 +238,5 @@ class one_cycle:
 
 
 def _rounded_down(size: Any) -> int:
-    """As an integer, where a product such as 100 * 1.15, which is 114.99999999999999, counts as 115."""
+    """The integer below a size, where 100 * 1.15, which is 114.99999999999999 in floating point, counts as 115."""
     return floor(round(float(size), 9))

@@ -8,34 +8,34 @@ from typing import Any
 from ignite_core.handlers._arguments import integer
 from ignite_core.handlers.schedules.base import is_of_pytorch_ignite
 from ignite_core.handlers.schedules.cycles import Cycle, Shape, cyclic
-from ignite_core.handlers.schedules.optimizers import HasGroups
-from ignite_core.handlers.schedules.param_scheduler import ParamScheduler
+from ignite_core.handlers.schedules.param_scheduler import HasGroups, ParamScheduler
 
 __all__ = ["CosineAnnealingScheduler", "CyclicalScheduler", "LinearCyclicalScheduler"]
 
 
 class CyclicalScheduler(ParamScheduler):
-    """Base class of schedulers that go from a value to another in cycles, see :class:`~.curves.cyclic`.
+    """Base class of schedulers that go from one value to another in cycles, see :class:`~.curves.cyclic`.
 
-    A subclass overrides :meth:`get_param`, which sees the place in the cycle: ``event_index``, counted from the start
-    of the cycle, and ``cycle``, ``cycle_size``, ``warmup_duration``, ``start_value``, ``end_value`` of that cycle.
-    Anywhere else ``event_index`` counts all calls. Without such a ``get_param`` the others stay as they were given.
+    A subclass overrides :meth:`get_param`. While it is called, ``event_index`` is the position in the cycle, and
+    ``cycle``, ``cycle_size``, ``warmup_duration``, ``start_value`` and ``end_value`` are those of the current cycle.
+    At all other times ``event_index`` counts all calls. Without such a ``get_param`` the attributes keep the values of
+    the arguments.
 
     Args:
-        optimizer: As of :class:`~ignite_core.handlers.ParamScheduler`.
-        param_name: As of :class:`~ignite_core.handlers.ParamScheduler`.
-        start_value: At the start of a cycle.
-        end_value: At its end; where it goes there and back, in its middle.
-        cycle_size: Events of a cycle, at least 2; where this sits on iterations, often those of an epoch.
-        cycle_mult: By what ``cycle_size`` and ``warmup_duration`` are multiplied after each cycle, and rounded down.
-        start_value_mult: By what the start value is multiplied after each cycle.
-        end_value_mult: By what the end value is multiplied after each cycle.
-        warmup_duration: So many events lead straight from the end of a cycle to the start of the next.
-        save_history: As of :class:`~ignite_core.handlers.ParamScheduler`.
-        param_group_index: As of :class:`~ignite_core.handlers.ParamScheduler`.
+        optimizer: See :class:`~ignite_core.handlers.ParamScheduler`.
+        param_name: See :class:`~ignite_core.handlers.ParamScheduler`.
+        start_value: Value at the start of a cycle.
+        end_value: Value at its end; in its middle, if the subclass goes back to the start value.
+        cycle_size: Number of events in a cycle, at least 2; for iterations, often the length of an epoch.
+        cycle_mult: Factor of ``cycle_size`` and ``warmup_duration`` after each cycle; the result is rounded down.
+        start_value_mult: Factor of the start value after each cycle.
+        end_value_mult: Factor of the end value after each cycle.
+        warmup_duration: Number of events on a straight line from the end of a cycle to the start of the next.
+        save_history: See :class:`~ignite_core.handlers.ParamScheduler`.
+        param_group_index: See :class:`~ignite_core.handlers.ParamScheduler`.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument has the wrong type.
         ValueError: If a number is too small.
 
     Example:
@@ -80,27 +80,26 @@ class CyclicalScheduler(ParamScheduler):
             warmup=warmup_duration,
         )
         curve = None if self._shape is None else self._cycles
-        self._seen: Cycle | None = None  # the cycle that the attributes are of, where a subclass has a get_param
+        self._current: Cycle | None = None  # the cycle of the attributes, if a subclass overrides get_param
         super().__init__(optimizer, param_name, save_history, param_group_index, curve=curve)
-        self._own = CyclicalScheduler._now
 
     @property
     def cycle(self) -> int:
-        """The number of the cycle that the next event lies in; the first is 0."""
-        return (self._seen or self._cycles.cycle_at(self.event_index)).number
+        """Number of the cycle of the next event; the first is 0."""
+        return (self._current or self._cycles.cycle_at(self.event_index)).number
 
     @property
     def total_cycle_size(self) -> int:
-        """Events of a cycle and of the warm-up after it."""
+        """Number of events in a cycle and in the warm-up after it."""
         return self.cycle_size + self.warmup_duration
 
-    def _now(self) -> Any:
-        """The next value, where a subclass has a ``get_param``: it sees the place in the cycle."""
-        index, seen = self.event_index, self._seen
-        if seen is None or not seen.first <= index < seen.stop:
-            seen = self._see(index)
-        position = index - seen.first
-        if position > seen.size:  # on the way to the next one
+    def _value(self) -> Any:
+        """The next value by a subclass's ``get_param``, which sees the position in the cycle."""
+        index, cycle = self.event_index, self._current
+        if cycle is None or not cycle.first <= index < cycle.stop:
+            cycle = self._enter(index)
+        position = index - cycle.first
+        if position > cycle.size:  # in the warm-up
             return self._cycles(index)
         self.event_index = position
         try:
@@ -108,8 +107,8 @@ class CyclicalScheduler(ParamScheduler):
         finally:
             self.event_index = index
 
-    def _see(self, event_index: int) -> Cycle:
-        cycle = self._seen = self._cycles.cycle_at(event_index)
+    def _enter(self, event_index: int) -> Cycle:
+        cycle = self._current = self._cycles.cycle_at(event_index)
         self.start_value, self.end_value = cycle.start, cycle.end
         self.cycle_size, self.warmup_duration = cycle.size, cycle.warmup
         if self._shape is not None:
@@ -117,7 +116,7 @@ class CyclicalScheduler(ParamScheduler):
         return cycle
 
     def _event_index_of(self, state_dict: Mapping[str, Any]) -> Any:
-        """There, it is counted from the start of the cycle; cycles are as long as the arguments here say."""
+        """pytorch-ignite counts from the start of the cycle; cycles are as long as the arguments of this one say."""
         event_index = state_dict["event_index"]
         if is_of_pytorch_ignite(state_dict) and "cycle" in state_dict:
             cycle = self._cycles.cycle_at(0)
@@ -128,15 +127,15 @@ class CyclicalScheduler(ParamScheduler):
 
 
 class LinearCyclicalScheduler(CyclicalScheduler):
-    """Goes straight to ``end_value`` in the first half of a cycle, and back in the second.
+    """Goes on a straight line to ``end_value`` in the first half of a cycle, and back in the second.
 
     Args:
-        args: Those of :class:`CyclicalScheduler`.
-        monotonic: Go there in the whole cycle, and not back.
-        kwargs: Those of :class:`CyclicalScheduler`.
+        args: See :class:`CyclicalScheduler`.
+        monotonic: Use the whole cycle to go to ``end_value``, and do not go back.
+        kwargs: See :class:`CyclicalScheduler`.
 
     Raises:
-        ValueError: If there is a ``warmup_duration``, but nothing that it leads back from: not ``monotonic``.
+        ValueError: If there is a ``warmup_duration`` without ``monotonic``: such a cycle ends at its start value.
 
     Example:
         >>> import torch
@@ -164,7 +163,7 @@ class LinearCyclicalScheduler(CyclicalScheduler):
 class CosineAnnealingScheduler(CyclicalScheduler):
     """Goes from ``start_value`` to ``end_value`` along half a cosine wave in each cycle.
 
-    Its arguments are those of :class:`CyclicalScheduler`. From Loshchilov and Hutter, 2017, "SGDR".
+    The arguments are those of :class:`CyclicalScheduler`. From Loshchilov and Hutter, 2017, "SGDR".
 
     Example:
         >>> import torch

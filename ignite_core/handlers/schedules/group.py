@@ -1,33 +1,31 @@
-"""Schedulers side by side."""
+"""Several schedulers at the same events."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
-from ignite_core.handlers._arguments import check_engine, check_keys
+from ignite_core.handlers._arguments import check_keys
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
-from ignite_core.handlers.schedules.optimizers import number_in
-from ignite_core.handlers.schedules.param_scheduler import ParamScheduler
+from ignite_core.handlers.schedules.param_scheduler import ParamScheduler, number_in
 
-__all__ = ["ParamGroupScheduler", "check_count", "check_schedulers"]
+__all__ = ["ParamGroupScheduler", "check_count", "check_schedulers", "simulate"]
 
 
 class ParamGroupScheduler(BaseParamScheduler):
-    """Schedulers side by side, mostly of the parameter groups of one optimizer.
+    """Calls several schedulers at the same events, usually one for each parameter group of an optimizer.
 
     Args:
         schedulers: At least one.
-        names: What each is called in the history, the names of what they write by default. The values of schedulers of
-            one name stand in one list.
+        names: Name of each in the history, by default its ``param_name``. The values of schedulers with the same name
+            are in one list.
         save_history: Append what is written to ``engine.state.param_history[name]``.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If there are not as many names as schedulers, or one stands there twice.
+        TypeError: If an argument has the wrong type.
+        ValueError: If there is not one name for each scheduler, or a scheduler occurs twice.
 
     Example:
         >>> import torch
@@ -57,26 +55,17 @@ class ParamGroupScheduler(BaseParamScheduler):
         self.optimizer = [scheduler.optimizer for scheduler in schedulers]
         self.param_name = [scheduler.param_name for scheduler in schedulers]  # type: ignore[assignment]
         for scheduler in schedulers:
-            scheduler.save_history = False  # it is kept here, an entry for all of one name
-        self._calls = [scheduler.__call__ for scheduler in schedulers]  # called sooner than an object
-
-    def attach(self, engine: Engine, event: Any = Events.ITERATION_STARTED) -> None:
-        """Write the next values whenever ``event`` of an engine is fired.
-
-        Raises:
-            TypeError: If ``engine`` is no engine.
-        """
-        check_engine(f"{type(self).__name__}.attach", engine)
-        engine.add_event_handler(event, self)
+            scheduler.save_history = False  # the group records one entry for each name
+        self._calls = [scheduler.__call__ for scheduler in schedulers]  # bound methods are called faster than objects
 
     def __call__(self, engine: Engine | None = None, name: str | None = None) -> None:
         """Write the next values.
 
         Args:
-            engine: Whose state takes the history; none is needed without it.
-            name: Accepted beside other schedulers; the names are those of the constructor.
+            engine: The history is appended to its state; not needed without history.
+            name: Not used; the names are those of the constructor.
         """
-        if self._is_loaded and self._was_made(engine):
+        if self._is_loaded and self._is_repeated(engine):
             return
         for call in self._calls:
             call(engine)
@@ -87,43 +76,36 @@ class ParamGroupScheduler(BaseParamScheduler):
 
     @property
     def optimizer_param_groups(self) -> list[dict[str, Any]]:
-        """The parameter groups that are written, once for each scheduler that writes them."""
+        """The parameter groups that are written; a group occurs once for each scheduler that writes it."""
         return [group for scheduler in self.schedulers for group in scheduler.optimizer_param_groups]
 
     @property
     def is_predictable(self) -> bool:
-        """Whether what comes can be told beforehand: if each of the schedulers can tell."""
+        """Whether all schedulers are predictable."""
         return all(scheduler.is_predictable for scheduler in self.schedulers)
 
     def get_param(self) -> Any:
-        """A list with the next value of each scheduler; of a single one its value."""
+        """A list with the next value of each scheduler; the value itself, if there is only one scheduler."""
         return self.value_at(self.event_index)
 
-    def value_at(self, event_index: int) -> Any:
-        skip = event_index - self.event_index
-        return _one_or_all([scheduler.value_at(scheduler.event_index + skip) for scheduler in self.schedulers])
-
-    def _ahead(self, skip: int, count: int) -> list[Any]:
-        columns = [scheduler._ahead(skip, count) for scheduler in self.schedulers]
-        return [_one_or_all(list(row)) for row in zip(*columns, strict=True)]
+    def _values(self, first: int, count: int) -> list[Any]:
+        ahead = first - self.event_index
+        columns = [one._values(one.event_index + ahead, count) for one in self.schedulers]
+        return [list(row) if len(row) > 1 else row[0] for row in zip(*columns, strict=True)]
 
     @classmethod
     def simulate_values(cls, num_events: int, schedulers: Sequence[ParamScheduler], **kwargs: Any) -> list[list[Any]]:  # type: ignore[override]
-        """What these schedulers, from where they are, would write; they are left alone.
+        """The values that these schedulers would write from their current step on; they are not changed.
 
         Args:
-            num_events: How many rows, at least 0.
-            schedulers: As of the class.
+            num_events: Number of rows, at least 0.
+            schedulers: See the class.
             kwargs: The other arguments of the class.
 
         Returns:
             ``[[0, value of the first, value of the second, ...], ...]``
         """
-        histories = [scheduler.save_history for scheduler in schedulers]
-        group = cls(schedulers, **kwargs)
-        for scheduler, save_history in zip(schedulers, histories, strict=True):
-            scheduler.save_history = save_history
-        return rows_of(group, num_events)
+        return simulate(lambda: cls(schedulers, **kwargs), schedulers, num_events)
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """``event_index``, and the names and states of all schedulers."""
@@ -138,7 +120,7 @@ class ParamGroupScheduler(BaseParamScheduler):
         saved = [name for name, _ in states]
         if saved != list(self.names):
             raise ValueError(f"{where}: the names must be {list(self.names)}, got {saved}")
-        super().load_state_dict({"event_index": 0, **state_dict})  # pytorch-ignite does not count here
+        super().load_state_dict({"event_index": 0, **state_dict})  # pytorch-ignite saves no count
         for scheduler, (_, state) in zip(self.schedulers, states, strict=True):
             scheduler.load_state_dict(state)
         if "event_index" not in state_dict:
@@ -162,17 +144,17 @@ class ParamGroupScheduler(BaseParamScheduler):
         ]
 
 
-def _one_or_all(values: list[Any]) -> Any:
-    return values[0] if len(values) == 1 else values
+def simulate(combine: Callable[[], BaseParamScheduler], schedulers: Sequence[Any], num_events: int) -> list[list[Any]]:
+    """Rows of a combination of schedulers, whose ``save_history`` is left as it is."""
+    histories = [scheduler.save_history for scheduler in schedulers]
+    combined = combine()
+    for scheduler, save_history in zip(schedulers, histories, strict=True):
+        scheduler.save_history = save_history
+    return rows_of(combined, num_events)
 
 
 def check_schedulers(where: str, schedulers: Any, kinds: Any, least: int) -> None:
-    """Make sure that it is a list of so many different schedulers.
-
-    Raises:
-        TypeError: If it is no list, or of something else.
-        ValueError: If there are too few, or one stands there twice.
-    """
+    """Check that it is a list of at least so many different schedulers."""
     if not isinstance(schedulers, Sequence):
         raise TypeError(f"{where}: schedulers must be a list or tuple, got {schedulers!r}")
     if len(schedulers) < least:
@@ -184,14 +166,10 @@ def check_schedulers(where: str, schedulers: Any, kinds: Any, least: int) -> Non
                 "scheduler of torch"
             )
     if len({id(scheduler) for scheduler in schedulers}) < len(schedulers):
-        raise ValueError(f"{where}: a scheduler may stand there once, as it has one count; make another like it")
+        raise ValueError(f"{where}: a scheduler may occur only once, as it has one counter; make another one")
 
 
 def check_count(where: str, states: Any, schedulers: Sequence[Any]) -> None:
-    """Make sure that there is a state of each.
-
-    Raises:
-        ValueError: If there is not.
-    """
+    """Check that there is a state for each scheduler."""
     if len(states) != len(schedulers):
-        raise ValueError(f"{where}: there must be states of {len(schedulers)} schedulers, got {len(states)}")
+        raise ValueError(f"{where}: there must be states for {len(schedulers)} schedulers, got {len(states)}")

@@ -1,27 +1,28 @@
-"""Curves made of curves."""
+"""Curves that combine other curves."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from ignite_core.handlers._arguments import integer, number
 
 __all__ = ["Curve", "chain", "check_curve", "repeat", "warmup"]
 
-#: What is called with a step, counted from 0, and returns the value.
+#: A function of the step, counted from 0, that returns the value.
 Curve = Callable[[int], float]
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class chain:
-    r"""One curve after another, each from its own step 0: :math:`f(t) = f_i(t - b_i)`, :math:`b_i \le t < b_{i+1}`.
+    r"""Curves one after another, each from its step 0: :math:`f(t) = f_i(t - b_i)`, :math:`b_i \le t < b_{i+1}`.
 
     Args:
         first: :math:`f_0`, from step 0 on.
-        rest: Pairs of a boundary :math:`b_i` and the curve :math:`f_i` from there on; the boundaries increase.
+        rest: Pairs of a boundary :math:`b_i` and the curve :math:`f_i` from that step on; the boundaries increase.
 
     Example:
         >>> from ignite_core.handlers.schedules.curves import constant, exponential
@@ -46,7 +47,7 @@ class chain:
         object.__setattr__(self, "rest", tuple(rest))
 
     def __call__(self, step: int) -> float:
-        index = bisect_right(self.rest, step, key=_boundary)
+        index = bisect_right(self.rest, step, key=itemgetter(0))
         if index == 0:
             return self.first(step)
         boundary, curve = self.rest[index - 1]
@@ -58,10 +59,10 @@ class chain:
 
 @dataclass(frozen=True, slots=True)
 class repeat:
-    r"""A curve again and again, each time as long as the first, or longer: :math:`f(t) = g(t \bmod n)`.
+    r"""The first steps of a curve, repeated: :math:`f(t) = g(t \bmod n)`.
 
-    With a growth :math:`k > 1` the :math:`i`-th repetition, counted from 0, lasts :math:`n k^i` steps, and the curve is
-    stretched as much: with :class:`cosine` these are the warm restarts of Loshchilov and Hutter, 2017, "SGDR".
+    With a growth :math:`k > 1` the :math:`i`-th repetition, counted from 0, has :math:`n k^i` steps, and the curve is
+    stretched accordingly: with :class:`cosine` these are the warm restarts of Loshchilov and Hutter, 2017, "SGDR".
 
     Args:
         curve: :math:`g`.
@@ -92,20 +93,20 @@ class repeat:
         while step >= self.steps * stretch:
             step -= self.steps * stretch
             stretch *= self.growth
-        return self.curve(step / stretch)  # type: ignore[arg-type]  # between two steps where it is stretched
+        return self.curve(step / stretch)  # type: ignore[arg-type]  # may lie between two steps
 
 
 @dataclass(frozen=True, slots=True)
 class warmup:
-    r"""A straight line up to a curve, and then that from its step 0.
+    r"""A straight line that leads to a curve, then the curve from its step 0.
 
     :math:`f(t) = g(0) (s + (e - s) t / n)` for :math:`t < n`, then :math:`f(t) = g(t - n)`.
 
     Args:
         curve: :math:`g`.
         steps: :math:`n`, at least 1.
-        start: :math:`s`, the multiple of the curve's first value at step 0.
-        end: :math:`e`, the multiple that the line leads to.
+        start: :math:`s`, the value at step 0 as a multiple of the curve's first value.
+        end: :math:`e`, the value at the end of the line, as such a multiple.
 
     Example:
         >>> from ignite_core.handlers.schedules.curves import constant
@@ -131,10 +132,7 @@ class warmup:
 
 
 def check_curve(where: str, curve: Any) -> None:
-    """Make sure that it can be called.
-
-    Raises:
-        TypeError: If it cannot.
+    """Raise a TypeError if a curve is not callable.
 
     Example:
         >>> check_curve("chain", 0.1)
@@ -145,7 +143,3 @@ def check_curve(where: str, curve: Any) -> None:
         raise TypeError(
             f"{where}: a curve must be callable, f(step) -> float, got {curve!r}; constant({curve!r}) is one"
         )
-
-
-def _boundary(pair: tuple[int, Curve]) -> int:
-    return pair[0]

@@ -1,4 +1,4 @@
-"""The one-cycle policy, and rates that differ from group to group."""
+"""The one-cycle policy, and learning rates that differ between parameter groups."""
 
 from __future__ import annotations
 
@@ -9,32 +9,31 @@ from ignite_core.handlers._arguments import integer, number
 from ignite_core.handlers.schedules.base import rows_of
 from ignite_core.handlers.schedules.cycles import one_cycle
 from ignite_core.handlers.schedules.group import ParamGroupScheduler
-from ignite_core.handlers.schedules.optimizers import HasGroups, check_optimizer, stand_in
-from ignite_core.handlers.schedules.param_scheduler import ParamScheduler
+from ignite_core.handlers.schedules.param_scheduler import HasGroups, ParamScheduler, check_optimizer, dummy_optimizer
 
 __all__ = ["OneCycle", "spread"]
 
 
 class OneCycle(ParamGroupScheduler):
-    """The rate goes up and further down again, the momentum the other way: :class:`~.curves.one_cycle`.
+    """Raises the learning rate and lowers it again, and the momentum in reverse: :class:`~.curves.one_cycle`.
 
-    The values are those of ``torch.optim.lr_scheduler.OneCycleLR``; after the last step they stay. Of an optimizer with
-    ``betas`` the first one is the momentum.
+    The values are those of ``torch.optim.lr_scheduler.OneCycleLR``; after the last step they stay constant. In an
+    optimizer with ``betas`` the first one is the momentum.
 
     Args:
-        optimizer: A torch optimizer, or anything with a list ``param_groups``.
-        max_lr: The peak; or a list with that of each parameter group, see :func:`spread`.
-        total_steps: Events of the whole cycle, at least 2.
-        momentum: The least, which stands at the peak, and the largest, at both ends; None leaves it alone.
-        pct_start: The share of the steps that lead up to the peak, between 0 and 1.
-        div_factor: The rate begins at ``max_lr / div_factor``,
-        final_div_factor: and ends at that divided by ``final_div_factor``.
+        optimizer: A torch optimizer, or any object with a list ``param_groups``.
+        max_lr: The largest rate; or a list with one for each parameter group, see :func:`spread`.
+        total_steps: Number of events in the cycle, at least 2.
+        momentum: The smallest momentum, at the largest rate, and the largest, at both ends. None: it is not written.
+        pct_start: The share of the steps before the largest rate, between 0 and 1.
+        div_factor: The first rate is ``max_lr / div_factor``.
+        final_div_factor: The last rate is the first one divided by ``final_div_factor``.
         anneal_strategy: ``"cos"`` or ``"linear"``.
-        save_history: Append what is written to ``engine.state.param_history``, at ``"lr"`` and ``"momentum"``.
+        save_history: Append what is written to ``engine.state.param_history``, as ``"lr"`` and ``"momentum"``.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If a number is out of its range; if there is not one ``max_lr`` for each parameter group, or the
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is out of its range, there is not one ``max_lr`` for each parameter group, or the
             optimizer has no momentum.
 
     Example:
@@ -71,7 +70,7 @@ class OneCycle(ParamGroupScheduler):
         schedulers, names = [ParamScheduler(optimizer, "lr", curve=curve)], ["lr"]
         if momentum is not None:
             low, high = _pair(momentum)
-            # The mirror image of a rate that starts at `high`, goes to `low`, and ends at `high` again.
+            # As a rate that starts at `high`, goes to `low`, and ends at `high` again.
             curve = one_cycle(low, total_steps, pct_start, low / high, 1.0, shape)
             schedulers.append(ParamScheduler(optimizer, _momentum_of(optimizer), curve=curve))
             names.append("momentum")
@@ -79,11 +78,11 @@ class OneCycle(ParamGroupScheduler):
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:  # type: ignore[override]
-        """What a scheduler of these arguments would write: ``[[0, rate, momentum], ...]``.
+        """The values that a scheduler with these arguments would write: ``[[0, rate, momentum], ...]``.
 
         Args:
-            num_events: How many rows, at least 0.
-            scheduler_kwargs: Arguments of the scheduler but for the optimizer, which one made for this stands in for.
+            num_events: Number of rows, at least 0.
+            scheduler_kwargs: Arguments of the scheduler. ``optimizer`` is not used: a dummy takes its place.
 
         Example:
             >>> OneCycle.simulate_values(3, max_lr=[0.5, 1.0], total_steps=10, momentum=None, div_factor=2)
@@ -92,21 +91,22 @@ class OneCycle(ParamGroupScheduler):
         kwargs = {key: value for key, value in scheduler_kwargs.items() if key not in ("optimizer", "save_history")}
         max_lr = kwargs.get("max_lr")
         groups = len(max_lr) if isinstance(max_lr, Sequence) else 1
-        return rows_of(cls(stand_in("lr", groups), **kwargs), num_events)
+        return rows_of(cls(dummy_optimizer("lr", groups), **kwargs), num_events)
 
 
 def spread(low: float, high: float, groups: int) -> list[float]:
-    r"""Rates for layers: each the same multiple of the one before, :math:`l (h / l)^{i / (n - 1)}`.
+    r"""Learning rates for layers, in geometric progression: :math:`l (h / l)^{i / (n - 1)}`.
 
-    From Howard and Ruder, 2018, "Universal language model fine-tuning", section 3.2: discriminative fine-tuning.
+    This is the discriminative fine-tuning of Howard and Ruder, 2018, "Universal language model fine-tuning", section
+    3.2.
 
     Args:
-        low: :math:`l`, of the first group, the layers next to the input; above 0.
-        high: :math:`h`, of the last one, above 0.
-        groups: :math:`n`, at least 1; one group has the high rate.
+        low: :math:`l`, the rate of the first group (the layers next to the input), above 0.
+        high: :math:`h`, the rate of the last group, above 0.
+        groups: :math:`n`, at least 1; a single group has the high rate.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument has the wrong type.
         ValueError: If a number is too small.
 
     Example:
@@ -123,9 +123,9 @@ def spread(low: float, high: float, groups: int) -> list[float]:
 
 def _pair(momentum: Any) -> tuple[float, float]:
     if not isinstance(momentum, tuple | list) or len(momentum) != 2:
-        raise TypeError(f"OneCycle: momentum must be a pair (least, largest), or None, got {momentum!r}")
+        raise TypeError(f"OneCycle: momentum must be a pair (smallest, largest), or None, got {momentum!r}")
     low, high = momentum
-    number("OneCycle", "the least momentum", low, above=0)
+    number("OneCycle", "the smallest momentum", low, above=0)
     number("OneCycle", "the largest momentum", high, least=low)
     return low, high
 

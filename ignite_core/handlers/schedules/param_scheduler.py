@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
-from ignite_core.handlers._arguments import check_engine
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
 from ignite_core.handlers.schedules.curves import piecewise_linear
 from ignite_core.handlers.schedules.joins import Curve, check_curve
-from ignite_core.handlers.schedules.optimizers import (
-    HasGroups,
-    check_index,
-    check_optimizer,
-    check_param,
-    number_in,
-    stand_in,
-    write,
-)
 
-__all__ = ["ParamScheduler", "PiecewiseLinear", "groups_of"]
+__all__ = [
+    "HasGroups",
+    "ParamScheduler",
+    "PiecewiseLinear",
+    "check_optimizer",
+    "dummy_optimizer",
+    "num_groups",
+    "number_in",
+    "write",
+]
+
+
+class HasGroups(Protocol):
+    """The part of an optimizer that schedulers use."""
+
+    param_groups: Any
 
 
 class ParamScheduler(BaseParamScheduler):
     """Writes a curve into a parameter of an optimizer, such as its learning rate, one step further at each call.
 
-    Any curve will do, from :mod:`ignite_core.handlers.schedules.curves` or a function of yours; or override
+    Give any function of the step, such as those of :mod:`ignite_core.handlers.schedules.curves`, or override
     :meth:`get_param`, which is called with ``event_index`` set. Values are absolute: they do not depend on what the
-    optimizer holds. A tensor in the optimizer is filled in place; of ``betas`` a number replaces the first.
+    optimizer holds. A tensor in the optimizer is filled in place; in ``betas`` a number replaces the first element.
 
     Args:
-        optimizer: A torch optimizer, or anything with a list ``param_groups``.
-        param_name: ``"lr"``, ``"momentum"``, ``"weight_decay"``, ``"betas"``, ...: a key of the parameter groups.
+        optimizer: A torch optimizer, or any object with a list ``param_groups``.
+        param_name: A key of the parameter groups: ``"lr"``, ``"momentum"``, ``"weight_decay"``, ``"betas"``, ...
         save_history: Append what the groups hold, as a list, to ``engine.state.param_history[param_name]``.
-        param_group_index: The only parameter group that is written; all of them by default.
-        curve: ``curve(step) -> value``, the first step is 0; or a list of them, one for each parameter group.
+        param_group_index: Index of the only parameter group that is written; by default all are.
+        curve: ``curve(step) -> value``, where the first step is 0; or a list of curves, one for each parameter group.
 
     Raises:
-        TypeError: If the optimizer has no parameter groups, a curve is not callable, or there is none.
-        ValueError: If the groups do not have the parameter, or are not as many as the curves.
+        TypeError: If the optimizer has no parameter groups, a curve is not callable, or there is no curve.
+        ValueError: If the groups do not have the parameter, or their number is not that of the curves.
 
     Example:
         >>> import torch
@@ -48,7 +56,7 @@ class ParamScheduler(BaseParamScheduler):
         >>> from ignite_core.handlers.schedules.curves import cosine
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
         >>> trainer = Engine(lambda engine, batch: print(round(optimizer.param_groups[0]["lr"], 3)))
-        >>> ParamScheduler(optimizer, "lr", curve=cosine(0.1, 0.0, steps=4)).attach(trainer)
+        >>> handle = ParamScheduler(optimizer, "lr", curve=cosine(0.1, 0.0, steps=4)).attach(trainer)
         >>> state = trainer.run(range(5))
         0.1
         0.085
@@ -68,38 +76,25 @@ class ParamScheduler(BaseParamScheduler):
     ) -> None:
         where = type(self).__name__
         check_optimizer(where, optimizer)
-        check_index(where, optimizer, param_group_index)
-        check_param(where, optimizer, param_group_index, param_name, differ=isinstance(curve, Sequence))
+        _check_index(where, optimizer, param_group_index)
+        _check_param(where, optimizer, param_group_index, param_name, differ=isinstance(curve, Sequence))
         self.optimizer = optimizer
         self.param_group_index = param_group_index
         if isinstance(curve, Sequence):
-            each: Any = _Each(where, curve, len(self.optimizer_param_groups))
-            super().__init__(param_name, save_history, curve=each)
-            self._at = None  # which is for a single value
+            per_group: Any = _PerGroup(where, curve, len(self.optimizer_param_groups))
+            super().__init__(param_name, save_history, curve=per_group)
+            self._at = None  # this is for a single value
         else:
             super().__init__(param_name, save_history, curve=curve)
-
-    def attach(self, engine: Engine, event: Any = Events.ITERATION_STARTED) -> None:
-        """Write the next value whenever ``event`` of an engine is fired.
-
-        Args:
-            engine: Mostly the trainer.
-            event: With or without filter.
-
-        Raises:
-            TypeError: If ``engine`` is no engine.
-        """
-        check_engine(f"{type(self).__name__}.attach", engine)
-        engine.add_event_handler(event, self)
 
     def __call__(self, engine: Engine | None = None, name: str | None = None) -> None:
         """Write the next value.
 
         Args:
-            engine: Whose state takes the history; none is needed without it.
-            name: Of the history, ``param_name`` by default.
+            engine: The history is appended to its state; not needed without history.
+            name: Name of the history, ``param_name`` by default.
         """
-        if self._is_loaded and self._was_made(engine):
+        if self._is_loaded and self._is_repeated(engine):
             return
         curve, groups = self._at, self.optimizer.param_groups
         if self.param_group_index is not None:
@@ -107,7 +102,7 @@ class ParamScheduler(BaseParamScheduler):
         if curve is not None:
             value = curve(self.event_index)
         else:
-            value = self._own(self)
+            value = self._value()
             if isinstance(value, list):
                 self._write_each(groups, value)
                 groups = ()
@@ -129,11 +124,11 @@ class ParamScheduler(BaseParamScheduler):
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """What a scheduler of these arguments would write: ``[[0, value], [1, value], ...]``.
+        """The values that a scheduler with these arguments would write: ``[[0, value], [1, value], ...]``.
 
         Args:
-            num_events: How many rows, at least 0.
-            scheduler_kwargs: Arguments of the scheduler but for the optimizer, which one made for this stands in for.
+            num_events: Number of rows, at least 0.
+            scheduler_kwargs: Arguments of the scheduler. ``optimizer`` is not used: a dummy takes its place.
 
         Returns:
             A row is the number of the event and the value, or the values of the parameter groups where they differ.
@@ -143,7 +138,7 @@ class ParamScheduler(BaseParamScheduler):
             [[0, 1.0], [1, 0.5], [2, 0.0]]
         """
         kwargs = {key: value for key, value in scheduler_kwargs.items() if key not in ("optimizer", "save_history")}
-        return rows_of(cls(stand_in(kwargs.get("param_name"), groups_of(kwargs)), **kwargs), num_events)
+        return rows_of(cls(dummy_optimizer(kwargs.get("param_name"), num_groups(kwargs)), **kwargs), num_events)
 
     def _write_each(self, groups: Sequence[dict[str, Any]], values: list[Any]) -> None:
         if len(values) != len(groups):
@@ -164,16 +159,16 @@ class PiecewiseLinear(ParamScheduler):
     """Straight lines between milestones, flat before the first and after the last.
 
     Args:
-        optimizer: As of :class:`ParamScheduler`.
-        param_name: As of :class:`ParamScheduler`.
-        milestones_values: Pairs of a step and the value there, the steps in increasing order. Where two share a step,
-            the value jumps to the second.
-        save_history: As of :class:`ParamScheduler`.
-        param_group_index: As of :class:`ParamScheduler`.
+        optimizer: See :class:`ParamScheduler`.
+        param_name: See :class:`ParamScheduler`.
+        milestones_values: Pairs of a step and the value at that step, the steps in increasing order. Where two have the
+            same step, the value jumps to the second.
+        save_history: See :class:`ParamScheduler`.
+        param_group_index: See :class:`ParamScheduler`.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If the steps do not increase, or there are none.
+        TypeError: If an argument has the wrong type.
+        ValueError: If the steps do not increase, or there are no milestones.
 
     Example:
         >>> import torch
@@ -194,8 +189,8 @@ class PiecewiseLinear(ParamScheduler):
         super().__init__(optimizer, param_name, save_history, param_group_index, curve=curve)
 
 
-class _Each:
-    """A list of values, one of each curve."""
+class _PerGroup:
+    """Several curves as one, whose value is a list."""
 
     def __init__(self, where: str, curves: Sequence[Curve], groups: int) -> None:
         for curve in curves:
@@ -210,9 +205,91 @@ class _Each:
         return [curve(step) for curve in self.curves]
 
 
-def groups_of(kwargs: dict[str, Any]) -> int:
-    """How many parameter groups these arguments need."""
+def write(group: dict[str, Any], name: str, value: Any) -> None:
+    """Write a value into a parameter group.
+
+    A tensor is filled in place, so that a captured graph or a compiled step sees the new value. In a tuple, such as
+    ``betas``, a single number replaces the first element, which is the momentum.
+
+    Example:
+        >>> group = {"lr": torch.tensor(0.5), "betas": (0.9, 0.999)}
+        >>> before = group["lr"]
+        >>> write(group, "lr", 0.25)
+        >>> write(group, "betas", 0.8)
+        >>> group["lr"] is before, before.item(), group["betas"]
+        (True, 0.25, (0.8, 0.999))
+    """
+    present = group[name]
+    if isinstance(present, Tensor):
+        present.fill_(value)
+    elif isinstance(present, tuple) and not isinstance(value, tuple):
+        group[name] = (value, *present[1:])
+    else:
+        group[name] = value
+
+
+def number_in(group: dict[str, Any], name: str) -> Any:
+    """The current value in a group; of a tensor on the CPU its number, of one on another device a copy."""
+    value = group[name]
+    if type(value) is float or not isinstance(value, Tensor):  # the first test is the faster one
+        return value
+    return value.item() if value.device.type == "cpu" else value.detach().clone()
+
+
+def check_optimizer(where: str, optimizer: Any) -> None:
+    """Raise a TypeError if the optimizer has no parameter groups."""
+    if not isinstance(getattr(optimizer, "param_groups", None), Sequence):
+        raise TypeError(
+            f"{where}: optimizer must be a torch.optim.Optimizer, or have a list param_groups, got {optimizer!r}"
+        )
+
+
+def dummy_optimizer(param_name: str | None, groups: int) -> torch.optim.Optimizer:
+    """An optimizer to try a scheduler on; its groups have the parameters of SGD, ``betas`` and ``param_name``."""
+    optimizer = torch.optim.SGD([{"params": [torch.zeros(1, requires_grad=True)]} for _ in range(groups)], lr=0.01)
+    for group in optimizer.param_groups:
+        group["betas"] = (0.9, 0.999)
+        if param_name is not None:
+            group.setdefault(param_name, 0.0)
+    return optimizer
+
+
+def num_groups(kwargs: dict[str, Any]) -> int:
+    """The number of parameter groups that these arguments of a scheduler require."""
     index, curve = kwargs.get("param_group_index"), kwargs.get("curve")
     if isinstance(index, int):
         return index + 1 if index >= 0 else -index
     return len(curve) if isinstance(curve, Sequence) else 1
+
+
+def _check_index(where: str, optimizer: HasGroups, index: Any) -> None:
+    if index is None:
+        return
+    if isinstance(index, bool) or not isinstance(index, Integral):
+        raise TypeError(f"{where}: param_group_index must be an integer or None, got {index!r}")
+    count = len(optimizer.param_groups)
+    if not -count <= int(index) < count:
+        raise ValueError(f"{where}: param_group_index must be one of the {count} parameter groups, got {index}")
+
+
+def _check_param(where: str, optimizer: HasGroups, index: int | None, name: str, differ: bool) -> None:
+    """Check that the groups have the parameter, and that groups with different values do not share a tensor."""
+    every: Sequence[dict[str, Any]] = optimizer.param_groups
+    chosen = every if index is None else [every[index]]
+    for group in chosen:
+        if name not in group:
+            known = [key for key in group if key != "params"]
+            raise ValueError(f"{where}: param_name must be one of {known}, got {name!r}")
+    if (index is not None or differ) and _share_a_tensor(chosen, every, name):
+        raise ValueError(
+            f"{where}: parameter groups share one tensor as {name!r} and cannot have different values; give each group "
+            f"its own tensor: for group in optimizer.param_groups: group[{name!r}] = group[{name!r}].clone()"
+        )
+
+
+def _share_a_tensor(chosen: Iterable[dict[str, Any]], every: Iterable[dict[str, Any]], name: str) -> bool:
+    return any(
+        isinstance(group[name], Tensor) and other is not group and other.get(name) is group[name]
+        for group in chosen
+        for other in every
+    )

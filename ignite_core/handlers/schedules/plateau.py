@@ -1,4 +1,4 @@
-"""The learning rate that is lowered when a metric does not improve."""
+"""Lower the learning rate when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.exceptions import few
 from ignite_core.handlers._direction import higher_is_better
-from ignite_core.handlers.schedules.optimizers import HasGroups, stand_in
-from ignite_core.handlers.schedules.param_scheduler import ParamScheduler, groups_of
+from ignite_core.handlers._handles import AttachHandle
+from ignite_core.handlers.schedules.param_scheduler import HasGroups, ParamScheduler, dummy_optimizer, num_groups
 
 __all__ = ["ReduceLROnPlateauScheduler"]
 
@@ -23,21 +23,21 @@ __all__ = ["ReduceLROnPlateauScheduler"]
 class ReduceLROnPlateauScheduler(ParamScheduler):
     """Lowers the learning rate when a metric stops improving, as ``torch.optim.lr_scheduler.ReduceLROnPlateau`` does.
 
-    It is no function of the step: what it writes follows from the metrics that it has seen.
+    Unlike other schedules, it is not a function of the step: the rate depends on the metrics so far.
 
     Args:
         optimizer: A torch optimizer.
-        metric_name: The metric, of the engine at whose event this is called.
-        trainer: Whose state takes the history.
+        metric_name: Name of the metric, in the engine at whose event this handler is called.
+        trainer: The engine whose state holds the history.
         save_history: Append the rates to ``trainer.state.param_history["lr"]``.
-        param_group_index: The only parameter group that is lowered; all of them by default.
+        param_group_index: Index of the only parameter group that is lowered; by default all are.
         scheduler_kwargs: Arguments of the scheduler of torch: ``mode``, ``factor``, ``patience``, ``threshold``,
             ``threshold_mode``, ``cooldown``, ``min_lr`` (a number, or a list with one for each parameter group),
-            ``eps``. Without ``mode``, ``higher_is_better`` of the attached metric decides; ``"min"`` where there is
-            none.
+            ``eps``. Without ``mode``, ``higher_is_better`` of the attached metric decides; ``"min"`` if no metric is
+            attached.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument has the wrong type.
 
     Example:
         >>> import torch
@@ -47,7 +47,8 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         >>> @evaluator.on(Events.COMPLETED)
         ... def measure(engine):
         ...     engine.state.metrics["loss"] = next(losses)
-        >>> ReduceLROnPlateauScheduler(optimizer, "loss", mode="min", factor=0.5, patience=1).attach(evaluator)
+        >>> scheduler = ReduceLROnPlateauScheduler(optimizer, "loss", mode="min", factor=0.5, patience=1)
+        >>> handle = scheduler.attach(evaluator)
         >>> for _ in range(5):
         ...     _ = evaluator.run([0])
         ...     print(optimizer.param_groups[0]["lr"], end=",")
@@ -69,42 +70,45 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         if not isinstance(trainer, Engine | None):
             raise TypeError(f"ReduceLROnPlateauScheduler: trainer must be an Engine, got {trainer!r}")
         self.metric_name = metric_name
-        self._trainer = None if trainer is None else weakref.ref(trainer)  # its evaluator may hold this
+        self._trainer = None if trainer is None else weakref.ref(trainer)  # the trainer may hold this handler
         kwargs = {key: value for key, value in scheduler_kwargs.items() if key != "verbose"}
         least = kwargs.pop("min_lr", 0.0)
-        self._asks_metric = "mode" not in kwargs
+        self._mode_from_metric = "mode" not in kwargs
         self.scheduler = ReduceLROnPlateau(optimizer, **kwargs)
         if param_group_index is not None:
-            self.scheduler.optimizer = _Chosen(optimizer, param_group_index)  # type: ignore[assignment]
-        self.scheduler.min_lrs = _each(least, len(self.optimizer_param_groups))
+            self.scheduler.optimizer = _OneGroup(optimizer, param_group_index)  # type: ignore[assignment]
+        self.scheduler.min_lrs = _min_lrs(least, len(self.optimizer_param_groups))
         self._state_attrs += ["scheduler"]
 
     @property
     def is_predictable(self) -> bool:
-        """Whether what comes can be told beforehand: it cannot."""
+        """False: the rate depends on the metrics."""
         return False
 
     @property
     def trainer(self) -> Engine | None:
-        """Whose state takes the history."""
+        """The engine whose state holds the history."""
         return None if self._trainer is None else self._trainer()
 
-    def attach(self, engine: Engine, event: Any = Events.COMPLETED) -> None:
-        """Look at the metric whenever ``event`` of an engine is fired, mostly an evaluator.
+    def attach(self, engine: Engine, event: Any = Events.COMPLETED) -> AttachHandle:
+        """Check the metric at each ``event`` of an engine, usually an evaluator.
+
+        Returns:
+            A handle whose ``remove()`` detaches the scheduler.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
-        super().attach(engine, event)
+        return super().attach(engine, event)
 
     def __call__(self, engine: Engine, name: str | None = None) -> None:  # type: ignore[override]
-        """Look at the metric of an engine, and lower the rate if it is time."""
+        """Check the metric of an engine, and lower the rate if it has not improved for long enough."""
         if self.metric_name not in engine.state.metrics:
             raise ValueError(
                 f"ReduceLROnPlateauScheduler: the engine has no metric {self.metric_name!r}, its metrics are "
-                f"{few(sorted(engine.state.metrics))}; attach that metric to the engine whose event this listens to"
+                f"{few(sorted(engine.state.metrics))}; attach the metric and this scheduler to the same engine"
             )
-        if self._asks_metric and self.event_index == 0 and higher_is_better(engine, self.metric_name):
+        if self._mode_from_metric and self.event_index == 0 and higher_is_better(engine, self.metric_name):
             self.scheduler.load_state_dict({"mode": "max", "best": -math.inf})
         self.scheduler.step(engine.state.metrics[self.metric_name])
         self.event_index += 1
@@ -113,26 +117,23 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
             self._record(trainer, name)
 
     def get_param(self) -> Any:
-        """The rate now, or a list with that of each parameter group."""
+        """The current rate, or a list with that of each parameter group."""
         rates = [group["lr"] for group in self.optimizer_param_groups]
         return rates[0] if len(rates) == 1 else rates
 
-    def value_at(self, event_index: int) -> NoReturn:
-        """Raise a RuntimeError: it depends on metrics to come."""
-        raise RuntimeError(
-            "ReduceLROnPlateauScheduler: what comes depends on the metric, and cannot be told beforehand"
-        )
+    def _values(self, first: int, count: int) -> NoReturn:
+        raise RuntimeError("ReduceLROnPlateauScheduler: the rates depend on the metric, and cannot be predicted")
 
     @classmethod
     def simulate_values(  # type: ignore[override]
         cls, num_events: int, metric_values: Sequence[float], init_lr: float, **scheduler_kwargs: Any
     ) -> list[list[Any]]:
-        """What a scheduler of these arguments would make of a rate, given the metrics.
+        """The rates that a scheduler with these arguments would write, given the metrics.
 
         Args:
-            num_events: How many rows; as many as there are metrics.
+            num_events: Number of rows, which is that of the metrics.
             metric_values: The metrics.
-            init_lr: The rate at the start.
+            init_lr: The initial rate.
             scheduler_kwargs: The other arguments of the class.
 
         Returns:
@@ -149,7 +150,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
             )
         ignored = ("optimizer", "metric_name", "trainer", "save_history")
         kwargs = {key: value for key, value in scheduler_kwargs.items() if key not in ignored}
-        optimizer = stand_in("lr", groups_of(kwargs))
+        optimizer = dummy_optimizer("lr", num_groups(kwargs))
         for group in optimizer.param_groups:
             group["lr"] = init_lr
         scheduler, engine, rows = cls(optimizer, "metric", **kwargs), Engine(lambda engine, batch: None), []
@@ -160,18 +161,18 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         return rows
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """``event_index``, and what the scheduler of torch keeps."""
+        """``event_index``, and the state of the scheduler of torch."""
         return super().state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         saved = state_dict.get("scheduler") if isinstance(state_dict, Mapping) else None
-        if isinstance(saved, Mapping):  # pytorch-ignite has a method of its own among it
+        if isinstance(saved, Mapping):  # pytorch-ignite saves a method in it
             state_dict = {**state_dict, "scheduler": {key: saved[key] for key in saved if key != "_reduce_lr"}}
         super().load_state_dict(state_dict)
 
 
-class _Chosen:
-    """An optimizer, as a scheduler sees it that works on one of its parameter groups."""
+class _OneGroup:
+    """An optimizer with only one of its parameter groups, for a scheduler of torch."""
 
     def __init__(self, optimizer: HasGroups, index: int) -> None:
         self._optimizer, self._index = optimizer, index
@@ -181,8 +182,7 @@ class _Chosen:
         return [self._optimizer.param_groups[self._index]]
 
 
-def _each(least: Any, groups: int) -> list[float]:
-    """The least rate of each parameter group."""
+def _min_lrs(least: Any, groups: int) -> list[float]:
     each = list(least) if isinstance(least, Sequence) else [least] * groups
     if len(each) != groups:
         raise ValueError(

@@ -1,15 +1,17 @@
-"""A curve written into an attribute of the state of an engine."""
+"""A curve written into an attribute of ``engine.state``."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.state import State
 from ignite_core.handlers._arguments import check_engine
+from ignite_core.handlers._handles import AttachHandle
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
 from ignite_core.handlers.schedules.curves import exponential, multi_step, piecewise_linear, step
 from ignite_core.handlers.schedules.joins import Curve
@@ -23,20 +25,20 @@ __all__ = [
     "StepStateScheduler",
 ]
 
-#: Whoever else listens to the start of a run finds the value in force.
+#: Before other handlers of ``STARTED``, which may read the value.
 _FIRST = 1000
 
 
 class StateParamScheduler(BaseParamScheduler):
-    """Writes a curve into an attribute of ``engine.state``, one step further at each call; the first one writes step 1.
+    """Writes a curve into an attribute of ``engine.state``, one step further at each call.
 
-    So on ``EPOCH_COMPLETED`` the step is the epoch. Give a curve, or override :meth:`get_param`, which is called with
-    ``event_index`` set.
+    The first call writes step 1, so that at ``EPOCH_COMPLETED`` the step is the epoch. Give a curve, or override
+    :meth:`get_param`, which is called with ``event_index`` set.
 
     Args:
-        param_name: The attribute.
+        param_name: Name of the attribute.
         save_history: Append what is written to ``engine.state.param_history[param_name]``.
-        create_new: The attribute must not be there yet; otherwise it is overwritten, and told of if it is not there.
+        create_new: The attribute must not exist yet. Otherwise it is overwritten, with a warning if it does not exist.
         curve: ``curve(step) -> value``.
 
     Raises:
@@ -47,7 +49,7 @@ class StateParamScheduler(BaseParamScheduler):
         >>> from ignite_core.handlers.schedules.curves import linear
         >>> trainer = Engine(lambda engine, batch: None)
         >>> scheduler = StateParamScheduler("dropout", create_new=True, curve=linear(0.0, 0.5, steps=5))
-        >>> scheduler.attach(trainer, Events.EPOCH_COMPLETED)
+        >>> handle = scheduler.attach(trainer, Events.EPOCH_COMPLETED)
         >>> trainer.run([0], max_epochs=3).dropout
         0.3
     """
@@ -60,37 +62,42 @@ class StateParamScheduler(BaseParamScheduler):
         super().__init__(param_name, save_history, curve=curve)
         self.create_new = create_new
 
-    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> None:
-        """Write the next value whenever ``event`` of an engine is fired. The attribute is None until then.
+    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> AttachHandle:
+        """Write the next value at each ``event`` of an engine. A new attribute is None until then.
+
+        Returns:
+            A handle whose ``remove()`` detaches the scheduler. The attribute keeps the last value that was written.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
-            ValueError: If the attribute is one that the engine needs itself, or it is there and ``create_new`` was set.
+            TypeError: If ``engine`` is not an Engine.
+            ValueError: If the attribute belongs to the engine, or it exists although ``create_new`` was set.
         """
         check_engine(f"{type(self).__name__}.attach", engine)
         where, name = type(self).__name__, self.param_name
         if hasattr(State, name):
-            raise ValueError(f"{where}.attach: param_name={name!r} is an attribute that the engine needs; take another")
-        if not hasattr(engine.state, name):
+            raise ValueError(f"{where}.attach: param_name={name!r} is an attribute of the engine; choose another name")
+        is_new = not hasattr(engine.state, name)
+        if self.create_new and not is_new:
+            raise ValueError(
+                f"{where}.attach: the state has an attribute {name!r} already; choose another name, or overwrite it "
+                "with create_new=False"
+            )
+        if is_new:
             if not self.create_new:
                 warnings.warn(
-                    f"{where}.attach: the state has no attribute {name!r} yet, it is created; create_new=True says "
-                    "that this is meant",
+                    f"{where}.attach: the state has no attribute {name!r} yet, it is created; create_new=True avoids "
+                    "this warning",
                     stacklevel=2,
                 )
             setattr(engine.state, name, None)
-        elif self.create_new:
-            raise ValueError(
-                f"{where}.attach: the state has an attribute {name!r} already; take another name, or create_new=False "
-                "to overwrite it"
-            )
-        engine.add_event_handler(Events.STARTED(priority=_FIRST), self._put_back)
-        engine.add_event_handler(event, self)
+        restore = engine.add_event_handler(Events.STARTED(priority=_FIRST), self._restore)
+        write = engine.add_event_handler(event, self)
+        return AttachHandle(partial(_delete_if_unset, engine.state, name, is_new), restore.remove, write.remove)
 
     def __call__(self, engine: Engine) -> None:
         """Write the next value into the state of an engine."""
-        if self._is_loaded and self._was_made(engine):
-            self._put_back(engine)
+        if self._is_loaded and self._is_repeated(engine):
+            self._restore(engine)
             return
         index = self.event_index = self.event_index + 1
         at = self._at
@@ -99,17 +106,17 @@ class StateParamScheduler(BaseParamScheduler):
         if self._save_history:
             record(engine, self.param_name, value)
 
-    def _put_back(self, engine: Engine) -> None:
-        """Write the value in force again, where a run goes on from a state."""
+    def _restore(self, engine: Engine) -> None:
+        """Write the value in force, after a state was loaded."""
         if self._is_loaded and self.event_index:
             setattr(engine.state, self.param_name, self.value_at(self.event_index - 1))
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """What a scheduler of these arguments would write: ``[[0, value], [1, value], ...]``.
+        """The values that a scheduler with these arguments would write: ``[[0, value], [1, value], ...]``.
 
         Args:
-            num_events: How many rows, at least 0.
+            num_events: Number of rows, at least 0.
             scheduler_kwargs: Arguments of the scheduler.
 
         Example:
@@ -120,14 +127,14 @@ class StateParamScheduler(BaseParamScheduler):
 
 
 class LambdaStateScheduler(StateParamScheduler):
-    """Writes what a function makes of the step.
+    """Writes the value of a function of the step.
 
     Args:
-        lambda_obj: ``lambda_obj(step) -> value``, the first step is 1. It should follow from the step alone: it is not
-            saved.
-        param_name: As of :class:`StateParamScheduler`.
-        save_history: As of :class:`StateParamScheduler`.
-        create_new: As of :class:`StateParamScheduler`.
+        lambda_obj: ``lambda_obj(step) -> value``, where the first step is 1. It should depend on the step alone, as it
+            is not saved.
+        param_name: See :class:`StateParamScheduler`.
+        save_history: See :class:`StateParamScheduler`.
+        create_new: See :class:`StateParamScheduler`.
 
     Raises:
         TypeError: If ``lambda_obj`` is not callable.
@@ -148,14 +155,14 @@ class PiecewiseLinearStateScheduler(StateParamScheduler):
     """Writes straight lines between milestones: :class:`~.curves.piecewise_linear`.
 
     Args:
-        milestones_values: Pairs of a step and the value there, the steps in increasing order.
-        param_name: As of :class:`StateParamScheduler`.
-        save_history: As of :class:`StateParamScheduler`.
-        create_new: As of :class:`StateParamScheduler`.
+        milestones_values: Pairs of a step and the value at that step, the steps in increasing order.
+        param_name: See :class:`StateParamScheduler`.
+        save_history: See :class:`StateParamScheduler`.
+        create_new: See :class:`StateParamScheduler`.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If the steps do not increase, or there are none.
+        TypeError: If an argument has the wrong type.
+        ValueError: If the steps do not increase, or there are no milestones.
 
     Example:
         >>> PiecewiseLinearStateScheduler([(2, 1.0), (4, 0.5)], "alpha").next_values(5)
@@ -173,14 +180,14 @@ class PiecewiseLinearStateScheduler(StateParamScheduler):
 
 
 class ExpStateScheduler(StateParamScheduler):
-    """Multiplies at every step: :class:`~.curves.exponential`.
+    """Multiplies the value by a factor at every step: :class:`~.curves.exponential`.
 
     Args:
-        initial_value: At step 0, which is never written.
+        initial_value: The value at step 0, which is never written.
         gamma: The factor, above 0.
-        param_name: As of :class:`StateParamScheduler`.
-        save_history: As of :class:`StateParamScheduler`.
-        create_new: As of :class:`StateParamScheduler`.
+        param_name: See :class:`StateParamScheduler`.
+        save_history: See :class:`StateParamScheduler`.
+        create_new: See :class:`StateParamScheduler`.
 
     Example:
         >>> ExpStateScheduler(1.0, 0.5, "alpha").next_values(3)
@@ -195,15 +202,15 @@ class ExpStateScheduler(StateParamScheduler):
 
 
 class StepStateScheduler(StateParamScheduler):
-    """Multiplies once in so many steps: :class:`~.curves.step`.
+    """Multiplies the value by a factor every ``step_size`` steps: :class:`~.curves.step`.
 
     Args:
-        initial_value: At step 0.
+        initial_value: The value at step 0.
         gamma: The factor, above 0.
         step_size: Steps between two changes, at least 1.
-        param_name: As of :class:`StateParamScheduler`.
-        save_history: As of :class:`StateParamScheduler`.
-        create_new: As of :class:`StateParamScheduler`.
+        param_name: See :class:`StateParamScheduler`.
+        save_history: See :class:`StateParamScheduler`.
+        create_new: See :class:`StateParamScheduler`.
 
     Example:
         >>> StepStateScheduler(1.0, 0.5, 2, "alpha").next_values(4)
@@ -224,15 +231,15 @@ class StepStateScheduler(StateParamScheduler):
 
 
 class MultiStepStateScheduler(StateParamScheduler):
-    """Multiplies at each milestone: :class:`~.curves.multi_step`.
+    """Multiplies the value by a factor at each milestone: :class:`~.curves.multi_step`.
 
     Args:
-        initial_value: At step 0.
+        initial_value: The value at step 0.
         gamma: The factor, above 0.
         milestones: Steps, in increasing order.
-        param_name: As of :class:`StateParamScheduler`.
-        save_history: As of :class:`StateParamScheduler`.
-        create_new: As of :class:`StateParamScheduler`.
+        param_name: See :class:`StateParamScheduler`.
+        save_history: See :class:`StateParamScheduler`.
+        create_new: See :class:`StateParamScheduler`.
 
     Example:
         >>> MultiStepStateScheduler(1.0, 0.5, [2, 3], "alpha").next_values(4)
@@ -250,3 +257,9 @@ class MultiStepStateScheduler(StateParamScheduler):
     ) -> None:
         super().__init__(param_name, save_history, create_new, curve=multi_step(initial_value, gamma, milestones))
         self.initial_value, self.gamma, self.milestones = initial_value, gamma, milestones
+
+
+def _delete_if_unset(state: State, name: str, is_new: bool) -> None:
+    """Delete an attribute that ``attach`` has created, if no call has written it."""
+    if is_new and getattr(state, name, 0) is None:
+        delattr(state, name)

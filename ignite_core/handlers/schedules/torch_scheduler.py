@@ -1,4 +1,4 @@
-"""Any learning rate scheduler of torch as a handler."""
+"""Learning rate schedulers of torch as handlers."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 
 from ignite_core.engine.engine import Engine
 from ignite_core.handlers.schedules.base import is_of_pytorch_ignite, rows_of
-from ignite_core.handlers.schedules.optimizers import write
-from ignite_core.handlers.schedules.param_scheduler import ParamScheduler
+from ignite_core.handlers.schedules.param_scheduler import ParamScheduler, write
 
 __all__ = ["LRScheduler"]
 
 
 class LRScheduler(ParamScheduler):
-    """Calls a learning rate scheduler of torch, of any kind; event ``n`` sees the rate after ``n`` of its steps.
+    """Calls any learning rate scheduler of torch; at event ``n`` the rate is that after ``n`` of its steps.
 
-    The first call leaves the rate as the scheduler of torch has set it up, each further one makes a step. So attach it
-    to ``ITERATION_STARTED``, where the step of the optimizer comes after it. What comes can be looked at beforehand;
-    what was before the last call cannot, as schedulers of torch only go forward.
+    The first call leaves the rate as the scheduler of torch has initialized it, each further call makes a step. Attach
+    it to ``ITERATION_STARTED``, so that the step of the optimizer comes after it. Rates to come can be predicted; rates
+    before the last call cannot be computed, as schedulers of torch only go forward.
 
     Args:
         lr_scheduler: The scheduler of torch; do not call its ``step`` yourself.
         save_history: Append the rates of all parameter groups to ``engine.state.param_history["lr"]``.
-        use_legacy: Make a step in the first call too, for ``ITERATION_COMPLETED``, where the step of the optimizer came
-            before it.
+        use_legacy: Make a step in the first call too: for ``ITERATION_COMPLETED``, after the step of the optimizer.
 
     Raises:
-        TypeError: If it is no scheduler of torch, or ``ReduceLROnPlateau``, which needs a metric.
+        TypeError: If it is not a scheduler of torch, or ``ReduceLROnPlateau``, which needs a metric.
 
     Example:
         >>> import torch
@@ -52,12 +50,12 @@ class LRScheduler(ParamScheduler):
             )
         super().__init__(lr_scheduler.optimizer, "lr", save_history)
         self.lr_scheduler = lr_scheduler
-        self._skips = 0 if use_legacy else 1  # first calls that make no step
+        self._skips = 0 if use_legacy else 1  # number of first calls that make no step
         self._has_plain_step = type(lr_scheduler).step is TorchScheduler.step
         self._state_attrs += ["lr_scheduler"]
 
     def __call__(self, engine: Engine | None = None, name: str | None = None) -> None:
-        if self._is_loaded and self._was_made(engine):
+        if self._is_loaded and self._is_repeated(engine):
             return
         if self.event_index >= self._skips:
             _advance(self.lr_scheduler, self._has_plain_step)
@@ -66,42 +64,31 @@ class LRScheduler(ParamScheduler):
             self._record(engine, name)
 
     def get_param(self) -> Any:
-        """What the next call writes: the rate, or a list with that of each parameter group."""
+        """The value that the next call writes: the rate, or a list with that of each parameter group."""
         return self.value_at(self.event_index)
 
-    def value_at(self, event_index: int) -> Any:
-        """What the call of this number writes, from the last one on.
-
-        Raises:
-            ValueError: If that was before the last call.
-        """
-        if event_index < self.event_index - 1:
+    def _values(self, first: int, count: int) -> list[Any]:
+        """The rates of a copy that is advanced, from the last call on."""
+        last = self.event_index - 1
+        if first < last:
             raise ValueError(
-                f"LRScheduler.value_at: event_index must be at least {self.event_index - 1}, that of the last call, as "
-                f"schedulers of torch only go forward; got {event_index}"
+                f"LRScheduler.value_at: event_index must be at least {last}, that of the last call, as schedulers of "
+                f"torch only go forward; got {first}"
             )
-        if event_index < self.event_index:
-            return _one_or_each(self.lr_scheduler.get_last_lr())
-        return self._ahead(event_index - self.event_index, 1)[0]
-
-    def _ahead(self, skip: int, count: int) -> list[Any]:
-        """A copy goes ahead."""
-        if count == 0:
-            return []
         other = _copy_of(self.lr_scheduler)
-        values = []
-        for index in range(self.event_index, self.event_index + skip + count):
+        values = [_one_or_each(other.get_last_lr())]
+        for index in range(self.event_index, first + count):
             if index >= self._skips:
                 _advance(other, self._has_plain_step)
             values.append(_one_or_each(other.get_last_lr()))
-        return values[skip:]
+        return values[first - last :][:count]
 
     @classmethod
     def simulate_values(cls, num_events: int, lr_scheduler: TorchScheduler, **kwargs: Any) -> list[list[Any]]:  # type: ignore[override]
-        """What a scheduler of torch would set from where it is; it and its optimizer are left alone.
+        """The rates that a scheduler of torch would set from its current step on; it is not changed.
 
         Args:
-            num_events: How many rows, at least 0.
+            num_events: Number of rows, at least 0.
             lr_scheduler: The scheduler of torch.
             kwargs: The other arguments of the class.
 
@@ -111,9 +98,9 @@ class LRScheduler(ParamScheduler):
         return rows_of(cls(lr_scheduler, **{**kwargs, "save_history": False}), num_events)
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """``event_index``, and what the scheduler of torch keeps.
+        """``event_index``, and the state of the scheduler of torch.
 
-        Load it together with the state of the optimizer: most schedulers of torch multiply the rate that they find.
+        Load it together with the state of the optimizer: most schedulers of torch multiply the current rate.
         """
         return super().state_dict()
 
@@ -123,7 +110,7 @@ class LRScheduler(ParamScheduler):
             self._go_to(self.event_index)
 
     def _go_to(self, event_index: int) -> None:
-        """There, the count of torch is one step ahead, or two after a warm-up; with warm restarts two at a time."""
+        """In pytorch-ignite, torch's counter is one step ahead, two after a warm-up; warm restarts count by two."""
         self.event_index = event_index
         lr_scheduler: Any = self.lr_scheduler
         if isinstance(lr_scheduler, CosineAnnealingWarmRestarts):
@@ -134,20 +121,20 @@ class LRScheduler(ParamScheduler):
         lr_scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def _take_over(self) -> None:
-        """Put in the rate that the next step multiplies; another scheduler has written since."""
+        """Write the rate that the next step multiplies; another scheduler has overwritten it."""
         for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
             write(group, "lr", rate)
 
 
 def _advance(lr_scheduler: Any, has_plain_step: bool) -> None:
-    """One step, without torch's warning about steps of the optimizer: an AMP scaler may well leave out the first."""
+    """One step, without torch's warning about the order of steps: a gradient scaler may skip the first one."""
     if not has_plain_step:
         lr_scheduler.step()
         return
     lr_scheduler.last_epoch += 1
     lr_scheduler._step_count += 1
     if not lr_scheduler._get_lr_called_within_step:
-        lr_scheduler._get_lr_called_within_step = True  # and stays so: it only spares a warning
+        lr_scheduler._get_lr_called_within_step = True  # it stays True: it only avoids a warning
     rates = lr_scheduler._last_lr = lr_scheduler.get_lr()
     for number, group in enumerate(lr_scheduler.optimizer.param_groups):
         if type(group["lr"]) is float:
@@ -164,7 +151,7 @@ def _one_or_each(rates: Sequence[Any]) -> Any:
 class _Groups:
     """Copies of the parameter groups of an optimizer, without the parameters."""
 
-    _opt_called = True  # torch looks for it, to warn
+    _opt_called = True  # torch warns without it
 
     def __init__(self, optimizer: Any, rates: Sequence[Any]) -> None:
         self.param_groups = [
@@ -175,12 +162,12 @@ class _Groups:
             group["lr"] = copy.deepcopy(rate)
 
     def step(self) -> None:
-        """Do nothing; torch looks for it too."""
+        """Do nothing; torch requires the method."""
 
     step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
 
 
 def _copy_of(lr_scheduler: Any) -> Any:
-    """A copy that writes into a copy of the parameter groups, with all schedulers inside it."""
+    """A copy, with all schedulers in it, that writes to a copy of the parameter groups."""
     optimizer = lr_scheduler.optimizer
     return copy.deepcopy(lr_scheduler, {id(optimizer): _Groups(optimizer, lr_scheduler.get_last_lr())})

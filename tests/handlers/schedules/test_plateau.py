@@ -159,7 +159,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: _make(param_group_index=2), ValueError, "one of the 2 parameter groups, got 2"),
     (lambda: _make(min_lr=[0.1]), ValueError, r"one for each of 2 parameter groups, got \[0.1\]"),
     (lambda: _make()(Engine(lambda engine, batch: None)), ValueError, r"no metric 'loss', its metrics are \[\]"),
-    (lambda: _make().next_values(3), RuntimeError, "depends on the metric, and cannot be told beforehand"),
+    (lambda: _make().next_values(3), RuntimeError, "depend on the metric, and cannot be predicted"),
     (
         lambda: ReduceLROnPlateauScheduler.simulate_values(3, [1.0], 0.8),
         ValueError,

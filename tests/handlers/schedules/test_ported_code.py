@@ -252,11 +252,11 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: _two(durations=(1, 2)), ValueError, r"2 schedulers need 1 durations, .*got \[1, 2\]"),
     (lambda: _two(durations=(-1,)), ValueError, "a duration must be at least 0, got -1"),
     (lambda: _two(durations=(1.5,)), TypeError, "a duration must be an integer, got 1.5"),
-    (lambda: _two(first=_linear()), ValueError, "must write into the same optimizer"),
+    (lambda: _two(first=_linear()), ValueError, "must write to the same optimizer"),
     (lambda: _two(second="x"), TypeError, "must be parameter schedulers, got 'x'"),
     (lambda: ConcatScheduler([_linear()], []), ValueError, "at least 2 schedulers, got 1"),
     (lambda: ConcatScheduler(5, []), TypeError, "schedulers must be a list or tuple, got 5"),
-    (_twice, ValueError, "a scheduler may stand there once"),
+    (_twice, ValueError, "a scheduler may occur only once"),
     (lambda: ParamGroupScheduler([]), ValueError, "at least 1 schedulers, got 0"),
     (lambda: ParamGroupScheduler([_linear()], ["a", "b"]), ValueError, "one name for each of 1 schedulers"),
     (lambda: ParamGroupScheduler([_linear()], "a"), TypeError, "names must be a list of strings, got 'a'"),
@@ -270,7 +270,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: _two().load_state_dict({"event_index": 1, "schedulers": [{"event_index": 1}]}),
         ValueError,
-        "states of 2 schedulers, got 1",
+        "states for 2 schedulers, got 1",
     ),
     (
         lambda: ParamGroupScheduler([_linear()]).load_state_dict({"schedulers": [("x", {"event_index": 1})]}),

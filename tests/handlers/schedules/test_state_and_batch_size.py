@@ -59,7 +59,7 @@ def test_a_new_name_must_be_new_and_another_is_told_of() -> None:
 
 @pytest.mark.parametrize("name", ["iteration", "epoch_length", "metrics", "times"])
 def test_what_the_engine_needs_itself_is_not_written(name: str) -> None:
-    with pytest.raises(ValueError, match=f"param_name='{name}' is an attribute that the engine needs"):
+    with pytest.raises(ValueError, match=f"param_name='{name}' is an attribute of the engine"):
         ExpStateScheduler(1.0, 0.5, name).attach(Engine(nothing))
 
 
