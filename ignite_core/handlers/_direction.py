@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ignite_core.engine.engine import Engine
-from ignite_core.metrics.core.usage import find_metric
+from ignite_core.metrics.core.composite import find_metric
 
 __all__ = ["higher_is_better"]
 

@@ -28,7 +28,11 @@ from .core.compat import reinit__is_reduced as reinit__is_reduced, sync_all_redu
 from .cosine_similarity import CosineSimilarity as CosineSimilarity
 from .distributions.entropy import Entropy as Entropy
 from .epoch_metric import EpochMetric as EpochMetric, EpochMetricWarning as EpochMetricWarning
-from .core.composite import MetricGroup as MetricGroup, MetricsLambda as MetricsLambda
+from .core.composite import (
+    MetricGroup as MetricGroup,
+    MetricsLambda as MetricsLambda,
+    find_metric as find_metric,
+)
 from .frequency import Frequency as Frequency
 from .gpu_info import GpuInfo as GpuInfo
 from .distributions.hsic import HSIC as HSIC
@@ -82,5 +86,4 @@ from .core.usage import (
     RunningBatchWise as RunningBatchWise,
     RunningEpochWise as RunningEpochWise,
     SingleEpochRunningBatchWise as SingleEpochRunningBatchWise,
-    find_metric as find_metric,
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.metric import Metric, unchanged
-from ignite_core.metrics.core.states import accumulated_in, ratio, total
+from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
 __all__ = ["Average", "GeometricAverage", "VariableAccumulation"]
 
@@ -57,7 +57,7 @@ class VariableAccumulation(Metric):
 
     def update(self, output: Any) -> None:
         if isinstance(output, Tensor):
-            output = output.detach().to(accumulated_in(torch.float64, output.device), copy=True)  # op may keep it
+            output = output.detach().to(accumulation_dtype(output.device), copy=True)  # op may keep it
         elif not isinstance(output, int | float):
             raise TypeError(
                 f"{type(self).__name__}.update: takes a number or a tensor, got {type(output).__name__}; choose one in "

@@ -13,7 +13,7 @@ from torch import Tensor
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.checks import check_floating, check_same_shape
 from ignite_core.metrics.core.metric import Metric, unchanged
-from ignite_core.metrics.core.states import accumulated_in, ratio, total
+from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
 __all__ = ["CosineSimilarity"]
 
@@ -58,14 +58,14 @@ class CosineSimilarity(Metric):
 
     def update(self, output: Any) -> None:
         y_pred, y = output
-        check_same_shape("CosineSimilarity", y_pred, y)
+        check_same_shape(self, y_pred, y)
         if y.ndim < 2:
             raise ValueError(
                 "CosineSimilarity.update: y_pred and y must have shape (N, *), one vector a sample, "
                 f"got {tuple(y.shape)}"
             )
-        check_floating("CosineSimilarity", y_pred=y_pred, y=y)
-        dtype = accumulated_in(torch.float64, y.device)
+        check_floating(self, y_pred=y_pred, y=y)
+        dtype = accumulation_dtype(y.device)
         first, second = (vectors.detach().flatten(start_dim=1).to(dtype) for vectors in (y_pred, y))
         lengths = first.norm(dim=1).clamp(min=self.eps) * second.norm(dim=1).clamp(min=self.eps)
         self.cosine_sum += torch.where(lengths == 0, 0.0, (first * second).sum(dim=1) / lengths).sum()

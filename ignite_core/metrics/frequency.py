@@ -1,18 +1,24 @@
-"""How fast things are processed."""
+"""Throughput: items per second."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ignite_core.engine.events import Events
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.arithmetic import divide
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.attachment import attach, detach, is_attached
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import maximum, ratio, total
+from ignite_core.metrics.core.usage import EventName
+
+if TYPE_CHECKING:
+    from ignite_core.engine.engine import Engine
 
 __all__ = ["Frequency"]
 
@@ -20,18 +26,16 @@ __all__ = ["Frequency"]
 class Frequency(Metric):
     """Items per second between a reset and the last update.
 
-    ``update`` takes the number of items of a batch, such as its tokens: a number, or a tensor without dimensions, which
-    is not waited for. On several ranks, the items of all of them are divided by the longest time of any; but attached
-    to be computed at iterations, no rank asks the others, and the value is that of the rank.
+    ``update`` takes the number of items of a batch, such as its tokens: a number or a scalar tensor, for which it does
+    not wait. With several ranks, the items of all ranks are divided by the longest time of any rank. Where it is
+    computed at each iteration, the value is that of this rank and nothing is reduced.
 
     Args:
-        output_transform: Makes the number of items of ``engine.state.output``.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-        clock: Called without arguments, gives the time in seconds, from any beginning.
+        output_transform: Maps ``engine.state.output`` to the number of items.
+        clock: Called without arguments; returns the time in seconds from an arbitrary origin.
 
     Example:
-        >>> ticks = iter([0.0, 1.0, 4.0])  # at the reset, and at two updates
+        >>> ticks = iter([0.0, 1.0, 4.0])  # at the reset and at two updates
         >>> metric = Frequency(clock=lambda: next(ticks))
         >>> metric.update(30)
         >>> metric.update(10)
@@ -49,7 +53,7 @@ class Frequency(Metric):
 
     def __init__(
         self,
-        output_transform: Any = unchanged,
+        output_transform: OutputTransform = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
         *,
@@ -59,14 +63,14 @@ class Frequency(Metric):
         super().__init__(output_transform, device, skip_unrolling)
 
     def reset(self) -> None:
-        """Forget everything that was counted; time is counted from here."""
+        """Reset the count and restart the clock."""
         super().reset()
         self._last = self._clock()
 
     def update(self, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim:
             raise ValueError(
-                "Frequency.update: takes the number of items, a number or a tensor without dimensions, "
+                "Frequency.update: takes the number of items, a number or a scalar tensor, "
                 f"got the shape {tuple(output.shape)}"
             )
         self.items += output
@@ -80,28 +84,28 @@ class Frequency(Metric):
         value: float | Tensor = divide(ratio(self.items, 1), float(self.seconds))
         return value
 
-    def attach(
+    def attach(  # type: ignore[override]
         self,
-        engine: Any,
+        engine: Engine,
         name: str,
-        event_name: Any = "ITERATION_COMPLETED",
+        event_name: EventName = Events.ITERATION_COMPLETED,
         *,
-        reset: Any = None,
-        update: Any = None,
-        compute: Any = None,
+        reset: EventName | None = None,
+        update: EventName | None = None,
+        compute: EventName | None = None,
     ) -> None:
-        """Count the items of each iteration, anew in each epoch; the value is ``engine.state.metrics[name]``.
+        """Count the items of each iteration, restarting in each epoch; the value is ``engine.state.metrics[name]``.
 
         Args:
-            engine: An :class:`~ignite_core.engine.Engine`.
-            name: Of the value.
+            engine: The engine.
+            name: Name of the value.
             event_name: The event that stores the value, such as ``Events.ITERATION_COMPLETED(every=50)``.
             reset: As for :meth:`Metric.attach`.
             update: As for :meth:`Metric.attach`.
-            compute: Instead of ``event_name``.
+            compute: Replaces ``event_name``.
 
         Raises:
-            ValueError: If another metric of this engine has the name.
+            ValueError: If the name is taken by another metric of this engine.
 
         Example:
             >>> from ignite_core.engine import Engine, Events
@@ -111,36 +115,35 @@ class Frequency(Metric):
             >>> trainer.run([[1, 2, 3], [4, 5], [6]]).metrics
             {'tokens/s': 2.0}
         """
-        self._usage.attach(self, engine, name, None, reset, update, compute or event_name)
+        attach(self, engine, name, self._resolve_usage(None, reset, update, compute or event_name))
 
-    def detach(
+    def detach(  # type: ignore[override]
         self,
-        engine: Any,
-        event_name: Any = "ITERATION_COMPLETED",
+        engine: Engine,
+        event_name: EventName = Events.ITERATION_COMPLETED,
         *,
-        reset: Any = None,
-        update: Any = None,
-        compute: Any = None,
+        reset: EventName | None = None,
+        update: EventName | None = None,
+        compute: EventName | None = None,
     ) -> None:
         """Undo :meth:`attach` with the same events."""
-        self._usage.detach(self, engine, None, reset, update, compute or event_name)
+        detach(self, engine, self._resolve_usage(None, reset, update, compute or event_name))
 
-    def is_attached(
+    def is_attached(  # type: ignore[override]
         self,
-        engine: Any,
-        event_name: Any = "ITERATION_COMPLETED",
+        engine: Engine,
+        event_name: EventName = Events.ITERATION_COMPLETED,
         *,
-        reset: Any = None,
-        update: Any = None,
-        compute: Any = None,
+        reset: EventName | None = None,
+        update: EventName | None = None,
+        compute: EventName | None = None,
     ) -> bool:
-        """Whether :meth:`attach` was called with these events, and not undone."""
-        attached: bool = self._usage.is_attached(self, engine, None, reset, update, compute or event_name)
-        return attached
+        """Whether the metric is attached with these events."""
+        return is_attached(self, engine, self._resolve_usage(None, reset, update, compute or event_name))
 
     def _is_partial(self) -> bool:
-        return False  # a rate needs no past
+        return False  # a rate does not depend on data from before a resume
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._last = self._clock()  # that of another process may have another beginning
+        self._last = self._clock()  # another process may have another origin of time

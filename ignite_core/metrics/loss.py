@@ -9,7 +9,7 @@ import torch
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.metric import Metric, unchanged
-from ignite_core.metrics.core.states import accumulated_in, ratio, total
+from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
 __all__ = ["Loss"]
 
@@ -73,7 +73,7 @@ class Loss(Metric):
         if loss.is_cpu:  # where it is no wait, and the quickest way
             self.loss_sum += loss.item() * size
         else:
-            self.loss_sum += loss.to(accumulated_in(torch.float64, loss.device)) * size
+            self.loss_sum += loss.to(accumulation_dtype(loss.device)) * size
         self.num_samples += size
 
     def compute(self) -> float | torch.Tensor:

@@ -1,17 +1,22 @@
-"""An exponential moving average of a metric or of an output of the step."""
+"""Exponential moving average of a metric or of an output of the step."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
+from ignite_core.engine.events import Events
 from ignite_core.exceptions import NotComputableError, few
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.sync import synced
+from ignite_core.metrics.core.usage import EventName, MetricUsage
+
+if TYPE_CHECKING:
+    from ignite_core.engine.engine import Engine
 
 __all__ = ["RunningAverage"]
 
@@ -19,22 +24,21 @@ __all__ = ["RunningAverage"]
 class RunningAverage(Metric):
     r"""Exponential moving average, :math:`v_t = \alpha\, v_{t-1} + (1 - \alpha)\, x_t` with :math:`v_1 = x_1`.
 
-    Attached, it takes in :math:`x_t` at each iteration and is computed there too. On an accelerator the average stays a
-    tensor until somebody reads it, so no step waits.
+    Attached, it is updated with :math:`x_t` and computed at each iteration. On an accelerator the average stays a
+    tensor until it is read, so no step waits.
 
     Args:
-        src: The metric whose value of each batch is averaged, by a copy of its own, so that ``src`` itself may be
-            attached too; None to average an output of the step.
-        alpha: The share of the past, in (0, 1].
-        output_transform: Makes the number of ``engine.state.output``; needed without ``src``, and only there.
-        epoch_bound: Start anew in each epoch; by default the average goes on over the run. Another ``usage`` can be
-            given to ``attach`` as well.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+        src: The metric whose value of each batch is averaged. A copy is used, so ``src`` may be attached too. None
+            averages an output of the step.
+        alpha: Weight of the previous average, in (0, 1].
+        output_transform: Maps ``engine.state.output`` to the number to average; required without ``src``, and only
+            then.
+        epoch_bound: Whether to restart in each epoch. Default: the average continues over the run. A ``usage`` may be
+            passed to ``attach`` instead.
 
     Raises:
-        TypeError: If ``src`` is not a metric; by ``update``, if there is something else than a number or a tensor.
-        ValueError: If ``alpha`` is out of range, or there is neither or both of ``src`` and ``output_transform``.
+        TypeError: If ``src`` is not a metric; by ``update``, if it gets neither a number nor a tensor.
+        ValueError: If ``alpha`` is out of range, or neither or both of ``src`` and ``output_transform`` are given.
 
     Example:
         >>> from ignite_core.engine import Engine
@@ -52,7 +56,7 @@ class RunningAverage(Metric):
         self,
         src: Metric | None = None,
         alpha: float = 0.98,
-        output_transform: Callable[[Any], Any] | None = None,
+        output_transform: OutputTransform | None = None,
         epoch_bound: bool | None = None,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
@@ -66,26 +70,29 @@ class RunningAverage(Metric):
                 "RunningAverage: exactly one of src and output_transform must be given, "
                 f"got src={src!r} and output_transform={output_transform!r}"
             )
-        self.src = None if src is None else _local(src._copy())
+        self.src = None if src is None else src._copy()
+        if self.src is not None:
+            for metric in (self.src, *self.src._leaves()):
+                metric._is_synced = True  # computed on this rank: no rank waits for others at each iteration
         self.higher_is_better = None if src is None else src.higher_is_better
         self.alpha = alpha
         if epoch_bound:
             self.default_usage = "single_epoch_running_batch_wise"
-        super().__init__(output_transform or unchanged, device, skip_unrolling)
+        super().__init__(unchanged if output_transform is None else output_transform, device, skip_unrolling)
 
     def reset(self) -> None:
-        """Forget the average, and what the source has seen."""
+        """Reset the average and the source."""
         self._value: Any = None
         if self.src is not None:
             self.src.reset()
 
     def update(self, output: Any) -> None:
-        """Take in the next number, or with ``src`` what that has seen since the last call."""
+        """Add a number; with ``src`` add the value of its data since the last call, and ignore ``output``."""
         if self.src is not None:
             try:
                 output = self.src.compute()
             except NotComputableError:
-                if self.src._has_seen():
+                if self.src._has_data():
                     raise
                 return  # a batch without samples changes nothing
             self.src.reset()
@@ -100,25 +107,25 @@ class RunningAverage(Metric):
             self._value = value * self.alpha + (1.0 - self.alpha) * output
 
     def compute(self) -> Any:
-        """The average; of several ranks the mean of theirs."""
-        return self._seen()
+        """The average; with several ranks the mean of their averages."""
+        return self._local_value()
 
-    def _seen(self) -> Any:
+    def _local_value(self) -> Any:
         if self._value is None:
             raise NotComputableError("RunningAverage.compute: nothing was seen; call update() first")
         return self._value
 
-    def iteration_completed(self, engine: Any) -> None:
-        """Take in the output of an iteration; with ``src`` it has been given to that already."""
+    def iteration_completed(self, engine: Engine) -> None:
+        """Add the output of an iteration; ``src`` has a handler that updates it before."""
         self.update(None if self.src is not None else self._transformed(engine.state.output))
 
-    def completed(self, engine: Any, name: str) -> None:
-        """Store the average; one that lies on an accelerator becomes a number when it is read.
+    def completed(self, engine: Engine, name: str) -> None:
+        """Store the average; on an accelerator it becomes a number when it is read.
 
-        A source that has seen batches without samples alone has no average yet, and nothing is stored.
+        Nothing is stored while the source has seen only batches without samples.
         """
         if self.src is None or self._value is not None:
-            engine.state.metrics[name] = self._seen()
+            engine.state.metrics[name] = self._local_value()
 
     def _export(self) -> dict[str, Any]:
         return {"value": self._value}
@@ -138,13 +145,12 @@ class RunningAverage(Metric):
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, and the state of the source."""
+        """The average and the state of the source."""
         (metric,) = [self] if self._is_synced else synced([(type(self).__name__, self)])
-        value = metric._export()["value"]
-        saved = {"value": value.clone() if isinstance(value, torch.Tensor) else value}
+        saved = {"value": _cloned(metric._value)}
         return saved if self.src is None else {**saved, "src": self.src.state_dict()}
 
-    def load_state_dict(self, state_dict: Any) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         wanted = {"value"} if self.src is None else {"value", "src"}
         if set(state_dict) != wanted:
             raise ValueError(
@@ -153,11 +159,10 @@ class RunningAverage(Metric):
             )
         if self.src is not None:
             self.src.load_state_dict(state_dict["src"])
-        value = state_dict["value"]  # on every rank: their mean is the same again
-        self._value = value.clone() if isinstance(value, torch.Tensor) else value
+        self._value = _cloned(state_dict["value"])  # on every rank, so that their mean is the same
 
     def merged(self, other: Self) -> Self:
-        """Not defined: an average that decays depends on the order of what was seen.
+        """Not supported: an exponential moving average depends on the order of the data.
 
         Raises:
             TypeError: Always.
@@ -165,12 +170,12 @@ class RunningAverage(Metric):
         raise TypeError("RunningAverage.merged: averages that decay cannot be merged, as they depend on the order")
 
     def _is_partial(self) -> bool:
-        """Over a run its past fades; over an epoch it counts."""
+        """Data from before a resume matters over an epoch; over a run it decays."""
         return self._value is None and self.default_usage != RunningAverage.default_usage
 
-    def _hooks(self, usage: Any) -> list[tuple[Any, Callable[[Any], None]]]:
+    def _hooks(self, usage: MetricUsage) -> list[tuple[EventName, Callable[[Any], None]]]:
         hooks = super()._hooks(usage)
-        return hooks if self.src is None else [("ITERATION_COMPLETED", self.src.iteration_completed), *hooks]
+        return hooks if self.src is None else [(Events.ITERATION_COMPLETED, self.src.iteration_completed), *hooks]
 
     def _copy(self) -> Self:
         new = copy.copy(self)
@@ -179,8 +184,5 @@ class RunningAverage(Metric):
         return new
 
 
-def _local(metric: Metric) -> Metric:
-    """A metric that is computed from what this rank has seen: at each iteration nobody should wait for the others."""
-    for one in (metric, *metric._leaves()):
-        one._is_synced = True
-    return metric
+def _cloned(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value

@@ -641,7 +641,7 @@ PLANTED: list[Planted] = [
     Planted(
         "a batch is taken for the one before it in the same memory",
         "ignite_core/metrics/core/memo.py",
-        "        _round.reset(self._token)",
+        "        _scope.reset(self._token)",
         "        pass",
         "tests/metrics/test_shared.py::test_a_round_ends_with_an_exception",
     ),
@@ -781,8 +781,8 @@ PLANTED: list[Planted] = [
     Planted(
         "metric errors are told twice",
         "ignite_core/metrics/core/sync.py",
-        'raise agreed(RuntimeError(f"metrics: {_complaint(ranks)}"))',
-        'raise RuntimeError(f"metrics: {_complaint(ranks)}")',
+        'raise agreed(RuntimeError(f"metrics: {_disagreement(ranks)}"))',
+        'raise RuntimeError(f"metrics: {_disagreement(ranks)}")',
         "tests/distributed/test_failures.py::test_errors_that_the_library_tells_to_all_ranks_are_not_told_again",
     ),
     Planted(

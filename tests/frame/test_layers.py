@@ -42,8 +42,7 @@ TABLE = [
     ),
     ("engine.supervised.step", "engine.engine engine.events engine.supervised.gradients"),
     ("engine.deterministic engine.supervised.*", CORE),
-    ("metrics.core.usage", f"{CORE} !engine.deterministic !engine.supervised.*"),
-    ("metrics.*", "exceptions distributed distributed.* metrics.* !metrics.core.usage"),
+    ("metrics.*", "exceptions distributed distributed.* engine.events metrics.* (engine.engine) (engine.dispatch)"),
     ("snapshot", CORE),
     ("handlers.*", f"{CORE} handlers.* snapshot"),
     ("utils", f"{CORE} handlers handlers.*"),
@@ -115,15 +114,15 @@ def test_every_import_goes_the_right_way() -> None:
     assert not found, "\n".join(["imports that TABLE does not allow:", *found])
 
 
-KNOWN = {"ignite_core.distributed", "ignite_core.metrics", "ignite_core.metrics.core.usage"}
+KNOWN = {"ignite_core.distributed", "ignite_core.metrics"}
 
 
 @pytest.mark.parametrize(
     ("name", "source", "expected"),
     [
         ("metrics.accuracy", "import ignite_core.engine", ["1: ignite_core.engine"]),
-        ("metrics.accuracy", "from .core.usage import attach", ["1: ignite_core.metrics.core.usage"]),
-        ("metrics.accuracy", "from .core import usage", ["1: ignite_core.metrics.core.usage"]),
+        ("metrics.accuracy", "from ignite_core.engine.engine import Engine", ["1: ignite_core.engine.engine"]),
+        ("metrics.accuracy", "from ignite_core.engine import dispatch", ["1: ignite_core.engine"]),
         ("metrics.accuracy", "from ignite_core.metrics import Metric", ["1: ignite_core.metrics"]),
         ("metrics.nlp.bleu", "from ..core.metric import Metric\nimport torch", []),
         ("metrics.accuracy", "from ignite_core import distributed as idist", []),

@@ -349,7 +349,7 @@ def test_an_event_the_engine_does_not_know_leaves_nothing_behind() -> None:
     engine, metric = echo(), Mean()
     usage = MetricUsage(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, "batch done")  # type: ignore[arg-type]
 
-    with pytest.raises(ValueError, match="'batch done' is no event of this engine"):
+    with pytest.raises(ValueError, match="'batch done' is not an event of this engine"):
         metric.attach(engine, "mean", usage)
     assert not engine.has_event_handler(metric.started)
     metric.attach(engine, "mean")

@@ -122,7 +122,7 @@ def test_sorting_and_counting_find_the_same_top_k(dtype: torch.dtype) -> None:
     y = torch.randint(6, (20, 4), generator=generator)
     for k in range(1, 7):
         sorted_, counted = TopKCategoricalAccuracy(k), TopKCategoricalAccuracy(k)
-        counted._has_looked = True
+        counted._has_validated = True
         sorted_.update((y_pred, y))
         counted.update((y_pred.as_subclass(Unwaited), y.as_subclass(Unwaited)))
 

@@ -430,7 +430,7 @@ def test_a_package_that_is_there_but_broken_is_not_called_missing(monkeypatch: p
 
 def test_without_a_driver_or_a_gpu_it_cannot_be_made(machine: Callable[..., None]) -> None:
     machine(error=NVMLError("Driver Not Loaded"))
-    with pytest.raises(RuntimeError, match=r"GpuInfo: the NVIDIA driver cannot be asked: Driver Not Loaded"):
+    with pytest.raises(RuntimeError, match=r"GpuInfo: the NVIDIA driver cannot be queried: Driver Not Loaded"):
         GpuInfo()
     machine()
     with pytest.raises(RuntimeError, match=r"GpuInfo: needs at least one NVIDIA GPU"):

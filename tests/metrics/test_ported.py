@@ -23,7 +23,8 @@ RUNS = ["in_a_loop", "on_an_engine", "by_hand_on_events"]
 def theirs() -> Any:
     """The same file with the other library in its imports."""
     pytest.importorskip("ignite", reason="pytorch-ignite is not installed: nothing to compare with")
-    source = Path(ported.__file__).read_text(encoding="utf-8").replace("ignite_core", "ignite")
+    source = Path(ported.__file__).read_text(encoding="utf-8")
+    source = source.replace("ignite_core.metrics.core.compat", "ignite.metrics.metric").replace("ignite_core", "ignite")
     module = types.ModuleType("ported_to_ignite")
     exec(compile(source, "ported_to_ignite.py", "exec"), vars(module))
     return module

@@ -34,7 +34,7 @@ def test_a_metric_that_was_not_saved_is_named_once() -> None:
     again = trainer(mean=Average(), twice=2 * Average(), running=running)
     again.load_state_dict(state)
     with pytest.warns(
-        UserWarning, match=r"metrics 'mean', 'twice', 'running': .* what follows iteration 6\. Save"
+        UserWarning, match=r"metrics \['mean', 'twice', 'running'\]: .* what follows iteration 6\. Save"
     ) as found:
         again.run(DATA)
 
@@ -80,7 +80,7 @@ def test_a_metric_of_the_whole_run_is_named_between_epochs_too() -> None:
     again = Engine(lambda engine, batch: batch)
     Average().attach(again, "mean", "running_epoch_wise")
     again.load_state_dict(state)
-    with pytest.warns(UserWarning, match=r"metrics 'mean': .* what follows iteration 10\."):
+    with pytest.warns(UserWarning, match=r"metrics \['mean'\]: .* what follows iteration 10\."):
         again.run(DATA)
 
 

@@ -28,7 +28,7 @@ from ignite_core.metrics import (
     cmAccuracy,
 )
 from ignite_core.metrics.classification import counts
-from ignite_core.metrics.core.memo import once_a_round, sharing
+from ignite_core.metrics.core.memo import memo_scope, memoized
 
 LABELS = torch.tensor([0, 1, 1])
 KINDS = [Accuracy, lambda: Precision(average="micro"), lambda: cmAccuracy(ConfusionMatrix(3))]
@@ -184,16 +184,16 @@ def test_a_round_ends_with_an_exception() -> None:
     assert accuracy.compute() == pytest.approx(1 / 3)
 
 
-@once_a_round
+@memoized
 def total(values: torch.Tensor) -> torch.Tensor:
     return values.sum()
 
 
 def test_a_round_within_a_round_is_another_one() -> None:
     values = torch.ones(2)
-    with sharing((values, values)):
+    with memo_scope((values, values)):
         outer = total(values)
-        with sharing((values, values)):
+        with memo_scope((values, values)):
             values.data.zero_()
             assert total(values) == 0
         assert total(values) is outer
@@ -201,7 +201,7 @@ def test_a_round_within_a_round_is_another_one() -> None:
 
 def test_a_round_is_that_of_its_thread() -> None:
     values, found = torch.ones(2), []
-    with sharing((values, values)):
+    with memo_scope((values, values)):
         assert total(values) == 2
         values.data.zero_()
         thread = threading.Thread(target=lambda: found.append(total(values)))
@@ -213,6 +213,6 @@ def test_a_round_is_that_of_its_thread() -> None:
 
 def test_classes_are_those_of_argmax_in_a_round_and_outside() -> None:
     scores = torch.eye(3)
-    with sharing((scores, LABELS)):
+    with memo_scope((scores, LABELS)):
         assert counts.predicted_classes(scores) is counts.predicted_classes(scores)
     assert counts.predicted_classes(scores) is not counts.predicted_classes(scores)

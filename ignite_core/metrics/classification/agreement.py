@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.checks import check_values
-from ignite_core.metrics.core.memo import once_a_round
+from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.metric import Metric
-from ignite_core.metrics.core.states import accumulated_in, gathered, total
+from ignite_core.metrics.core.states import accumulation_dtype, gathered, total
 
 __all__ = ["AgreementMetric"]
 
@@ -69,7 +69,7 @@ class AgreementMetric(Metric):
         self._check_shapes(y_pred, y)
         if not y.shape[0]:
             return
-        if self._looks_at_values():
+        if self._should_validate():
             for labels in (y_pred, y):
                 if labels.is_floating_point() and _are_labels(labels):
                     check_values(self, labels != labels.trunc(), "labels must be whole numbers")
@@ -110,7 +110,7 @@ class AgreementMetric(Metric):
                 raise ValueError(f"{name}.compute: {self._range}, got {invalid} that are not")
             counts = counts[:, :-1]
             labels = torch.arange(self.num_classes, device=counts.device)
-        dtype = accumulated_in(torch.float64, counts.device)
+        dtype = accumulation_dtype(counts.device)
         predicted, true = counts.to(dtype)
         disagreement = torch.as_tensor(disagreement, dtype=dtype, device=counts.device)  # a loaded one is a number
         return predicted, true, disagreement, labels.to(dtype)
@@ -135,13 +135,13 @@ class AgreementMetric(Metric):
             )
 
 
-@once_a_round
+@memoized
 def labels_of(y_pred: Tensor, y: Tensor) -> Tensor:
     """Predicted and true labels, int64 of shape ``(2, N)``."""
     return torch.stack([_labels(y_pred.detach()), _labels(y.detach())])
 
 
-@once_a_round
+@memoized
 def counted(y_pred: Tensor, y: Tensor, num_classes: int, power: int) -> tuple[Tensor, Tensor]:
     """The counts of a batch, as :attr:`AgreementMetric.counts`, and the sum of its disagreements."""
     labels = labels_of(y_pred, y)
@@ -174,7 +174,7 @@ def _histogram(places: Tensor, size: int) -> Tensor:
 
 def _difference(labels: Tensor, others: Tensor) -> Tensor:
     """In double precision: exact for near labels, without overflow for far ones."""
-    dtype = accumulated_in(torch.float64, labels.device)
+    dtype = accumulation_dtype(labels.device)
     rough = labels.to(dtype) - others.to(dtype)
     return torch.where(rough.abs() < 2**62, (labels - others).to(dtype), rough)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.classification.counts import predicted_classes, quotient
 from ignite_core.metrics.core.metric import Metric, unchanged
-from ignite_core.metrics.core.states import accumulated_in, total
+from ignite_core.metrics.core.states import accumulation_dtype, total
 from ignite_core.metrics.plotting import axes_for
 
 __all__ = ["ConfusionMatrix"]
@@ -106,7 +106,7 @@ class ConfusionMatrix(Metric):
         if self.average is None:
             return matrix.clone()
         if self.average == "samples":
-            rates: Tensor = matrix.to(accumulated_in(torch.float64, matrix.device)) / self.num_samples
+            rates: Tensor = matrix.to(accumulation_dtype(matrix.device)) / self.num_samples
             return rates
         return self.normalize(matrix, self.average)
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.core.memo import once_a_round
-from ignite_core.metrics.core.states import accumulated_in
+from ignite_core.metrics.core.memo import memoized
+from ignite_core.metrics.core.states import accumulation_dtype
 
 __all__ = [
     "as_zero_division",
@@ -35,7 +35,7 @@ _MANY = 2048
 _FEW = 4096
 
 
-@once_a_round
+@memoized
 def predicted_classes(y_pred: Tensor) -> Tensor:
     """The class with the largest score, the first of equal ones.
 
@@ -55,7 +55,7 @@ def _classes(num_classes: int, device: torch.device) -> Tensor:
         return torch.arange(num_classes, device=device)
 
 
-@once_a_round
+@memoized
 def class_counts(y_pred: Tensor, y: Tensor, num_classes: int) -> Tensor:
     """How often each class was rightly predicted, predicted, and true.
 
@@ -81,7 +81,7 @@ def class_counts(y_pred: Tensor, y: Tensor, num_classes: int) -> Tensor:
     return counts.scatter_add_(1, places, torch.ones_like(places))[:, 1:-1]
 
 
-@once_a_round
+@memoized
 def label_counts(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> Tensor:
     """How often each label was rightly predicted, predicted, and true, and how often a value was neither 0 nor 1.
 
@@ -97,7 +97,7 @@ def label_counts(y_pred: Tensor, y: Tensor, is_multilabel: bool) -> Tensor:
     return positives.sum(dim=(1, *range(3, positives.ndim))) if is_multilabel else positives.flatten(1).sum(dim=1)
 
 
-@once_a_round
+@memoized
 def sample_counts(y_pred: Tensor, y: Tensor) -> Tensor:
     """How many labels of each sample were rightly predicted, predicted, and true, and how many values were neither.
 
@@ -147,7 +147,7 @@ def as_zero_division(who: str, zero_division: Any) -> float:
 
 def quotient(part: Tensor, whole: Tensor, zero_division: float) -> Tensor:
     """Of counts, in double precision; of nothing it is ``zero_division``."""
-    dtype = accumulated_in(torch.float64, whole.device)
+    dtype = accumulation_dtype(whole.device)
     return torch.where(whole == 0, zero_division, part.to(dtype) / whole.to(dtype))
 
 

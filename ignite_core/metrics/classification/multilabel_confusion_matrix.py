@@ -15,7 +15,7 @@ from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.classification.counts import check_labels, label_counts
 from ignite_core.metrics.core.checks import check_values
 from ignite_core.metrics.core.metric import Metric, unchanged
-from ignite_core.metrics.core.states import accumulated_in, total
+from ignite_core.metrics.core.states import accumulation_dtype, total
 
 __all__ = ["MultiLabelConfusionMatrix"]
 
@@ -79,7 +79,7 @@ class MultiLabelConfusionMatrix(Metric):
             )
         if not y.numel():
             return
-        if self._looks_at_values():
+        if self._should_validate():
             for name, values in (("y_pred", y_pred), ("y", y)):
                 check_values(self, (values != 0) & (values != 1), f"{name} must be 0 or 1")
         self.counts += label_counts(y_pred, y, True)
@@ -94,5 +94,5 @@ class MultiLabelConfusionMatrix(Metric):
         matrix = torch.stack((others, predicted - right, true - right, right), dim=1).view(-1, 2, 2)
         if not self.normalized:
             return matrix
-        rates: Tensor = matrix.to(accumulated_in(torch.float64, matrix.device)) / self.num_samples
+        rates: Tensor = matrix.to(accumulation_dtype(matrix.device)) / self.num_samples
         return rates

@@ -81,7 +81,7 @@ class PrecisionRecall(Metric):
         layout = self._layout
         if not layout.num_samples:
             return
-        if self._looks_at_values():
+        if self._should_validate():
             self._check_values(y_pred, y)
         if self.average == "samples":
             self._count_samples(sample_counts(y_pred, y))

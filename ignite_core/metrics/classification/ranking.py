@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.checks import check_values
-from ignite_core.metrics.core.memo import once_a_round
+from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.metric import Metric, unchanged
-from ignite_core.metrics.core.states import accumulated_in, gathered, total
+from ignite_core.metrics.core.states import accumulation_dtype, gathered, total
 
 __all__ = ["AreaMetric", "RankingMetric", "cumulated"]
 
@@ -57,7 +57,7 @@ class RankingMetric(Metric):
         self._check_shapes(y_pred, y, scores, labels)
         if not labels.shape[0]:
             return
-        if self._looks_at_values():
+        if self._should_validate():
             for wrong, must in self._wrong(scores, labels):
                 check_values(self, wrong, must)
         self._take_in(y_pred, y)
@@ -178,7 +178,7 @@ class AreaMetric(RankingMetric):
                 f"{name}.compute: with bins, scores must lie in [0, 1] and labels must be 0 or 1, or the number of a "
                 f"class; got {invalid} that do not"
             )
-        counts = self.counts.to(accumulated_in(torch.float64, self.counts.device))
+        counts = self.counts.to(accumulation_dtype(self.counts.device))
         falling = [side.flip(-1).cumsum(-1) for side in (counts[..., :bins], counts[..., bins : 2 * bins])]
         return self._of(*falling)
 
@@ -214,7 +214,7 @@ def cumulated(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]
         >>> cumulated(torch.tensor([0.5, 0.25, 0.5]), torch.tensor([True, False, False]))[:2]
         (tensor([1., 2.], dtype=torch.float64), tensor([1., 1.], dtype=torch.float64))
     """
-    dtype = accumulated_in(torch.float64, scores.device)
+    dtype = accumulation_dtype(scores.device)
     ordered, order = scores.sort(descending=True)
     is_last = torch.ones_like(positive)
     is_last[:-1] = ordered[1:] != ordered[:-1]
@@ -233,13 +233,13 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     return labels.unsqueeze(1) == torch.arange(num_classes, device=labels.device)
 
 
-@once_a_round
+@memoized
 def kept(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Copies, shared by the metrics of one round."""
     return flat(y_pred.detach()).clone(), flat(y.detach()).clone()
 
 
-@once_a_round
+@memoized
 def histograms(y_pred: Tensor, y: Tensor, bins: int) -> Tensor:
     """The counts of a batch, as :attr:`AreaMetric.counts`: int64 of shape ``(2B + 1,)`` or ``(C, 2B + 1)``."""
     scores, labels = flat(y_pred.detach()), flat(y.detach())
@@ -250,7 +250,7 @@ def histograms(y_pred: Tensor, y: Tensor, bins: int) -> Tensor:
         positive = labels == 1
         is_label = positive | (labels == 0)
     fits = is_label & (scores >= 0) & (scores <= 1)
-    dtype = accumulated_in(torch.float64, scores.device)
+    dtype = accumulation_dtype(scores.device)
     place = torch.bucketize(scores.to(dtype).contiguous(), edges(bins, scores.device, dtype), right=True)
     place = torch.where(fits, place + bins * positive, 2 * bins)
     if place.ndim == 2:

@@ -81,7 +81,7 @@ class TopKCategoricalAccuracy(Metric):
             self._check(y_pred, y)
         if not self._samples_in_batch:
             return
-        if self._looks_at_values():
+        if self._should_validate():
             num_classes = y_pred.shape[1]
             check_values(self, (y < 0) | (y >= num_classes), f"labels must be in [0, {num_classes})")
         true = y.unsqueeze(1)

@@ -1,7 +1,7 @@
-"""Operators on metrics: each makes an expression, which is a metric itself.
+"""Operators on metrics. Each returns an expression, which is a metric itself.
 
-The class of expressions derives from Metric, which derives from this; so it puts itself into ``Arithmetic._expression``
-when it is defined.
+The class of expressions, MetricsLambda, derives from Metric, which derives from Arithmetic. It is therefore assigned to
+``Arithmetic._expression`` where it is defined.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 
 __all__ = ["INCREASING", "Arithmetic", "divide"]
 
-#: Methods of a tensor whose result grows with its elements.
+#: Tensor methods whose result increases with the elements.
 INCREASING = frozenset(
     {"mean", "nanmean", "sum", "nansum", "median", "max", "min", "amax", "amin", "item", "sqrt", "exp"}
 )
 
 
 class Arithmetic:
-    """Operators, indexing, and the public methods of :class:`torch.Tensor`, on what ``compute`` will give."""
+    """Operators, indexing, and the public methods of :class:`torch.Tensor`, applied to the result of ``compute``."""
 
     _expression: ClassVar[Callable[..., Any]]
 
@@ -82,9 +82,9 @@ class Arithmetic:
     def __getitem__(self, index: Any) -> Any:
         return self._expression(operator.getitem, self, index)
 
-    __iter__ = None  # an index makes an expression, so iterating would never end
+    __iter__ = None  # __getitem__ never raises IndexError, so iteration would not end
 
-    if not TYPE_CHECKING:  # a type checker should see the attributes that there are
+    if not TYPE_CHECKING:  # a type checker should report unknown attributes
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_") or not callable(getattr(torch.Tensor, name, None)):
@@ -95,29 +95,29 @@ class Arithmetic:
 
 
 def divide(numerator: Any, denominator: Any) -> Any:
-    """A quotient; that of numbers follows torch where the denominator is zero, so that no division raises."""
+    """The quotient. Division by the number zero gives inf or NaN, as in torch, instead of an error."""
     return operator.truediv(*_divisible(numerator, denominator))
 
 
 def floor_divide(numerator: Any, denominator: Any) -> Any:
-    """As :func:`divide`, rounded down."""
+    """Like :func:`divide`, rounded down."""
     return operator.floordiv(*_divisible(numerator, denominator))
 
 
 def remainder(numerator: Any, denominator: Any) -> Any:
-    """What :func:`floor_divide` leaves, with the sign of the denominator."""
+    """The remainder of :func:`floor_divide`, with the sign of the denominator."""
     return operator.mod(*_divisible(numerator, denominator))
 
 
 def _divisible(numerator: Any, denominator: Any) -> tuple[Any, Any]:
-    """Two operands, which are tensors if they are numbers that cannot be divided."""
+    """The operands, converted to tensors if they are numbers and the denominator is zero."""
     if isinstance(denominator, int | float) and isinstance(numerator, int | float) and denominator == 0:
         return torch.tensor(numerator, dtype=torch.float64), torch.tensor(denominator, dtype=torch.float64)
     return numerator, denominator
 
 
 class _Method:
-    """Calls a method of the tensor that a metric gives; a number is made one."""
+    """Calls a tensor method on the value of a metric, a tensor or a number."""
 
     def __init__(self, name: str) -> None:
         self.__name__ = name
@@ -125,5 +125,5 @@ class _Method:
     def __call__(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         tensor = torch.as_tensor(value)
         if tensor.is_floating_point() and not isinstance(value, torch.Tensor):
-            tensor = torch.as_tensor(value, dtype=torch.float64)  # which numbers are
+            tensor = torch.as_tensor(value, dtype=torch.float64)
         return getattr(tensor, self.__name__)(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""What metrics say about wrong input."""
+"""Checks of the input of metrics, with uniform error messages."""
 
 from __future__ import annotations
 
@@ -6,43 +6,35 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["check_floating", "check_same_shape", "check_values"]
+from ignite_core.exceptions import NotComputableError
+
+__all__ = ["check_computable", "check_floating", "check_same_shape", "check_values"]
 
 
-def check_same_shape(who: str, y_pred: Tensor, y: Tensor) -> None:
-    """Refuse tensors of different shapes.
+def check_computable(metric: object, data: object) -> None:
+    """Raise NotComputableError if ``data``, a count or a list of tensors, is zero or empty."""
+    if not data:
+        raise NotComputableError(f"{type(metric).__name__}.compute: no sample was seen; call update() first")
 
-    Raises:
-        ValueError: With both shapes.
-    """
+
+def check_same_shape(metric: object, y_pred: Tensor, y: Tensor) -> None:
+    """Raise ValueError if the shapes differ."""
     if y_pred.shape != y.shape:
         raise ValueError(
-            f"{who}.update: y_pred and y must have the same shape, got {tuple(y_pred.shape)} and {tuple(y.shape)}"
+            f"{type(metric).__name__}.update: y_pred and y must have the same shape, "
+            f"got {tuple(y_pred.shape)} and {tuple(y.shape)}"
         )
 
 
-def check_floating(who: str, **tensors: Tensor) -> None:
-    """Refuse tensors that are not of real numbers with a fraction.
-
-    Raises:
-        TypeError: With the dtype.
-    """
+def check_floating(metric: object, **tensors: Tensor) -> None:
+    """Raise TypeError if a tensor does not have a floating-point dtype."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            raise TypeError(f"{who}.update: {name} must be of floats, got {tensor.dtype}")
+            raise TypeError(f"{type(metric).__name__}.update: {name} must be of floats, got {tensor.dtype}")
 
 
 def check_values(metric: Any, wrong: Tensor, must: str) -> None:
-    """Refuse values. It waits for the device, so it stands under ``if self._looks_at_values():``.
-
-    Args:
-        metric: For the message.
-        wrong: True where a value is not what it must be.
-        must: What must hold.
-
-    Raises:
-        ValueError: With the number of wrong values.
-    """
+    """Raise ValueError if an element of ``wrong`` is True. Waits for the device: call it if ``_should_validate()``."""
     count = int(wrong.sum())
     if count:
         raise ValueError(f"{type(metric).__name__}.update: {must}, got {count} of {wrong.numel()} that are not")

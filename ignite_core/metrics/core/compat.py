@@ -1,4 +1,4 @@
-"""What lets metrics written for pytorch-ignite work as they are."""
+"""Decorators that let metrics written for pytorch-ignite run unchanged."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def sync_all_reduce(*attributes: str) -> Callable[[F], F]:
-    """Declare, at ``compute``, which attributes are reduced over the ranks; as in pytorch-ignite.
+    """Declare, at ``compute``, which attributes are reduced over the ranks, as in pytorch-ignite.
 
     Args:
-        attributes: Names, each with ``:SUM``, ``:PRODUCT``, ``:MAX`` or ``:MIN`` after it, by default ``:SUM``; of
-            numbers or tensors.
+        attributes: Names of numbers or tensors, each optionally followed by ``:SUM``, ``:PRODUCT``, ``:MAX`` or
+            ``:MIN``. Default: ``:SUM``.
 
     Raises:
-        ValueError: If a reduction is none of these.
+        ValueError: If the reduction is not one of these.
 
     Example:
         >>> import torch
@@ -60,5 +60,5 @@ def sync_all_reduce(*attributes: str) -> Callable[[F], F]:
 
 
 def reinit__is_reduced(method: F) -> F:
-    """Accepted at ``reset`` and ``update``, as in pytorch-ignite; nothing has to be undone here after a reduction."""
+    """Accepted at ``reset`` and ``update``, as in pytorch-ignite. It has no effect: a reduction changes no local state."""
     return method

@@ -1,7 +1,7 @@
 """Metrics made of other metrics: expressions and groups.
 
-They remember nothing themselves. The metrics at their ends, the leaves, are updated once a batch and reduced over the
-ranks once, however often each of them appears.
+They have no states. Their leaves, the metrics at the ends, are updated once per batch and reduced over the ranks once,
+however often each of them appears.
 """
 
 from __future__ import annotations
@@ -10,20 +10,24 @@ import copy
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from ignite_core.exceptions import few
 from ignite_core.metrics.core.arithmetic import INCREASING, Arithmetic, divide
-from ignite_core.metrics.core.memo import sharing
-from ignite_core.metrics.core.metric import Metric, ResultMode, unchanged
+from ignite_core.metrics.core.attachment import attached_metrics
+from ignite_core.metrics.core.memo import memo_scope
+from ignite_core.metrics.core.metric import Metric, OutputTransform, ResultMode, unchanged
 
-__all__ = ["Composite", "MetricGroup", "MetricsLambda"]
+if TYPE_CHECKING:
+    from ignite_core.engine.engine import Engine
+
+__all__ = ["Composite", "MetricGroup", "MetricsLambda", "find_metric"]
 
 
 class Composite(Metric):
-    """A metric whose value follows from those of others."""
+    """A metric whose value is computed from those of other metrics."""
 
     required_output_keys = None
 
@@ -32,30 +36,30 @@ class Composite(Metric):
         """The metrics it is made of, one level down."""
 
     @abstractmethod
-    def _with_children(self, replaced: Callable[[Metric], Metric]) -> Self:
-        """The same, made of others."""
+    def _with_children(self, replace: Callable[[Metric], Metric]) -> Self:
+        """A copy with its children replaced."""
 
     def reset(self) -> None:
-        """Reset the metrics that it is made of."""
+        """Reset all leaves."""
         for leaf in self._leaves():
             leaf.reset()
 
     def update(self, output: Any) -> None:
-        """Update the metrics that it is made of, each once, in one round: what several need of it is computed once."""
-        with sharing(output):
-            for leaf, its_output in dict(self._shares(output)).items():
+        """Update each leaf once; intermediate results that several of them need are computed once."""
+        with memo_scope(output):
+            for leaf, its_output in dict(self._routes(output)).items():
                 leaf.update(its_output)
 
-    def iteration_completed(self, engine: Any) -> None:
-        with sharing(engine.state.output):
+    def iteration_completed(self, engine: Engine) -> None:
+        with memo_scope(engine.state.output):
             for leaf in self._leaves():
                 leaf.iteration_completed(engine)
 
     def merged(self, other: Self) -> Self:
         if type(other) is not type(self) or len(other._leaves()) != len(self._leaves()):
-            raise TypeError(f"{type(self).__name__}.merged: got something made of other metrics, {other!r}")
+            raise TypeError(f"{type(self).__name__}.merged: got a metric made of other metrics, {other!r}")
         pairs = zip(self._leaves(), other._leaves(), strict=True)
-        return self._on({leaf: leaf.merged(same) for leaf, same in pairs})
+        return self._with_leaves({leaf: leaf.merged(same) for leaf, same in pairs})
 
     def to(self, device: str | torch.device) -> Self:
         for leaf in self._leaves():
@@ -63,7 +67,7 @@ class Composite(Metric):
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the leaves, by their number."""
+        """The states of the leaves, numbered from "0"."""
         return {str(number): leaf.state_dict() for number, leaf in enumerate(self._leaves())}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -76,36 +80,36 @@ class Composite(Metric):
         for number, leaf in enumerate(leaves):
             leaf.load_state_dict(state_dict[str(number)])
 
-    def _shares(self, output: Any, in_group: bool = False) -> Iterator[tuple[Metric, Any]]:
-        """The leaves with what each takes of an output; ``output_transform`` counts within a group, as there."""
+    def _routes(self, output: Any, in_group: bool = False) -> Iterator[tuple[Metric, Any]]:
+        """The leaves and the output for each. As in pytorch-ignite, ``output_transform`` applies within groups."""
         for child in self._children():
             its_output = child._output_transform(output) if in_group else output
             if isinstance(child, Composite):
-                yield from child._shares(its_output, in_group)
+                yield from child._routes(its_output, in_group)
             else:
                 yield child, its_output
 
     def _leaves(self) -> list[Metric]:
         return list({leaf: None for child in self._children() for leaf in child._leaves()})
 
-    def _on(self, leaves: Mapping[Metric, Metric]) -> Self:
-        return self._with_children(lambda child: child._on(leaves))
+    def _with_leaves(self, leaves: Mapping[Metric, Metric]) -> Self:
+        return self._with_children(lambda child: child._with_leaves(leaves))
 
     def _copy(self) -> Self:
-        return self._on({leaf: leaf._copy() for leaf in self._leaves()})
+        return self._with_leaves({leaf: leaf._copy() for leaf in self._leaves()})
 
 
 class MetricsLambda(Composite):
-    """A function of the values of metrics; arithmetic on metrics makes these.
+    """A function of the values of metrics. Arithmetic on metrics returns objects of this class.
 
-    ``higher_is_better`` follows from the metrics for sums, differences, multiples by a number, elements and means; for
-    other functions it is None, and may be set.
+    ``higher_is_better`` is derived for sums, differences, multiples, elements and means of metrics. For other functions
+    it is None, and may be set.
 
     Args:
-        f: Called with the values of the metrics among the arguments, and with the others as they are.
+        f: Called with ``args`` and ``kwargs``, in which each metric is replaced by its value.
         args: Metrics and constants.
         metrics_result_mode: As for :class:`Metric`.
-        skip_unrolling: Accepted, as in pytorch-ignite; each of the metrics goes by its own.
+        skip_unrolling: Accepted, as in pytorch-ignite, without effect: each metric uses its setting.
         kwargs: Metrics and constants.
 
     Example:
@@ -131,7 +135,7 @@ class MetricsLambda(Composite):
         self.args = args
         self.kwargs = kwargs
         self.higher_is_better = _direction(f, args)
-        self._set_up(unchanged, None, skip_unrolling, metrics_result_mode)  # no reset: what the metrics have seen stays
+        self._set_up(unchanged, None, skip_unrolling, metrics_result_mode)  # no reset: the metrics keep their states
 
     def compute(self) -> Any:
         args = [_value(arg) for arg in self.args]
@@ -140,10 +144,10 @@ class MetricsLambda(Composite):
     def _children(self) -> Iterator[Metric]:
         return (arg for arg in (*self.args, *self.kwargs.values()) if isinstance(arg, Metric))
 
-    def _with_children(self, replaced: Callable[[Metric], Metric]) -> Self:
+    def _with_children(self, replace: Callable[[Metric], Metric]) -> Self:
         new = copy.copy(self)
-        new.args = tuple(replaced(arg) if isinstance(arg, Metric) else arg for arg in self.args)
-        new.kwargs = {name: replaced(arg) if isinstance(arg, Metric) else arg for name, arg in self.kwargs.items()}
+        new.args = tuple(replace(arg) if isinstance(arg, Metric) else arg for arg in self.args)
+        new.kwargs = {name: replace(arg) if isinstance(arg, Metric) else arg for name, arg in self.kwargs.items()}
         return new
 
     def __repr__(self) -> str:
@@ -152,12 +156,12 @@ class MetricsLambda(Composite):
 
 
 class MetricGroup(Composite):
-    """Metrics under one name, whose value is a mapping of theirs; attached, each is stored under its own name too.
+    """Metrics under one name. Its value maps names to values; attached, each value is stored under its name too.
 
     Args:
-        metrics: By name.
-        output_transform: Applied to ``engine.state.output`` before those of the metrics, which are then copied;
-            ``update`` takes what it makes.
+        metrics: Metrics by name.
+        output_transform: Applied to ``engine.state.output`` before the transforms of the metrics, which are copied for
+            that. ``update`` takes the transformed output.
         skip_unrolling: As for :class:`Metric`.
 
     Example:
@@ -171,7 +175,7 @@ class MetricGroup(Composite):
     def __init__(
         self,
         metrics: Mapping[str, Metric],
-        output_transform: Any = unchanged,
+        output_transform: OutputTransform = unchanged,
         skip_unrolling: bool = False,
     ) -> None:
         for name, metric in metrics.items():
@@ -179,9 +183,9 @@ class MetricGroup(Composite):
                 raise TypeError(f"MetricGroup: {name!r} must be a Metric, got {type(metric).__name__}")
         self.metrics = dict(metrics)
         self._set_up(output_transform, None, skip_unrolling)
-        if output_transform is not unchanged or skip_unrolling:  # the metrics may be used elsewhere without that
-            leaves = {leaf: leaf._within(self._output_transform, skip_unrolling) for leaf in self._leaves()}
-            self.metrics = {name: metric._on(leaves) for name, metric in metrics.items()}
+        if output_transform is not unchanged or skip_unrolling:  # the metrics may be in use without these
+            leaves = {leaf: leaf._copy_for_group(self._output_transform, skip_unrolling) for leaf in self._leaves()}
+            self.metrics = {name: metric._with_leaves(leaves) for name, metric in metrics.items()}
 
     def compute(self) -> dict[str, Any]:
         return {name: metric.compute() for name, metric in self.metrics.items()}
@@ -189,13 +193,35 @@ class MetricGroup(Composite):
     def _children(self) -> Iterator[Metric]:
         return iter(self.metrics.values())
 
-    def _shares(self, output: Any, in_group: bool = True) -> Iterator[tuple[Metric, Any]]:
-        return super()._shares(output, in_group=True)
+    def _routes(self, output: Any, in_group: bool = True) -> Iterator[tuple[Metric, Any]]:
+        return super()._routes(output, in_group=True)
 
-    def _with_children(self, replaced: Callable[[Metric], Metric]) -> Self:
+    def _with_children(self, replace: Callable[[Metric], Metric]) -> Self:
         new = copy.copy(self)
-        new.metrics = {name: replaced(metric) for name, metric in self.metrics.items()}
+        new.metrics = {name: replace(metric) for name, metric in self.metrics.items()}
         return new
+
+
+def find_metric(engine: Engine, name: str) -> Metric | None:
+    """The metric whose value an engine stores under a name; None if there is none.
+
+    Args:
+        engine: The engine that the metric is attached to.
+        name: A key of ``engine.state.metrics``; may be that of a metric in a :class:`MetricGroup`.
+
+    Example:
+        >>> from ignite_core.engine import Engine
+        >>> from ignite_core.metrics import Accuracy, find_metric
+        >>> evaluator = Engine(lambda engine, batch: batch)
+        >>> Accuracy().attach(evaluator, "accuracy")
+        >>> find_metric(evaluator, "accuracy").higher_is_better
+        True
+    """
+    attached: dict[str, Metric] = attached_metrics(engine)
+    if name in attached:
+        return attached[name]
+    groups = (metric for metric in attached.values() if isinstance(metric, MetricGroup))
+    return next((group.metrics[name] for group in groups if name in group.metrics), None)
 
 
 def _value(arg: Any) -> Any:
@@ -203,7 +229,7 @@ def _value(arg: Any) -> Any:
 
 
 def _direction(function: Any, args: tuple[Any, ...]) -> bool | None:
-    """Whether a larger value of a function is better, if all metrics among its arguments agree on that."""
+    """``higher_is_better`` of a function of metrics; None if unknown or if the metrics disagree."""
     directions = set()
     for arg, sign in zip(args, _signs(function, args), strict=False):
         if isinstance(arg, Metric):
@@ -213,7 +239,7 @@ def _direction(function: Any, args: tuple[Any, ...]) -> bool | None:
 
 
 def _signs(function: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
-    """For each argument whether a function grows with it (1), falls (-1), or neither is known (0)."""
+    """For each argument: 1 if the function increases with it, -1 if it decreases, 0 if unknown."""
     if function is operator.add:
         return 1, 1
     if function is operator.sub:

@@ -1,8 +1,8 @@
-"""Work that several metrics need of one output is done once, within one round of updates and no longer.
+"""Compute what several metrics need of one output once, within one scope.
 
-A round is one event of an engine that updates a group of metrics, or one ``update`` of something made of metrics.
-Nothing is remembered across rounds: the same tensor may hold another batch then, written in a way that torch does not
-count (a numpy buffer, ``.data``, the replay of a CUDA graph).
+A scope is one event of an engine that updates a group of metrics, or one ``update`` of a composite metric. Nothing is
+kept across scopes: the same tensor may then hold another batch, written in a way that torch does not count (a numpy
+buffer, ``.data``, the replay of a CUDA graph).
 """
 
 from __future__ import annotations
@@ -14,54 +14,54 @@ from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
-__all__ = ["once_a_round", "sharing"]
+__all__ = ["memo_scope", "memoized"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The tensors of the output that this round of this thread is about, by id, and what was computed of them.
-_Round = tuple[dict[int, Tensor], dict[Any, Any]]
-_round: ContextVar[_Round | None] = ContextVar("round", default=None)
+#: The tensors of the output in the current scope of this thread, by id, and the results computed from them.
+_Scope = tuple[dict[int, Tensor], dict[Any, Any]]
+_scope: ContextVar[_Scope | None] = ContextVar("scope", default=None)
 
-_NOTHING: Any = object()
+_MISSING: Any = object()
 
 
-class sharing:  # noqa: N801 - a context manager, read as a phrase
-    """A round of updates with one output.
+class memo_scope:  # noqa: N801 - a context manager
+    """A scope in which functions decorated with :func:`memoized` keep their results.
 
     Args:
-        output: Tensors, in tuples and mappings. Work on others, such as what an ``output_transform`` makes, is not
-            shared.
+        output: Tensors, in tuples and mappings. Results for other tensors, such as those made by an
+            ``output_transform``, are not kept.
     """
 
     def __init__(self, output: Any) -> None:
         self._tensors = _tensors(output)
 
     def __enter__(self) -> None:
-        self._token: Token[_Round | None] = _round.set((self._tensors, {}))
+        self._token: Token[_Scope | None] = _scope.set((self._tensors, {}))
 
     def __exit__(self, *_: object) -> None:
-        _round.reset(self._token)
+        _scope.reset(self._token)
 
 
-def once_a_round(function: Callable[P, T]) -> Callable[P, T]:
-    """Compute a function once a round for the same arguments; the results are shared and must not be changed.
+def memoized(function: Callable[P, T]) -> Callable[P, T]:
+    """Call a function once per scope for the same arguments. Results are shared and must not be changed.
 
-    A tensor that was changed in place during the round is another one; so is each tensor of inference mode, whose
-    changes torch does not count. Outside a round the function is called each time.
+    A tensor that was changed in place counts as another argument. Inference tensors are never memoized, as torch does
+    not count their changes. Outside a scope the function is called each time.
 
     Args:
-        function: Of tensors and of anything that can be hashed, by position.
+        function: Takes tensors and hashable values by position.
 
     Example:
         >>> import torch
         >>> calls = []
-        >>> @once_a_round
+        >>> @memoized
         ... def hits(y_pred, y):
         ...     calls.append(1)
         ...     return (y_pred.argmax(1) == y).sum()
         >>> y_pred, y = torch.eye(3), torch.tensor([0, 1, 1])
-        >>> with sharing((y_pred, y)):
+        >>> with memo_scope((y_pred, y)):
         ...     hits(y_pred, y) is hits(y_pred, y)
         True
         >>> hits(y_pred, y) is hits(y_pred, y), len(calls)
@@ -69,11 +69,11 @@ def once_a_round(function: Callable[P, T]) -> Callable[P, T]:
     """
 
     @wraps(function)
-    def shared(*args: P.args, **kwargs: P.kwargs) -> T:
-        current = _round.get()
-        if current is None:
+    def with_memo(*args: P.args, **kwargs: P.kwargs) -> T:
+        scope = _scope.get()
+        if scope is None:
             return function(*args, **kwargs)
-        tensors, results = current
+        tensors, results = scope
         key: tuple[Any, ...] = (function,)
         for arg in args:
             if id(arg) in tensors:
@@ -82,12 +82,12 @@ def once_a_round(function: Callable[P, T]) -> Callable[P, T]:
                 return function(*args, **kwargs)
             else:
                 key += (arg,)
-        result: T = results.get(key, _NOTHING)
-        if result is _NOTHING:
+        result: T = results.get(key, _MISSING)
+        if result is _MISSING:
             result = results[key] = function(*args, **kwargs)
         return result
 
-    return shared
+    return with_memo
 
 
 def _tensors(output: Any) -> dict[int, Tensor]:

@@ -1,29 +1,43 @@
-"""What a metric remembers: a state is declared once, and what can be done with it follows from its kind.
+"""States of a metric: each is declared once; how it is reset, merged, saved and moved follows from the declaration.
 
-A state lives where the data is. A total starts as a number, and becomes a tensor with the first tensor that is added:
-on the device of that tensor, in the declared dtype, and a tensor of its own, so that adding in place is safe.
+A state is on the device of the data. A total starts as a number and becomes a tensor when the first tensor is added: on
+the device of that tensor, in the declared dtype, and as a copy, so that adding in place is safe.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-__all__ = ["Reduce", "StateSpec", "gathered", "maximum", "minimum", "total"]
+from ignite_core.exceptions import few
+
+__all__ = [
+    "REDUCTIONS",
+    "PlainSpec",
+    "Reduce",
+    "StateSpec",
+    "accumulation_dtype",
+    "gathered",
+    "loaded_states",
+    "maximum",
+    "minimum",
+    "ratio",
+    "total",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """How the states of two metrics become that of one which has seen what both have seen.
+    """How the states of two metrics are combined.
 
     Attributes:
-        op: What the backend calls it, if it can do it.
-        combine: The same for two states.
+        op: Name of the reduction in the backend; None if it has none.
+        combine: The reduction of two states.
     """
 
     op: str | None
@@ -40,7 +54,7 @@ def _extreme(of_tensors: Callable[[Any, Any], Any], of_numbers: Callable[[Any, A
 
 
 def _tensor(value: Any) -> Tensor:
-    """A number as a tensor, in which a float keeps its digits."""
+    """A number as a tensor; a float becomes float64."""
     return torch.as_tensor(value, dtype=torch.float64 if type(value) is float else None)
 
 
@@ -50,7 +64,7 @@ MAX = Reduce("MAX", _extreme(torch.maximum, max))
 MIN = Reduce("MIN", _extreme(torch.minimum, min))
 CONCATENATE = Reduce(None, operator.add)
 
-#: By the names of pytorch-ignite's ``sync_all_reduce``.
+#: By their names in ``sync_all_reduce``.
 REDUCTIONS = {"SUM": SUM, "PRODUCT": PRODUCT, "MAX": MAX, "MIN": MIN}
 
 
@@ -59,8 +73,8 @@ class StateSpec:
     """A declared state.
 
     Attributes:
-        reduce: How two of them are joined.
-        dtype: What it is accumulated in; None for what is gathered, which stays as it came.
+        reduce: How two states are combined.
+        dtype: The dtype of the accumulator; None for gathered states, which keep that of the data.
     """
 
     reduce: Reduce
@@ -68,16 +82,16 @@ class StateSpec:
 
     @property
     def op(self) -> str | None:
-        """What the backend calls the reduction; None for what is gathered."""
+        """Name of the reduction in the backend; None for gathered states."""
         return self.reduce.op
 
     @property
     def may_be_large(self) -> bool:
-        """Whether the backend may reduce it, with a fresh state where a rank has none."""
+        """Whether the backend may reduce it, with a fresh state on a rank without data."""
         return self.op is not None
 
     def fresh(self) -> Any:
-        """The state of a metric that has seen nothing."""
+        """The state after a reset."""
         if self.dtype is None:
             return []
         if self.reduce is SUM:
@@ -94,10 +108,10 @@ class StateSpec:
         return value.detach().clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=self.dtype)
 
     def loaded(self, value: Any) -> Any:
-        """A saved state as it goes on: a total without dimensions as a number, so that it joins data on any device.
+        """The state from a state_dict. A scalar total becomes a number, which combines with data on any device.
 
         Raises:
-            TypeError: If it is not what :meth:`saved` gives.
+            TypeError: If the value does not come from :meth:`saved`.
         """
         wanted: type[Any] = list if self.dtype is None else Tensor
         if not isinstance(value, wanted):
@@ -114,21 +128,21 @@ class StateSpec:
         """The state on another device; a number stays a number."""
         if self.dtype is None:
             return [tensor.to(device) for tensor in value]
-        return (
-            value.to(device, accumulated_in(self.dtype, torch.device(device))) if isinstance(value, Tensor) else value
-        )
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, accumulation_dtype(torch.device(device), self.dtype))
 
 
 @dataclass(frozen=True, slots=True)
 class PlainSpec(StateSpec):
-    """A number or tensor that the metric keeps in an attribute of its own making; see :func:`sync_all_reduce`."""
+    """A number or tensor in an attribute that the metric's ``reset`` sets; see :func:`sync_all_reduce`."""
 
     @property
     def may_be_large(self) -> bool:
-        return False  # as there is no fresh state
+        return False  # there is no fresh state
 
     def fresh(self) -> Any:
-        raise NotImplementedError("what it starts with is known to the metric's own reset() alone")
+        raise NotImplementedError("only reset() of the metric knows the initial value")
 
     def saved(self, value: Any) -> Any:
         return value.detach().clone() if isinstance(value, Tensor) else value
@@ -143,39 +157,53 @@ class PlainSpec(StateSpec):
 
 
 def total(dtype: torch.dtype = torch.float64) -> Any:
-    """A sum over everything seen; ``self.name += tensor`` in ``update``.
+    """A sum over all updates: ``self.name += tensor`` in ``update``.
 
     Args:
-        dtype: What it is summed in, whatever the dtype of what is added. Devices that lack float64 use float32.
+        dtype: The dtype of the sum, independent of that of the summands. Devices without float64 use float32.
     """
     return StateSpec(SUM, dtype)
 
 
 def maximum(dtype: torch.dtype = torch.float64) -> Any:
-    """The largest value seen, elementwise: ``self.name = torch.maximum(self.name, tensor)``. It starts at -inf."""
+    """The elementwise maximum over all updates: ``self.name = torch.maximum(self.name, tensor)``. Starts at -inf."""
     return StateSpec(MAX, dtype)
 
 
 def minimum(dtype: torch.dtype = torch.float64) -> Any:
-    """The smallest value seen, elementwise: ``self.name = torch.minimum(self.name, tensor)``. It starts at inf."""
+    """The elementwise minimum over all updates: ``self.name = torch.minimum(self.name, tensor)``. Starts at inf."""
     return StateSpec(MIN, dtype)
 
 
 def gathered() -> Any:
-    """All tensors seen, in order: ``self.name.append(tensor)``; ``torch.cat(self.name)`` in ``compute``.
+    """The tensors of all updates, in order: ``self.name.append(tensor)``; ``torch.cat(self.name)`` in ``compute``.
 
-    Append a copy of a tensor that came from outside: the next batch may be written into its memory.
+    Append copies of input tensors: the next batch may be written into the same memory.
     """
     return StateSpec(CONCATENATE, None)
 
 
-def accumulated_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """The dtype in which a device can accumulate: Apple's has no float64."""
+def loaded_states(who: str, specs: Mapping[str, StateSpec], state_dict: Any) -> dict[str, Any]:
+    """The states of a state_dict, checked.
+
+    Raises:
+        TypeError: If it is not a mapping, or a state has the wrong type.
+        ValueError: If a state is missing or unknown.
+    """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"{who}: state_dict must be a mapping, got {type(state_dict).__name__}")
+    if set(state_dict) != set(specs):
+        raise ValueError(f"{who}: the states must be {few(sorted(specs))}, got {few(sorted(state_dict))}")
+    return {name: spec.loaded(state_dict[name]) for name, spec in specs.items()}
+
+
+def accumulation_dtype(device: torch.device, dtype: torch.dtype = torch.float64) -> torch.dtype:
+    """The dtype in which a device accumulates: float32 in place of float64 on MPS, which lacks it."""
     return torch.float32 if dtype is torch.float64 and device.type == "mps" else dtype
 
 
 class _Float(float):
-    """A sum of numbers that turns into a tensor of the declared dtype when a tensor is added to it."""
+    """A sum of numbers; adding a tensor makes it a tensor of the declared dtype."""
 
     dtype: torch.dtype
 
@@ -186,7 +214,7 @@ class _Float(float):
 
     def __add__(self, other: Any) -> Any:
         if type(other) is not float and isinstance(other, Tensor):
-            return _own(other, self.dtype).add_(float(self))
+            return _accumulator(other, self.dtype).add_(float(self))
         return _Float(float(self) + other, self.dtype)
 
     __radd__ = __add__
@@ -196,7 +224,7 @@ class _Float(float):
 
 
 class _Int(int):
-    """As :class:`_Float`, of whole numbers. Their sum is exact, so it need not remember the dtype."""
+    """Like :class:`_Float`, for integers. Their sum is exact, so it does not keep the dtype."""
 
     dtype: torch.dtype
 
@@ -207,7 +235,7 @@ class _Int(int):
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, Tensor):
-            return _own(other, self.dtype).add_(int(self))
+            return _accumulator(other, self.dtype).add_(int(self))
         return int(self) + operator.index(other)
 
     __radd__ = __add__
@@ -216,23 +244,19 @@ class _Int(int):
         return type(self), (int(self), self.dtype)
 
 
-def _own(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy without history that may be added to in place.
-
-    Raises:
-        TypeError: If the values would lose their fraction.
-    """
+def _accumulator(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A detached copy that may be added to in place. A float tensor is not cast to an integer dtype."""
     if not torch.can_cast(tensor.dtype, dtype):
-        raise TypeError(f"a total of {dtype} takes whole numbers, got a tensor of {tensor.dtype}")
-    with torch.inference_mode(False):  # or it could only be added to under inference mode, for ever
-        return tensor.detach().to(accumulated_in(dtype, tensor.device), copy=True)
+        raise TypeError(f"a total of {dtype} takes integers, got a tensor of {tensor.dtype}")
+    with torch.inference_mode(False):  # an inference tensor could only be changed in inference mode
+        return tensor.detach().to(accumulation_dtype(tensor.device, dtype), copy=True)
 
 
-def ratio(numerator: Any, denominator: Any) -> Any:
-    """The quotient of two totals in double precision: a number, or on an accelerator a tensor, so that nobody waits."""
+def ratio(numerator: Any, denominator: Any) -> float | Tensor:
+    """The quotient of two totals in float64: a number, or on an accelerator a tensor, so that the host never waits."""
     if isinstance(numerator, Tensor) and numerator.is_cpu and numerator.ndim == 0:
         numerator = numerator.item()
     elif isinstance(numerator, Tensor):
-        numerator = numerator.to(accumulated_in(torch.float64, numerator.device))
-    value = numerator / denominator
+        numerator = numerator.to(accumulation_dtype(numerator.device))
+    value: float | Tensor = numerator / denominator
     return value.item() if isinstance(value, Tensor) and value.is_cpu and value.ndim == 0 else value

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.checks import check_floating
-from ignite_core.metrics.core.memo import once_a_round
+from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.metric import Metric
-from ignite_core.metrics.core.states import accumulated_in, ratio, total
+from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
 __all__ = ["Entropy"]
 
@@ -67,13 +67,13 @@ class Entropy(Metric):
         name = type(self).__name__
         if y_pred.ndim < 2:
             raise ValueError(f"{name}.update: y_pred must have shape (N, C, *), got {tuple(y_pred.shape)}")
-        check_floating(name, y_pred=y_pred)
+        check_floating(self, y_pred=y_pred)
 
 
-@once_a_round
+@memoized
 def sums_of_probabilities(y_pred: Tensor) -> tuple[Tensor, Tensor]:
     """The sum of the entropies of all predictions, and the sum of their probabilities, of shape ``(C,)``."""
-    logits = y_pred.detach().to(accumulated_in(torch.float64, y_pred.device))
+    logits = y_pred.detach().to(accumulation_dtype(y_pred.device))
     probabilities = logits.softmax(dim=1)
     others = [dim for dim in range(y_pred.ndim) if dim != 1]
     return torch.special.entr(probabilities).sum(), probabilities.sum(dim=others)

@@ -84,7 +84,7 @@ class HSIC(Metric):
                 "HSIC.update: y_pred and y must have the shapes (N, *), with the same N and one vector a sample, "
                 f"got {tuple(x.shape)} and {tuple(y.shape)}"
             )
-        check_floating("HSIC", y_pred=x, y=y)
+        check_floating(self, y_pred=x, y=y)
         size = x.shape[0]
         if size < 4:
             if size and not self.ignore_invalid_batch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.core.states import accumulated_in
+from ignite_core.metrics.core.states import accumulation_dtype
 
 __all__ = ["gaussian", "median", "squared_distances"]
 
@@ -18,7 +18,7 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
 
     They are taken from differences: from scalar products, close rows would lose their digits.
     """
-    dtype = accumulated_in(torch.float64, x.device)
+    dtype = accumulation_dtype(x.device)
     return torch.cdist(x.to(dtype), y.to(dtype), compute_mode="donot_use_mm_for_euclid_dist").square()
 
 

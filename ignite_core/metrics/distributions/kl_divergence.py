@@ -13,7 +13,7 @@ from torch import Tensor
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.checks import check_floating, check_same_shape
 from ignite_core.metrics.core.metric import Metric
-from ignite_core.metrics.core.states import accumulated_in, ratio, total
+from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
 __all__ = ["KLDivergence", "relative_entropy"]
 
@@ -55,11 +55,11 @@ class KLDivergence(Metric):
     def update(self, output: Any) -> None:
         name = type(self).__name__
         y_pred, y = output
-        check_same_shape(name, y_pred, y)
+        check_same_shape(self, y_pred, y)
         if y.ndim < 2:
             raise ValueError(f"{name}.update: y_pred and y must have shape (N, C, *), got {tuple(y.shape)}")
-        check_floating(name, y_pred=y_pred, y=y)
-        dtype = accumulated_in(torch.float64, y.device)
+        check_floating(self, y_pred=y_pred, y=y)
+        dtype = accumulation_dtype(y.device)
         log_p, log_q = (logits.detach().to(dtype).log_softmax(dim=1) for logits in (y, y_pred))
         self.divergence_sum += self._divergence(log_p, log_q).sum()
         self.num_samples += y.shape[0] * y.shape[2:].numel()

@@ -77,7 +77,7 @@ class MaximumMeanDiscrepancy(Metric):
                 "MaximumMeanDiscrepancy.update: x and y must have the same shape (N, *), one vector a sample, with "
                 f"N > 1, got {tuple(x.shape)} and {tuple(y.shape)}"
             )
-        check_floating("MaximumMeanDiscrepancy", x=x, y=y)
+        check_floating(self, x=x, y=y)
         if not size:
             return
         a, b = (features.detach().flatten(start_dim=1) for features in (x, y))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite_core.metrics.core.metric import Metric
-from ignite_core.metrics.core.states import accumulated_in, gathered, ratio, total
+from ignite_core.metrics.core.states import accumulation_dtype, gathered, ratio, total
 from ignite_core.metrics.regression.base import MeanOfErrors
 from ignite_core.metrics.regression.pairs import as_doubles, check_seen, joined, number
 
@@ -100,7 +100,7 @@ class GeometricMeanRelativeAbsoluteError(Metric):
     def compute(self) -> float | Tensor:
         check_seen(self, self.targets)
         y = joined(self.targets)
-        y = y.to(accumulated_in(torch.float64, y.device))
+        y = y.to(accumulation_dtype(y.device))
         of_the_mean = (y - y.mean()).abs().log().mean()
         errors = torch.as_tensor(self.sum_of_logarithms, dtype=y.dtype, device=y.device) / y.numel()
         value: float | Tensor = number((errors - of_the_mean).exp())

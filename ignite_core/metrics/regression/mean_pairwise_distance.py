@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pairwise_distance
 
 from ignite_core.metrics.core.metric import Metric, unchanged
-from ignite_core.metrics.core.states import accumulated_in, ratio, total
+from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 from ignite_core.metrics.regression.pairs import check_seen, number_pair
 
 __all__ = ["MeanPairwiseDistance"]
@@ -66,7 +66,7 @@ class MeanPairwiseDistance(Metric):
                 "MeanPairwiseDistance.update: y_pred and y must have the same shape (N, *, D), "
                 f"got {tuple(y_pred.shape)} and {tuple(y.shape)}"
             )
-        dtype = accumulated_in(torch.float64, y.device)
+        dtype = accumulation_dtype(y.device)
         distances = pairwise_distance(y_pred.detach().to(dtype), y.detach().to(dtype), p=self.p, eps=self.eps)
         self.sum_of_distances += distances.sum()
         self.num_pairs += distances.numel()

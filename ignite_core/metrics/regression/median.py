@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ignite_core.metrics.core.metric import Metric
-from ignite_core.metrics.core.states import accumulated_in, gathered
+from ignite_core.metrics.core.states import accumulation_dtype, gathered
 from ignite_core.metrics.regression.pairs import check_seen, joined, number, number_pair
 
 __all__ = ["MedianAbsoluteError", "MedianAbsolutePercentageError", "MedianRelativeAbsoluteError"]
@@ -166,7 +166,7 @@ def _as_columns(metric: Metric, output: Any) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"{who}: y_pred and y must have the shape (N,) or (N, D), got {tuple(y_pred.shape)} and {tuple(y.shape)}"
         )
-    dtype = accumulated_in(torch.float64, y.device)
+    dtype = accumulation_dtype(y.device)
     return y_pred.detach().reshape(-1).to(dtype), y.detach().reshape(-1).to(dtype)
 
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.core.memo import once_a_round
-from ignite_core.metrics.core.states import accumulated_in
+from ignite_core.metrics.core.memo import memoized
+from ignite_core.metrics.core.states import accumulation_dtype
 
 __all__ = ["joined_moments", "moments_of", "with_moments"]
 
@@ -26,7 +26,7 @@ __all__ = ["joined_moments", "moments_of", "with_moments"]
 MANY = 64
 
 
-@once_a_round
+@memoized
 def moments_of(y_pred: Tensor, y: Tensor) -> Tensor:
     """The state after these samples alone.
 
@@ -41,7 +41,7 @@ def moments_of(y_pred: Tensor, y: Tensor) -> Tensor:
         Shape ``(2, 5)``, in double precision.
     """
     values = torch.stack([y_pred.detach().reshape(-1), y.detach().reshape(-1)])
-    values = values.to(accumulated_in(torch.float64, values.device))
+    values = values.to(accumulation_dtype(values.device))
     first = values[:, :1]
     deviations = values - first  # so that those of constant data are exactly 0
     means = deviations.mean(dim=1, keepdim=True)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.memo import once_a_round
-from ignite_core.metrics.core.states import accumulated_in
+from ignite_core.metrics.core.memo import memoized
+from ignite_core.metrics.core.states import accumulation_dtype
 
 __all__ = [
     "absolute_error",
@@ -52,7 +52,7 @@ def as_doubles(who: str, output: Any) -> tuple[Tensor, Tensor]:
     """Predictions and ground truth of shape ``(N,)`` in double precision, after :func:`check_pair`."""
     y_pred, y = output
     check_pair(who, y_pred, y)
-    dtype = accumulated_in(torch.float64, y.device)
+    dtype = accumulation_dtype(y.device)
     return y_pred.detach().reshape(-1).to(dtype), y.detach().reshape(-1).to(dtype)
 
 
@@ -85,7 +85,7 @@ def difference(y_pred: Tensor, y: Tensor) -> Tensor:
     """Ground truth minus predictions, of any real numbers, in double precision: in single one it may be infinite."""
     if y_pred.shape != y.shape:
         y_pred = y_pred.reshape(y.shape)
-    dtype = accumulated_in(torch.float64, y.device)
+    dtype = accumulation_dtype(y.device)
     errors = y.to(dtype) - (y_pred if y_pred.is_floating_point() else y_pred.to(dtype))
     return errors.detach() if errors.requires_grad else errors
 
@@ -95,7 +95,7 @@ def absolute_error(y_pred: Tensor, y: Tensor) -> Tensor:
     return difference(y_pred, y).abs().sum()
 
 
-@once_a_round
+@memoized
 def squared_error(y_pred: Tensor, y: Tensor) -> Tensor:
     """Sum of the squared differences, a scalar in double precision."""
     errors = difference(y_pred, y)

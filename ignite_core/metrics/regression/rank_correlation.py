@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ignite_core.metrics.core.metric import Metric, unchanged
-from ignite_core.metrics.core.states import accumulated_in, gathered
+from ignite_core.metrics.core.states import accumulation_dtype, gathered
 from ignite_core.metrics.regression.pairs import check_pair, check_seen, joined, number
 from ignite_core.metrics.regression.ranks import average_ranks, dense_ranks, num_inversions, num_pairs
 
@@ -106,7 +106,7 @@ class KendallRankCorrelation(RankCorrelation):
         ties_both = num_pairs(dense_ranks(both)[1])
         pairs = len(y) * (len(y) - 1) // 2
         surplus = pairs - ties_pred - ties + ties_both - 2 * num_inversions(rank[order], counts)
-        dtype = accumulated_in(torch.float64, y.device)
+        dtype = accumulation_dtype(y.device)
         if self.variant == "b":
             return surplus.to(dtype) / (pairs - ties_pred).to(dtype).sqrt() / (pairs - ties).to(dtype).sqrt()
         fewer = min(len(counts_pred), len(counts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ignite_core.metrics.core.states import accumulated_in
+from ignite_core.metrics.core.states import accumulation_dtype
 
 __all__ = ["average_ranks", "dense_ranks", "num_inversions", "num_pairs"]
 
@@ -38,7 +38,7 @@ def average_ranks(values: Tensor) -> Tensor:
     """
     ranks, counts = dense_ranks(values)
     twice = 2 * counts.cumsum(0) - counts + 1
-    return twice[ranks].to(accumulated_in(torch.float64, values.device)) / 2
+    return twice[ranks].to(accumulation_dtype(values.device)) / 2
 
 
 def num_inversions(ranks: Tensor, counts: Tensor) -> Tensor:
