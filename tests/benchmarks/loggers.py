@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 import ignite_contrib.loggers as loggers
-from ignite_contrib.loggers.tfevents import EventFile
+from ignite_contrib.loggers.tensorboard import EventFile
 from ignite_core.engine import Engine, Events
 
 Run = Callable[[], object]

@@ -976,14 +976,14 @@ PLANTED: list[Planted] = [
     ),
     Planted(
         "a refused record stops the others",
-        "contrib/ignite_contrib/loggers/delivery/delivery.py",
-        "            parts.extendleft(reversed(_split(rest, is_taken)))\n",
+        "contrib/ignite_contrib/loggers/delivery/deliver.py",
+        "            parts.extendleft(reversed(_split(rest, in_halves=is_available)))\n",
         "            return [*refused, *rest, *(one for part in parts for one in part)], error\n",
         "tests/contrib/loggers/test_refused.py::test_a_diverging_gradient_stops_no_other_value",
     ),
     Planted(
         "a secret in the file of what was not sent",
-        "contrib/ignite_contrib/loggers/redact.py",
+        "contrib/ignite_contrib/loggers/_redact.py",
         '        text = pattern.sub(r"\\1***", text)\n',
         '        pattern.sub(r"\\1***", text)\n',
         "tests/contrib/loggers/test_redact.py::test_no_secret_is_logged_or_kept_in_the_file",

@@ -1,4 +1,4 @@
-"""Where values of a run go: one module a back-end, loaded when its name is used."""
+"""Loggers, one module for each back-end, imported when its name is first used."""
 
 from ignite_core._lazy import lazily
 

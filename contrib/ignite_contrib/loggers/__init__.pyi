@@ -1,3 +1,4 @@
+from ._media import HistogramLogger as HistogramLogger, MediaLogger as MediaLogger
 from .clearml import ClearMLLogger as ClearMLLogger, ClearMLSaver as ClearMLSaver
 from .fbresearch import FBResearchLogger as FBResearchLogger
 from .files import CSVLogger as CSVLogger, JSONLinesLogger as JSONLinesLogger

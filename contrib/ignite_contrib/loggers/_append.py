@@ -1,4 +1,4 @@
-"""Files that are written at their end: what is added is there whole, or not at all."""
+"""Append to files atomically with respect to errors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["append"]
 
 
 def append(path: Path, data: bytes) -> None:
-    r"""Write at the end of a file, which is made if it is not there: all of ``data`` or nothing.
+    r"""Append ``data`` to a file, which is created if needed: all of it or nothing.
 
-    What this has returned from is with the system: it outlives the process, however that ends.
+    When this returns the data is with the operating system, so it survives the end of the process.
 
     Raises:
-        OSError: If the disk refuses; the file is as it was.
+        OSError: If the file cannot be written; it is unchanged then.
 
     Example:
         >>> import tempfile
@@ -30,7 +30,7 @@ def append(path: Path, data: bytes) -> None:
         while written < len(data):
             written += os.write(descriptor, data[written:])
     except OSError:
-        if written:  # half of a line would spoil the next one
+        if written:  # a partial line would corrupt the next one
             os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
         raise
     finally:

@@ -1,4 +1,4 @@
-"""Logs to ClearML."""
+"""ClearML: numbers, histograms, images, figures and text of a task."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ import os
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import ignite_core.distributed as idist
 from ignite_contrib._require import require
-from ignite_contrib.loggers._media import (
-    TakesFigures,
-    TakesHistograms,
-    TakesImages,
-    TakesTexts,
-    as_bytes,
-    histogram_of,
-)
-from ignite_contrib.loggers.delivery.delivery import each, singles
+from ignite_contrib.loggers._media import HistogramLogger, as_bytes, histogram_of
+from ignite_contrib.loggers.delivery.deliver import each, singles
+from ignite_contrib.loggers.delivery.outbox import Outbox
 from ignite_contrib.loggers.delivery.record import Record
 from ignite_core.handlers import (
     DiskSaver,
@@ -51,17 +45,17 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 
 
-class ClearMLLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
-    """Logs to a task of ClearML: numbers, histograms, images and figures; text goes to its console.
+class ClearMLLogger(HistogramLogger):
+    """Logs to a task of ClearML, whose client queues and sends; text goes to the console of the task.
 
-    The first part of a name, or the first two of three, is the title of a plot, the rest that of a line in it. ClearML
-    has no NaN and no infinity, and would show 0: these are left out, and told of once.
+    The first part of a name, or the first two of three, is the title of a plot, the rest the title of a line in it.
+    ClearML has no NaN and no infinity, and would show 0: such values are skipped, with one warning.
 
-    Methods of ClearML's own logger, such as ``report_table``, are found through this one.
+    Methods of ClearML's logger, such as ``report_table``, are found through this one.
 
     Args:
-        kwargs: Of ``Task.init``: ``project_name``, ``task_name``, … A task that is there already is used.
-        unsent: The file for what cannot be sent.
+        kwargs: Arguments of ``Task.init``: ``project_name``, ``task_name``, … The current task is used if there is one.
+        unsent: The file for what the client does not accept; by default a new one in the working folder.
 
     Raises:
         ModuleNotFoundError: If clearml is not installed.
@@ -72,28 +66,28 @@ class ClearMLLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
     def __init__(self, *, unsent: str | os.PathLike[str] | None = None, **kwargs: Any) -> None:
         clearml = require("clearml", extra="clearml", feature="ClearMLLogger")
         self._task: Any = None
-        self._left_out: set[str] = set()
+        self._skipped: set[str] = set()
 
         def start() -> Any:
             self._task = clearml.Task.current_task() or clearml.Task.init(**kwargs)
             return self._task.get_logger()
 
-        super().__init__(start, unsent=unsent)
+        super().__init__(start, unsent, Outbox)
 
     @classmethod
     def set_bypass_mode(cls, bypass: bool) -> None:
-        """Have tasks that are made from now on write to a local folder, and to no server, or not."""
+        """Make tasks that are created from now on write to a local folder instead of a server."""
         require("clearml", extra="clearml", feature="ClearMLLogger").Task.set_offline(offline_mode=bypass)
         cls._bypass = bypass
 
     @classmethod
     def bypass_mode(cls) -> bool:
-        """Whether :meth:`set_bypass_mode` was called with true."""
+        """The last value passed to :meth:`set_bypass_mode`."""
         return cls._bypass
 
     @property
     def clearml_logger(self) -> Any:
-        """ClearML's own logger."""
+        """ClearML's logger."""
         return self.client
 
     def get_task(self) -> Any:
@@ -117,9 +111,9 @@ class ClearMLLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
     def _report_scalars(self, title: str, series: str, step: int, value: float) -> None:
         if math.isfinite(value):
             self.client.report_scalar(title=title, series=series, iteration=step, value=value)
-        elif (name := f"{title}/{series}") not in self._left_out:
-            self._left_out.add(name)
-            _logger.warning("ClearMLLogger: ClearML takes no %s: %s is left out at such steps", value, name)
+        elif (name := f"{title}/{series}") not in self._skipped:
+            self._skipped.add(name)
+            _logger.warning("ClearMLLogger: ClearML does not take %s: such values of %s are skipped", value, name)
 
     def _report_texts(self, title: str, series: str, step: int, value: str) -> None:
         self.client.report_text(f"{title}/{series} [{step}]: {value}")
@@ -142,22 +136,22 @@ def _title_and_series(key: tuple[str, ...]) -> tuple[str, str]:
 
 
 class ClearMLSaver(DiskSaver):
-    """Saves checkpoints in a folder, and as models of a ClearML task: give it to a Checkpoint as ``save_handler``.
+    """Saves checkpoints in a folder, and as models of a ClearML task: the ``save_handler`` of a Checkpoint.
 
-    ClearML uploads them in the background, if the task has an ``output_uri``. What the Checkpoint removes makes room
-    for the next upload, so there are never more models than checkpoints that are kept, and one more. Of a task that is
-    offline the folder is all there is.
+    ClearML uploads them in the background, if the task has an ``output_uri``. The model of a removed checkpoint is
+    reused for the next upload, so there is at most one model more than checkpoints. Checkpoints of an offline task are
+    in the folder only.
 
     Args:
-        logger: Whose task it is; by default the current one.
+        logger: The logger of the task; by default the current task is used.
         output_uri: Where ClearML uploads to.
         dirname: The folder; by default a temporary one.
-        args: Of :class:`~ignite_core.handlers.DiskSaver`, after ``dirname``.
-        kwargs: Of the same.
+        args: Arguments of :class:`~ignite_core.handlers.DiskSaver`, after ``dirname``.
+        kwargs: Keyword arguments of the same.
 
     Raises:
         ModuleNotFoundError: If clearml is not installed.
-        TypeError: If ``logger`` is none.
+        TypeError: If ``logger`` is not a ClearMLLogger.
         RuntimeError: If there is no task.
     """
 
@@ -176,7 +170,7 @@ class ClearMLSaver(DiskSaver):
         if idist.get_rank() == 0:
             self._task = self._clearml.Task.current_task() if logger is None else logger.get_task()
             if self._task is None:
-                raise RuntimeError("ClearMLSaver: there must be a task; give a ClearMLLogger, or call Task.init first")
+                raise RuntimeError("ClearMLSaver: there must be a task; pass a ClearMLLogger, or call Task.init first")
             if output_uri:
                 self._task.output_uri = output_uri
         super().__init__(_temporary_folder() if dirname is None else dirname, *args, **kwargs)
@@ -184,10 +178,10 @@ class ClearMLSaver(DiskSaver):
         self._models: dict[tuple[str, int], Any] = {}
 
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
-        with self._unseen():
+        with self._hidden_from_clearml():
             super().__call__(checkpoint, filename, metadata)
         if self._task.is_offline():
-            return  # its client has no models then
+            return  # the client has no models then
         about = dict(metadata or {})
         basename = about.get("basename") or Path(filename).stem
         slot = self._take_slot(basename, filename)
@@ -210,7 +204,7 @@ class ClearMLSaver(DiskSaver):
                 slots[slots.index(filename)] = None
 
     def get_local_copy(self, filename: str) -> str | None:
-        """The path to a copy of an artifact of the task, fetched if need be; None if there is none, or no task here."""
+        """Path to a local copy of an artifact of the task; None if there is no such artifact, or no task."""
         if self._task is None or (artifact := self._task.artifacts.get(filename)) is None:
             return None
         path: str = artifact.get_local_copy()
@@ -225,18 +219,22 @@ class ClearMLSaver(DiskSaver):
         slots[slot] = filename
         return slot
 
-    def _unseen(self) -> AbstractContextManager[Any]:
-        """ClearML looks at each ``torch.save``; the temporary file of this one is no model."""
+    @contextmanager
+    def _hidden_from_clearml(self) -> Iterator[None]:
+        """Hide a ``torch.save`` from ClearML, which would register the temporary file as a model."""
         handler = require("clearml.binding.frameworks", extra="clearml", feature="ClearMLSaver").WeightsFileHandler
         number = handler.add_pre_callback(lambda action, model: None)
-        stack = ExitStack()
-        stack.callback(handler.remove_pre_callback, number)
-        return stack
+        try:
+            yield
+        finally:
+            handler.remove_pre_callback(number)
 
 
 def _temporary_folder() -> str:
     folder = tempfile.mkdtemp(prefix="ignite_core_checkpoints_") if idist.get_rank() == 0 else ""
     if idist.get_world_size() > 1:
         folder = str(idist.broadcast(folder, src=0, safe_mode=True))
-    warnings.warn(f"ClearMLSaver: checkpoints are in the temporary folder {folder}; dirname= chooses one", stacklevel=3)
+    warnings.warn(
+        f"ClearMLSaver: checkpoints are in the temporary folder {folder}; pass dirname= to choose one", stacklevel=3
+    )
     return folder

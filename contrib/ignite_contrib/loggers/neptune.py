@@ -1,4 +1,4 @@
-"""Logs to Neptune."""
+"""Neptune: series of numbers, text, images and figures of a run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from ignite_contrib._require import require
-from ignite_contrib.loggers._media import TakesFigures, TakesImages, TakesTexts, as_bytes
-from ignite_contrib.loggers.delivery.delivery import each, singles
+from ignite_contrib.loggers._media import MediaLogger, as_bytes
+from ignite_contrib.loggers.delivery.deliver import each, singles
+from ignite_contrib.loggers.delivery.outbox import Outbox
 from ignite_contrib.loggers.delivery.record import Record
 from ignite_core.handlers import (
     BaseSaveHandler,
@@ -33,18 +34,17 @@ __all__ = [
 ]
 
 
-class NeptuneLogger(TakesImages, TakesFigures, TakesTexts):
-    """Logs to a run of Neptune: series of numbers, text, images and figures.
+class NeptuneLogger(MediaLogger):
+    """Logs to a run of Neptune, whose client queues and sends.
 
-    Neptune has no NaN and no infinity: its client leaves them out, and says so.
-
-    ``logger["parameters"] = {...}`` and methods of the run work through the logger.
+    Neptune has no NaN and no infinity: its client skips them with a warning. ``logger["parameters"] = {...}`` and
+    methods of the run work through the logger.
 
     Args:
-        api_token: As of ``neptune.init_run``.
-        project: As of the same.
-        unsent: The file for what cannot be sent.
-        kwargs: Of ``neptune.init_run``, such as ``mode="offline"``.
+        api_token: Passed to ``neptune.init_run``.
+        project: Passed to ``neptune.init_run``.
+        unsent: The file for what the client does not accept; by default a new one in the working folder.
+        kwargs: Further arguments of ``neptune.init_run``, such as ``mode="offline"``.
 
     Raises:
         ModuleNotFoundError: If neptune is not installed.
@@ -61,7 +61,7 @@ class NeptuneLogger(TakesImages, TakesFigures, TakesTexts):
         **kwargs: Any,
     ) -> None:
         neptune = require("neptune", extra="neptune", feature="NeptuneLogger")
-        super().__init__(lambda: neptune.init_run(api_token=api_token, project=project, **kwargs), unsent=unsent)
+        super().__init__(lambda: neptune.init_run(api_token=api_token, project=project, **kwargs), unsent, Outbox)
         self._file = require("neptune.types", extra="neptune", feature="NeptuneLogger").File
 
     @property
@@ -86,18 +86,16 @@ class NeptuneLogger(TakesImages, TakesFigures, TakesTexts):
 
     def _append(self, record: Record) -> None:
         ((key, value),) = record.values.items()
-        shown = self._as_file(value) if record.kind == "images" else value
-        self.client["/".join(key)].append(shown, step=record.step, timestamp=record.time)
-
-    def _as_file(self, image: Any) -> Any:
-        return self._file.as_image(as_bytes(image).astype("float32") / 255)
+        if record.kind == "images":
+            value = self._file.as_image(as_bytes(value).astype("float32") / 255)
+        self.client["/".join(key)].append(value, step=record.step, timestamp=record.time)
 
 
 class NeptuneSaver(BaseSaveHandler):
-    """Saves checkpoints as files of a run of Neptune: give it to a Checkpoint as ``save_handler``.
+    """Saves checkpoints as files of a run of Neptune: the ``save_handler`` of a Checkpoint.
 
     Args:
-        neptune_logger: Whose run it is.
+        neptune_logger: The logger of the run.
     """
 
     def __init__(self, neptune_logger: NeptuneLogger) -> None:
@@ -105,7 +103,7 @@ class NeptuneSaver(BaseSaveHandler):
         self._file = require("neptune.types", extra="neptune", feature="NeptuneSaver").File
 
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """Hand a file to Neptune, which uploads it in the background."""
+        """Pass a file to the client, which uploads it in the background."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
         content.seek(0)

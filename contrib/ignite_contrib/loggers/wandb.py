@@ -1,4 +1,4 @@
-"""Logs to Weights & Biases."""
+"""Weights & Biases: numbers, text, histograms, images and figures of a run."""
 
 from __future__ import annotations
 
@@ -6,22 +6,16 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ignite_contrib._require import require
-from ignite_contrib.loggers._media import (
-    TakesFigures,
-    TakesHistograms,
-    TakesImages,
-    TakesTexts,
-    as_bytes,
-    histogram_of,
-)
-from ignite_contrib.loggers.delivery.delivery import each
+from ignite_contrib.loggers._media import HistogramLogger, as_bytes, histogram_of
+from ignite_contrib.loggers.delivery.deliver import each
+from ignite_contrib.loggers.delivery.outbox import Outbox
 from ignite_contrib.loggers.delivery.record import Record
 from ignite_core.handlers import BaseSaveHandler, OptimizerParamsHandler, OutputHandler, global_step_from_engine
 
@@ -29,24 +23,24 @@ __all__ = ["OptimizerParamsHandler", "OutputHandler", "WandBLogger", "WandBSaver
 
 _logger = logging.getLogger(__name__)
 
-#: The name of the step, beside the values; it is the x axis of their charts.
+#: Name of the value that holds the step; it is the x-axis of the charts of the others.
 _STEP = "global_step"
 
 
-class WandBLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
-    """Logs to a run of Weights & Biases: numbers, text, histograms, images and figures.
+class WandBLogger(HistogramLogger):
+    """Logs to a run of Weights & Biases, whose client queues and sends.
 
-    The step is a value beside the others, ``global_step``, and the x axis of their charts. So an evaluator may log
-    epochs while the trainer logs iterations; with ``step=`` W&B drops what comes with a smaller step than before.
+    The step is a value beside the others, ``global_step``, and the x-axis of their charts. So an evaluator may log
+    epochs while the trainer logs iterations; with ``step=`` W&B drops values of a smaller step than before.
 
-    What the module ``wandb`` has is found through the logger: ``logger.config``, ``logger.watch(model)``. In
-    ``logger.log(...)`` give no ``step=``: each call here takes a step of W&B.
+    The attributes of the module ``wandb`` are found through the logger: ``logger.config``, ``logger.watch(model)``. Do
+    not pass ``step=`` to ``logger.log(...)``: each call of this logger uses a step of W&B.
 
     Args:
-        args: Of ``wandb.init``.
-        init: Call ``wandb.init``; else you do it.
-        unsent: The file for what cannot be sent.
-        kwargs: Of ``wandb.init``, such as ``project=`` or ``mode="offline"``.
+        args: Arguments of ``wandb.init``.
+        init: Call ``wandb.init``; if False, call it before the first value is logged.
+        unsent: The file for what the client does not accept; by default a new one in the working folder.
+        kwargs: Keyword arguments of ``wandb.init``, such as ``project=`` or ``mode="offline"``.
 
     Raises:
         ModuleNotFoundError: If wandb is not installed.
@@ -64,16 +58,16 @@ class WandBLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
                 wandb.init(*args, **kwargs)
             return wandb
 
-        super().__init__(start, unsent=unsent)
-        self._named: Any = None  # the run that knows what the step is
+        super().__init__(start, unsent, Outbox)
+        self._defined: Any = None  # the run in which the step is defined
 
     def send(self, records: Sequence[Record]) -> None:
         run = self.client.run
         if run is None:
-            raise RuntimeError("WandBLogger: there is no run; call wandb.init, or leave init=True")
-        if self._named is not run:
+            raise RuntimeError("WandBLogger: there must be a run; call wandb.init, or pass init=True")
+        if self._defined is not run:
             run.define_metric("*", step_metric=_STEP)
-            self._named = run
+            self._defined = run
         each(self._log, records)
 
     def close(self) -> None:
@@ -82,35 +76,30 @@ class WandBLogger(TakesImages, TakesFigures, TakesHistograms, TakesTexts):
         self.client.finish()
 
     def _log(self, record: Record) -> None:
-        make = self._makers[record.kind]
-        made = {"/".join(key): make(self.client, value) for key, value in record.values.items()}
-        values = {name: value for name, value in made.items() if value is not None}
+        converted = {"/".join(key): self._converted(record.kind, value) for key, value in record.values.items()}
+        values = {name: value for name, value in converted.items() if value is not None}
         if values:
             self.client.run.log({**values, _STEP: record.step, "_timestamp": record.time})
 
-    _makers: Mapping[str, Callable[[Any, Any], Any]] = {
-        "scalars": lambda wandb, value: value,
-        "texts": lambda wandb, value: value,
-        "images": lambda wandb, value: wandb.Image(as_bytes(value)),
-        "histograms": lambda wandb, value: _histogram(wandb, value),
-    }
-
-
-def _histogram(wandb: Any, values: Any) -> Any:
-    histogram = histogram_of(values)
-    return None if histogram is None else wandb.Histogram(np_histogram=histogram)
+    def _converted(self, kind: str, value: Any) -> Any:
+        if kind == "images":
+            return self.client.Image(as_bytes(value))
+        if kind == "histograms":
+            histogram = histogram_of(value)
+            return None if histogram is None else self.client.Histogram(np_histogram=histogram)
+        return value
 
 
 class WandBSaver(BaseSaveHandler):
-    """Saves checkpoints as artifacts of a run of Weights & Biases: give it to a Checkpoint as ``save_handler``.
+    """Saves checkpoints as artifacts of a run of Weights & Biases: the ``save_handler`` of a Checkpoint.
 
     Checkpoints with one ``basename`` are versions of one artifact, each with the name of its file as an alias. When the
-    Checkpoint removes one, its version is deleted from the server. A run that is offline keeps all of them.
+    Checkpoint removes one, its version is deleted from the server. An offline run keeps all of them.
 
     Args:
-        logger: Whose run it is.
-        type: What W&B calls the type of the artifact.
-        kwargs: Handed to :func:`torch.save`.
+        logger: The logger of the run.
+        type: The type of the artifact in W&B.
+        kwargs: Passed to :func:`torch.save`.
     """
 
     def __init__(self, logger: WandBLogger, type: str = "model", **kwargs: Any) -> None:
@@ -128,11 +117,11 @@ class WandBSaver(BaseSaveHandler):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, filename)
             torch.save(checkpoint, path, **self._kwargs)
-            artifact.add_file(str(path), name=filename)  # which copies it
+            artifact.add_file(str(path), name=filename)  # copies it
         self._logged[filename] = run.log_artifact(artifact, aliases=["latest", re.sub("[/:]", "_", filename)])
 
     def remove(self, filename: str) -> None:
-        """Delete a version; if the server does not let us, that is told, and the run goes on."""
+        """Delete a version; if the server refuses, a warning is logged."""
         artifact = self._logged.pop(filename, None)
         if artifact is None or self._logger.client.run.offline:
             return

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ignite_contrib.loggers import MLflowLogger, VisdomLogger
-from ignite_contrib.loggers.delivery.answers import check_answers, text_of_answer, within
+from ignite_contrib.loggers.delivery.http import call_within, check_responds, read_text
 from ignite_contrib.loggers.delivery.record import of_line
 
 pytest.importorskip("mlflow")
@@ -79,7 +79,7 @@ BAD = [page, other_json, dripping_body, dripping_head, endless]
 def short_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ignite_contrib.loggers.visdom._CHECK_S", 0.3)
-    monkeypatch.setattr("ignite_contrib.loggers.visdom_client._TIMEOUT_S", 0.3)
+    monkeypatch.setattr("ignite_contrib.loggers.visdom._TIMEOUT_S", 0.3)
     monkeypatch.setattr("ignite_contrib.loggers.mlflow._START_S", 1)
     monkeypatch.setattr("ignite_contrib.loggers.mlflow._SEND_S", 1)
     monkeypatch.setattr(MLflowLogger, "wait_s", 3.0)
@@ -138,13 +138,13 @@ def test_a_run_of_mlflow_starts_and_ends_in_time(
 
 def test_what_takes_too_long_is_not_waited_for() -> None:
     may_end = threading.Event()
-    with pytest.raises(TimeoutError, match=r"has not answered within 0\.05 s"):
-        within(0.05, may_end.wait)
+    with pytest.raises(TimeoutError, match=r"did not respond within 0\.05 s"):
+        call_within(0.05, may_end.wait)
     may_end.set()
 
-    assert within(10, lambda: 3) == 3
+    assert call_within(10, lambda: 3) == 3
     with pytest.raises(ZeroDivisionError):
-        within(10, lambda: 1 / 0)
+        call_within(10, lambda: 1 / 0)
 
 
 class Answer:
@@ -156,17 +156,17 @@ class Answer:
 
 
 def test_an_answer_is_read_up_to_a_limit() -> None:
-    assert text_of_answer(Answer(3), time.monotonic() + 10) == "xxx"
-    with pytest.raises(OSError, match="more than 65,536 bytes"):
-        text_of_answer(Answer(10**9), time.monotonic() + 100)
+    assert read_text(Answer(3), time.monotonic() + 10) == "xxx"
+    with pytest.raises(OSError, match="longer than 65,536 bytes"):
+        read_text(Answer(10**9), time.monotonic() + 100)
     with pytest.raises(TimeoutError, match="does not end"):
-        text_of_answer(Answer(3), time.monotonic() - 1)
+        read_text(Answer(3), time.monotonic() - 1)
 
 
 def test_a_server_that_is_not_there_is_left_to_others() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    check_answers(f"http://127.0.0.1:{port}", 5)
+    check_responds(f"http://127.0.0.1:{port}", 5)
 
 
 @pytest.mark.parametrize("kind", [MLflowLogger, VisdomLogger])

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-from ignite_contrib.loggers.delivery.spool import Unsent
-from ignite_contrib.loggers.mlflow import MLflowLogger, OptimizerParamsHandler, OutputHandler
-from ignite_contrib.loggers.mlflow_limits import Names, impatient
+from ignite_contrib.loggers.delivery.spool import Spool
+from ignite_contrib.loggers.mlflow import MLflowLogger, Names, OptimizerParamsHandler, OutputHandler, short_timeout
 from ignite_core.engine import Engine, Events
 from tests.contrib.loggers.servers import Proxy, free_port, mlflow_server
 
@@ -267,7 +266,7 @@ def test_a_server_that_goes_away_gets_everything_when_it_is_back(
     assert not unsent.exists()
     steps = [step for step, _ in history(mlflow_proxy.url, logger.run, "training loss")]
     assert steps == list(range(1, 101))
-    assert caplog.text.count("takes nothing at present") == 1
+    assert caplog.text.count("accepts nothing at present") == 1
     assert not {RETRIES, TIMEOUT} & os.environ.keys(), "the settings are as before"
     assert status(mlflow_proxy.url, logger.run) == "FINISHED"
 
@@ -304,7 +303,7 @@ def test_what_a_run_could_not_send_is_sent_by_another_one_to_the_first(
     first.close()
 
     assert mlflow.active_run() is None, "it has let go of the run"
-    assert "status has not arrived" in caplog.text
+    assert "status was not sent" in caplog.text
     assert status(mlflow_url, first.run) == "RUNNING"
     with MLflowLogger(mlflow_url) as second:
         second.resend(unsent)
@@ -371,13 +370,13 @@ def test_a_mistake_in_the_address_is_raised_at_once() -> None:
 def test_a_full_disk_while_the_server_is_away_loses_nothing(
     mlflow_proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Unsent, records: Any) -> None:
+    def full(self: Spool, records: Any) -> None:
         raise OSError(28, "No space left on device")
 
     logger = MLflowLogger(mlflow_proxy.url)
     engine = halves()
     attach(logger, engine)
-    monkeypatch.setattr(Unsent, "add", full)
+    monkeypatch.setattr(Spool, "add", full)
     mlflow_proxy.stop()
     engine.run(range(50))
     mlflow_proxy.start()
@@ -405,8 +404,8 @@ engine.run(range(5))
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "unsent.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5]
-    assert done.stderr.count("takes nothing at present") == 1
-    assert "the rest stands in" in done.stderr
+    assert done.stderr.count("accepts nothing at present") == 1
+    assert "some values were not sent" in done.stderr
 
 
 def test_no_password_is_printed_or_kept_in_the_address(
@@ -495,7 +494,7 @@ RETRIES, TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEO
 def test_mlflow_is_impatient_only_as_long_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RETRIES, raising=False)
     monkeypatch.delenv(TIMEOUT, raising=False)
-    first, second = impatient(30), impatient(1)
+    first, second = short_timeout(30), short_timeout(1)
     first.__enter__()
     second.__enter__()
     assert (os.environ[RETRIES], os.environ[TIMEOUT]) == ("0", "1")
@@ -509,7 +508,7 @@ def test_mlflow_is_impatient_only_as_long_as_needed(monkeypatch: pytest.MonkeyPa
 def test_what_the_user_has_set_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RETRIES, "3")
     monkeypatch.delenv(TIMEOUT, raising=False)
-    with impatient(5):
+    with short_timeout(5):
         assert (os.environ[RETRIES], os.environ[TIMEOUT]) == ("3", "5")
 
     assert os.environ[RETRIES] == "3"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ignite_contrib.loggers.delivery.background import BackgroundLogger
+from ignite_contrib.loggers._media import MediaLogger
+from ignite_contrib.loggers._redact import reason_of, redact, redacted
 from ignite_contrib.loggers.delivery.record import Record
-from ignite_contrib.loggers.redact import reason_of, redact, redacted
 
 SECRET = "S3CRET"
 
@@ -63,7 +63,7 @@ def test_an_error_is_raised_without_secrets_with_all_that_caused_it() -> None:
     assert str(error) == "http://***@host failed"
 
 
-class Refusing(BackgroundLogger):
+class Refusing(MediaLogger):
     def send(self, records: Sequence[Record]) -> None:
         raise (ConnectionError if records[0].kind == "scalars" else ValueError)(f"http://alice:{SECRET}@host says no")
 

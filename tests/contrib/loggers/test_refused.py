@@ -20,9 +20,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ignite_contrib.loggers import TensorboardLogger
-from ignite_contrib.loggers.delivery.background import BackgroundLogger
-from ignite_contrib.loggers.delivery.delivery import PartlySentError, deliver, each
-from ignite_contrib.loggers.delivery.outbox import Outbox
+from ignite_contrib.loggers._media import MediaLogger
+from ignite_contrib.loggers.delivery.background import BackgroundOutbox
+from ignite_contrib.loggers.delivery.deliver import PartlySentError, deliver, each
 from ignite_contrib.loggers.delivery.record import Record, as_line, of_line, plain
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import GradsHistHandler
@@ -128,7 +128,7 @@ def test_a_refused_value_is_told_of_once_kept_with_its_reason_and_not_sent_again
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, send = tmp_path / "unsent.jsonl", Picky(negative)
-    outbox = Outbox(send, path, "server")
+    outbox = BackgroundOutbox(send, "server", path)
     for record in records(1, -2, 3, -4, 5):
         outbox.put(record)
     assert outbox.flush()
@@ -160,13 +160,13 @@ def test_a_kind_that_is_not_taken_holds_up_no_other_and_arrives_when_it_is_taken
             raise RuntimeError("the store is away")
         seen.extend((record.kind, record.step) for record in some)
 
-    outbox = Outbox(send, tmp_path / "unsent.jsonl", "server", clock=lambda: now)
+    outbox = BackgroundOutbox(send, "server", tmp_path / "unsent.jsonl", clock=lambda: now)
     for step in range(4):
         for kind in ("scalars", "images"):
             outbox.put(Record(kind, step, 0.0, {("x",): 1}))  # type: ignore[arg-type]
         assert outbox.flush()
     assert seen == [("scalars", step) for step in range(4)]
-    assert "takes no images at present (RuntimeError: the store is away)" in caplog.text
+    assert "accepts no images at present (RuntimeError: the store is away)" in caplog.text
     is_away, now = False, 100.0
     outbox.put(Record("images", 4, 0.0, {("x",): 1}))
     outbox.close()
@@ -178,7 +178,7 @@ def test_a_kind_that_is_not_taken_holds_up_no_other_and_arrives_when_it_is_taken
 
 def test_a_refused_value_at_the_head_of_the_file_blocks_nothing(tmp_path: Path) -> None:
     send, now = Picky(broken), 0.0
-    outbox = Outbox(send, tmp_path / "unsent.jsonl", "server", clock=lambda: now)
+    outbox = BackgroundOutbox(send, "server", tmp_path / "unsent.jsonl", clock=lambda: now)
     for value in (-1, 2, 3):
         outbox.put(records(value)[0])
         assert outbox.flush()
@@ -191,7 +191,7 @@ def test_a_refused_value_at_the_head_of_the_file_blocks_nothing(tmp_path: Path) 
     assert (kept.values["x",], kept.is_refused) == (-1, True)
 
 
-class Sending(BackgroundLogger):
+class Sending(MediaLogger):
     def __init__(self, send: Any, **kwargs: Any) -> None:
         self._picky = send
         super().__init__(list, **kwargs)
@@ -346,7 +346,7 @@ def test_an_array_is_as_it_was_when_it_was_logged() -> None:
 def test_tensors_on_the_cpu_do_not_reach_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     put: list[Record] = []
-    monkeypatch.setattr(Outbox, "put", lambda self, record: put.append(record))
+    monkeypatch.setattr(BackgroundOutbox, "put", lambda self, record: put.append(record))
     logger = TensorboardLogger(log_dir=str(tmp_path / "run"))
     logger.histograms(1, {("h",): torch.ones(2, dtype=torch.bfloat16)})
     logger.images(1, {("i",): torch.ones(1, 2, 2, requires_grad=True)})
@@ -388,7 +388,7 @@ def test_a_diverging_gradient_stops_no_other_value(
 def test_two_loggers_of_one_second_have_a_file_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those of two processes, and of two hosts on a shared folder."""
     monkeypatch.chdir(tmp_path)
-    paths = {Sending(Picky(negative))._outbox.unsent.path for _ in range(20)}
+    paths = {Sending(Picky(negative))._outbox.spool.path for _ in range(20)}
 
     assert len(paths) == 20
 
@@ -397,7 +397,7 @@ def test_two_loggers_of_one_second_have_a_file_each(tmp_path: Path, monkeypatch:
 
 
 def test_the_thread_has_ended_when_a_logger_is_closed(tmp_path: Path) -> None:
-    outbox = Outbox(Picky(negative), tmp_path / "unsent.jsonl", "server")
+    outbox = BackgroundOutbox(Picky(negative), "server", tmp_path / "unsent.jsonl")
     outbox.put(records(1)[0])
     (thread,) = (one for one in threading.enumerate() if one.name == "server outbox")
     outbox.close()
@@ -410,7 +410,7 @@ def test_a_process_of_multiprocessing_that_closes_nothing_loses_nothing(tmp_path
     found = tmp_path / "found"
 
     def work() -> None:
-        outbox = Outbox(lambda some: found.write_text(f"{len(some)}"), tmp_path / "unsent.jsonl", "server")
+        outbox = BackgroundOutbox(lambda some: found.write_text(f"{len(some)}"), "server", tmp_path / "unsent.jsonl")
         for record in records(1, 2, 3):
             outbox.put(record)
 

@@ -118,7 +118,7 @@ def test_clearml_needs_a_task_and_chooses_a_folder(task: SimpleNamespace, monkey
     with pytest.raises(TypeError, match="ClearMLSaver: logger must be a ClearMLLogger, got int"):
         ClearMLSaver(3)
     monkeypatch.setattr(sys.modules["clearml"].Task, "current_task", lambda: None)
-    with pytest.raises(RuntimeError, match="there must be a task; give a ClearMLLogger"):
+    with pytest.raises(RuntimeError, match="there must be a task; pass a ClearMLLogger"):
         ClearMLSaver()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ignite_contrib.loggers.delivery.spool import Unsent
+from ignite_contrib.loggers.delivery.spool import Spool
 from ignite_contrib.loggers.visdom import (
     GradsScalarHandler,
     OptimizerParamsHandler,
@@ -245,7 +245,7 @@ def test_a_server_that_is_killed_gets_everything_when_it_is_back(
     logger.close()
     assert not unsent.exists()
     assert [x for x, _ in points(windows(server.port, env)["training/loss"])] == list(range(1, 101))
-    assert caplog.text.count("takes nothing at present") == 1
+    assert caplog.text.count("accepts nothing at present") == 1
     server.stop()
 
 
@@ -298,7 +298,7 @@ def test_without_a_server_the_run_goes_on(tmp_path: Path, caplog: pytest.LogCapt
 
     assert engine.state.iteration == 3
     assert [json.loads(line)["step"] for line in unsent.read_text().splitlines()] == [1, 2, 3]
-    assert caplog.text.count("takes nothing at present") == 1
+    assert caplog.text.count("accepts nothing at present") == 1
     assert "Connection refused" in caplog.text
 
 
@@ -319,13 +319,13 @@ def test_on_demand_a_run_does_not_start_without_a_server() -> None:
 def test_a_full_disk_while_the_server_is_away_loses_nothing(
     visdom_proxy: Proxy, env: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Unsent, records: Any) -> None:
+    def full(self: Spool, records: Any) -> None:
         raise OSError(28, "No space left on device")
 
     logger = VisdomLogger(port=visdom_proxy.port, env=env)
     engine = halves()
     attach(logger, engine)
-    monkeypatch.setattr(Unsent, "add", full)
+    monkeypatch.setattr(Spool, "add", full)
     visdom_proxy.stop()
     engine.run(range(50))
     visdom_proxy.start()

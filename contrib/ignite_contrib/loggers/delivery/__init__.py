@@ -1,1 +1,1 @@
-"""Delivers records to the servers of loggers, now or, if they do not answer, later."""
+"""Deliver records to a back-end, now or when it is available again."""

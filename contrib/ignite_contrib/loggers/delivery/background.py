@@ -1,136 +1,205 @@
-"""Loggers whose back-end is a server: what is logged is sent in the background, and nothing is lost if it is away."""
+"""Send records from a background thread, so that logging takes no time whatever the back-end does."""
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
-import secrets
+import threading
 import time
-from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from ignite_contrib.loggers.delivery.delivery import by_kind, deliver
+from ignite_contrib.loggers.delivery.deliver import Send
 from ignite_contrib.loggers.delivery.outbox import Outbox
-from ignite_contrib.loggers.delivery.record import Kind, Record, plain
-from ignite_contrib.loggers.delivery.spool import Unsent
-from ignite_contrib.loggers.redact import reason_of, redact
-from ignite_core.handlers import BaseLogger, kept
+from ignite_contrib.loggers.delivery.record import Record
+from ignite_core.threads import start_thread
 
-__all__ = ["BackgroundLogger"]
+__all__ = ["BackgroundOutbox"]
 
 _logger = logging.getLogger(__name__)
 
-Values = Mapping[tuple[str, ...], Any]
+#: Records that are sent at once.
+_BATCH = 500
+
+#: Seconds that a record waits for others, so that few calls carry many.
+_GATHER_S = 0.5
+
+#: While the thread computes, training cannot (in Python): after each call it rests this many times as long.
+_RESTS = 50
+
+#: Seconds until the thread tries again if neither the back-end nor the disk accepts anything.
+_STUCK_S = 1.0
 
 
-class BackgroundLogger(BaseLogger):
-    """A logger that sends in the background; a back-end defines :meth:`send`.
+class _ClosedError(BaseException):
+    """Ends an attempt whose records were taken over by :meth:`BackgroundOutbox.close`."""
 
-    No call waits for the back-end. One that is slow gets many values at once; of one that is away it is said once, and
-    the values are kept in a file until it is back. Values that it refuses, while it takes others, are kept there with
-    the reason. :meth:`close`, the end of a run and that of the program wait for it, at most ten seconds; what is left
-    is in the file then, and :meth:`resend` sends it.
+
+class BackgroundOutbox:
+    """An :class:`~ignite_contrib.loggers.delivery.outbox.Outbox` with a queue and a thread that sends what is in it.
+
+    The thread starts with the first record. :meth:`close` ends it; what it could not send is in the file then.
 
     Args:
-        open_client: As of :class:`~ignite_core.handlers.BaseLogger`.
-        unsent: The file for what cannot be sent, of this logger alone; by default one in the working folder, which is
-            named after the back-end.
+        send: Sends records of one kind, or raises. Only the thread calls it.
+        name: Name of the logger, for messages.
+        path: The file for records that cannot be sent. By default a new one in the working folder.
+        capacity: Largest number of records in memory; the older half goes to the file when there are more.
+        clock: Returns the time in seconds.
 
-    Attributes:
-        wait_s: Of the class: seconds that a flush, and the end, wait at most.
+    Example:
+        >>> sent = []
+        >>> outbox = BackgroundOutbox(sent.extend, "Logger")
+        >>> outbox.put(Record("scalars", 1, 0.0, {("loss",): 0.5}))
+        >>> outbox.close()
+        >>> [record.step for record in sent]
+        [1]
     """
 
-    _run: str = ""  # what the back-end calls this run; it is noted with all that is logged
-    wait_s: ClassVar[float] = 10.0
+    def __init__(
+        self,
+        send: Send,
+        name: str,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        capacity: int = 100_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._outbox = Outbox(send, name, path, clock=clock)
+        self.spool, self.keep, self.resend = self._outbox.spool, self._outbox.keep, self._outbox.resend
+        self._send = send
+        self._name = name
+        self._capacity = capacity
+        self._waiting: deque[Record] = deque()
+        self._sending: list[Record] = []
+        self._retries = False  # whether to try again even without new records
+        self._is_stuck = False  # neither the back-end nor the disk accepts anything
+        self._flushes = 0  # calls of flush that wait now
+        self._gather_s = _GATHER_S
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
 
-    def __init__(self, open_client: Callable[[], Any], *, unsent: str | os.PathLike[str] | None = None) -> None:
-        super().__init__(open_client)
-        name = self._name = type(self).__name__
-        own = f"{name}-unsent-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}.jsonl"
-        path = Path(own if unsent is None else unsent).absolute()
-        self._outbox = Outbox(self.send, path, name)
-        self._is_open = False
+    def put(self, record: Record) -> None:
+        """Append a record to the queue."""
+        with self._changed:
+            self._waiting.append(record)
+            if len(self._waiting) > self._capacity:
+                self._make_room()
+            if self._thread is None:
+                self._start()
+            if len(self._waiting) == 1 or len(self._waiting) >= _BATCH:  # otherwise the thread need not wake up
+                self._changed.notify_all()
 
-    @abstractmethod
-    def send(self, records: Sequence[Record]) -> None:
-        """Send what was logged, in its order, or raise. Called in a thread, with records of one kind.
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Wait until all records are sent or in the file, or nothing more can be done, at most ``timeout_s`` seconds.
 
-        After an error the same records come again, in smaller parts, until it is known which are refused. If some have
-        been sent before the error, raise :class:`~ignite_contrib.loggers.delivery.delivery.PartlySentError`.
+        Returns:
+            Whether all records are sent or in the file.
         """
+        with self._changed:
+            self._flushes += 1
+            self._is_stuck = False  # try at once
+            self._changed.notify_all()
+            try:
+                self._changed.wait_for(lambda: self._is_stuck or self._is_done(), timeout_s)
+            finally:
+                self._flushes -= 1
+            return self._is_done()
 
-    def scalars(self, step: int, values: Values) -> None:
-        """Have numbers sent, and text where the back-end takes it."""
-        self._put("scalars", step, {key: _number(value) for key, value in values.items()})
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Try once more to send what is left, for at most ``timeout_s`` seconds; write the rest to the file.
 
-    def flush(self) -> None:
-        """Wait until all has arrived or stands in the file, at most ten seconds."""
-        self._outbox.flush(self.wait_s)
-
-    def close(self) -> None:
-        """Send the rest, which takes at most ten seconds. What the back-end did not take stands in the file."""
-        if self._is_open:
-            self._is_open = False
-            atexit.unregister(self._outbox.close)
-            self._outbox.close(self.wait_s)
-
-    def resend(self, path: str | os.PathLike[str]) -> None:
-        """Send what an earlier run has left in a file, which is deleted then.
-
-        What the back-end refuses stays in the file, and one error says so.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            Exception: Of the back-end, if it is away; what it did not take stays in the file.
+        A later :meth:`put` starts a new thread.
         """
-        refused: list[Record] = []
-        errors: list[BaseException] = []
-        unsent = Unsent(Path(path))
-        unsent.path.stat()
+        with self._changed:
+            thread = self._thread
+            if thread is None and not self._waiting:
+                return
+            self._retries = thread is not None and bool(self.spool.pending)
+            self._outbox.end_pauses()
+            self._changed.notify_all()
+        self.flush(timeout_s)
+        with self._changed:
+            rest = [*self._sending, *self._waiting]
+            self._sending, self._waiting, self._retries = [], deque(), False
+            self._thread = None  # the old thread notices it and ends
+            self._changed.notify_all()
+            if rest:
+                self._outbox.reason = reason = self._outbox.reason or f"it took longer than {timeout_s:g} s"
+                self._store([replace(record, reason=reason) for record in rest])
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(0.1, timeout_s / 10))  # a thread that hangs in the back-end continues without records
+        lost, self._waiting = len(self._waiting), deque()
+        if lost:
+            _logger.error("%s: %d records are lost: %s cannot be written", self._name, lost, self.spool.path)
+        self._outbox.report_rest()
 
-        def send_again(records: list[Record]) -> list[Record]:
-            left = []
-            for some in by_kind(records):
-                rest, error = (some, None) if errors else deliver(self.send, some)
-                left += rest
-                refused.extend(record for record in rest if record.is_refused)
-                errors.extend([error] if error else [])
-            return left
+    def _is_done(self) -> bool:
+        return not (self._waiting or self._sending or self._retries)
 
-        unsent.sweep(send_again, with_refused=True)
-        if errors:
-            redact(errors[0])
-            raise errors[0]
-        if refused:
-            _logger.error(
-                "%s: %d records are refused (the first one: %s); they stay in %s",
-                self._name,
-                len(refused),
-                refused[0].reason,
-                path,
-            )
-
-    def _put(self, kind: Kind, step: int, values: Values) -> None:
-        if not self._is_open:
-            self._is_open = True
-            atexit.register(self._outbox.close, self.wait_s)  # after the client, whose own end comes later then
-        self._outbox.put(Record(kind, int(step), time.time(), values, self._run))
-
-    def _keep(self, kind: Kind, step: int, values: Values, error: Exception) -> None:
-        """Have :meth:`resend` send what the back-end has not taken."""
-        path, reason = self._outbox.unsent.path, reason_of(error)
+    def _start(self) -> None:
         try:
-            self._outbox.unsent.add([Record(kind, step, time.time(), values, self._run, reason)])
-        except OSError as refusal:
-            _logger.error("%s: %s is lost: %s; %s takes nothing: %s", self._name, kind, reason, path, refusal)
-        else:
-            _logger.warning("%s: %s has not arrived (%s); it stands in %s", self._name, kind, reason, path)
+            self._thread = start_thread(self._work, f"{self._name} outbox", self.close, join_s=1.0)
+        except RuntimeError:  # the interpreter is ending
+            rest, self._waiting = self._waiting, deque()
+            self._store(list(rest))
 
+    def _work(self) -> None:
+        me = threading.current_thread()
 
-def _number(value: Any) -> Any:
-    """A number or text, or a tensor of one element on a device that nobody waits for here."""
-    number = kept(value)
-    return plain(value) if number is None else number
+        def send(records: Sequence[Record]) -> None:
+            if self._thread is not me:
+                raise _ClosedError
+            try:
+                self._send(records)
+            except SystemExit as error:  # would end the thread
+                raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+        while (taken := self._take(me)) is not None:
+            began = time.thread_time()
+            records = [record.read() for record in taken]
+            del taken  # it may hold tensors on a device
+            with self._changed:
+                if self._thread is me:
+                    self._sending = records
+            try:
+                left = self._outbox.deliver(records, send)
+            except _ClosedError:
+                return
+            with self._changed:
+                self._gather_s = max(_GATHER_S, _RESTS * (time.thread_time() - began))
+                if self._thread is not me:
+                    return
+                self._is_stuck = not self._store(left)
+                self._sending, self._retries = [], False
+                self._changed.notify_all()
+                if self._is_stuck:  # new records are no reason to try again sooner
+                    self._changed.wait_for(lambda: not self._is_stuck or self._thread is not me, _STUCK_S)
+
+    def _take(self, me: threading.Thread) -> list[Record] | None:
+        """Wait for records; None if the thread is to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._retries or self._thread is not me)
+            self._changed.wait_for(
+                lambda: self._flushes or len(self._waiting) >= _BATCH or self._thread is not me, self._gather_s
+            )
+            if self._thread is not me:
+                return None
+            self._sending = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            return self._sending
+
+    def _make_room(self) -> None:
+        """Write the older half of the queue to the file, or double the capacity. The lock is held."""
+        if not self._store([self._waiting.popleft() for _ in range(len(self._waiting) // 2)]):
+            self._capacity *= 2
+
+    def _store(self, records: Sequence[Record]) -> bool:
+        """Write records to the file; if it cannot be written, put them back in the queue. The lock is held."""
+        try:
+            if records:
+                self.spool.add([record.read() for record in records])
+        except OSError:
+            self._waiting.extendleft(reversed(records))
+            return False
+        return True

@@ -1,4 +1,4 @@
-"""What is sent to a back-end, and its form in a file until then."""
+"""A record: what one call logged, and its form as a line of JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ignite_core.handlers import kept, numbers_of
 
-__all__ = ["Kind", "Record", "as_line", "of_line", "plain", "text_of"]
+__all__ = ["Kind", "Record", "Values", "as_line", "of_line", "plain", "text_of"]
 
 Kind: TypeAlias = Literal["scalars", "texts", "images", "histograms", "params", "status"]
+Values: TypeAlias = Mapping[tuple[str, ...], Any]
 
 
 @dataclass(frozen=True)
@@ -22,65 +23,63 @@ class Record:
     """Values that were logged together.
 
     Attributes:
-        kind: What they are; images and histograms are numpy arrays, ``"status"`` is how a run has ended.
-        step: At which they were logged.
-        time: When, in seconds since 1970.
-        values: By name.
-        run: To what of the back-end they belong; empty for the run of the logger that sends them.
-        reason: Why the last attempt to send it failed; empty if there was none.
-        is_refused: The back-end takes such records, but not this one.
+        kind: The kind of values. Images and histograms are numpy arrays; ``"status"`` is the final status of a run.
+        step: The step at which they were logged.
+        time: Seconds since 1970.
+        values: Values by name.
+        run: Id of the run in the back-end; empty for the run of the logger that sends the record.
+        reason: Why the last attempt to send it failed; empty if none did.
+        is_refused: The back-end accepts other records of this kind, but not this one.
     """
 
     kind: Kind
     step: int
     time: float
-    values: Mapping[tuple[str, ...], Any]
+    values: Values
     run: str = ""
     reason: str = ""
     is_refused: bool = False
 
     def read(self) -> Record:
-        """The same as Python numbers, text in valid Unicode and numpy arrays. It waits for the device."""
-        values: Mapping[tuple[str, ...], Any] = self.values
+        """Convert values to Python numbers, valid Unicode text and numpy arrays. Waits for the device."""
         try:
+            values = self.values
             if any(isinstance(value, Tensor) for value in values.values()):
-                values = (
-                    _numbers(values) if self.kind == "scalars" else {key: plain(one) for key, one in values.items()}
-                )
-            if not all(_is_plain(key, value) for key, value in values.items()):
-                values = {tuple(_valid(text_of(part)) for part in key): _valid(value) for key, value in values.items()}
-        except Exception as error:  # a key that is not a tuple, say
+                values = _read_scalars(values) if self.kind == "scalars" else _map(plain, values)
+            values = {tuple(_valid(text_of(part)) for part in key): _valid(value) for key, value in values.items()}
+        except Exception as error:  # for example a key that is not a tuple
             values = {("unreadable",): f"{text_of(self.values)} ({type(error).__name__})"}
-        return self if values is self.values else replace(self, values=values)
+        return replace(self, values=values)
 
 
-def _numbers(values: Mapping[tuple[str, ...], Any]) -> Mapping[tuple[str, ...], Any]:
+def _map(function: Any, values: Values) -> Values:
+    return {key: function(value) for key, value in values.items()}
+
+
+def _read_scalars(values: Values) -> Values:
+    """Fetch all tensors at once; one by one if that fails, so that one bad tensor does not affect the others."""
+
+    def read(value: Any) -> Any:
+        try:
+            return value.item() if isinstance(value, Tensor) else value
+        except Exception as error:
+            return f"{type(value).__name__} that cannot be read ({type(error).__name__})"
+
     try:
         return numbers_of(values)
-    except Exception:  # of one of them, or of the device
-        return {key: _read(value) for key, value in values.items()}
-
-
-def _is_plain(key: tuple[str, ...], value: Any) -> bool:
-    return all(isinstance(part, str) and part.isascii() for part in key) and (
-        not isinstance(value, str) or value.isascii()
-    )
+    except Exception:
+        return _map(read, values)
 
 
 def _valid(value: Any) -> Any:
-    r"""Half of a surrogate pair, as in a file name that is not UTF-8, becomes ``\udcff``."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-def _read(value: Any) -> Any:
-    try:
-        return value.item() if isinstance(value, Tensor) else value
-    except Exception as error:
-        return f"{type(value).__name__} that cannot be read ({type(error).__name__})"
+    r"""Replace lone surrogates, as in file names that are not UTF-8, by escapes such as ``\udcff``."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def plain(value: Any) -> Any:
-    """A value that a thread, a back-end and a file can take: a number, text, or a numpy array for a tensor.
+    """Convert a value to a number, text, None, or (a tensor) to a numpy array that shares no memory with it.
 
     Example:
         >>> from fractions import Fraction
@@ -90,7 +89,7 @@ def plain(value: Any) -> Any:
     try:
         if isinstance(value, Tensor):
             dense = value.detach().resolve_conj().resolve_neg().to_dense().cpu()
-            small = dense.is_floating_point() and dense.itemsize < 4  # numpy does not have all of these
+            small = dense.is_floating_point() and dense.itemsize < 4  # numpy lacks some of these dtypes
             return (dense.float() if small else dense).numpy().copy()
         number = kept(value)
         if number is not None or value is None:
@@ -103,7 +102,7 @@ def plain(value: Any) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """``str(value)``, also where that raises."""
+    """``str(value)``, or a placeholder if that raises."""
     try:
         return str(value)
     except Exception as error:
@@ -119,12 +118,12 @@ def as_line(record: Record) -> str:
     """
     values = [[list(key), _encoded(value)] for key, value in record.values.items()]
     content = {"kind": record.kind, "step": record.step, "time": record.time, "values": values}
-    more = {"run": record.run, "reason": record.reason, "is_refused": record.is_refused}
-    return json.dumps({**content, **{name: value for name, value in more.items() if value}})
+    optional = {"run": record.run, "reason": record.reason, "is_refused": record.is_refused}
+    return json.dumps({**content, **{name: value for name, value in optional.items() if value}})
 
 
 def of_line(line: str) -> Record:
-    """The record that :func:`as_line` wrote.
+    """Parse a line written by :func:`as_line`.
 
     Raises:
         ValueError: If the line is not a record.
@@ -134,7 +133,7 @@ def of_line(line: str) -> Record:
         values = {tuple(key): _decoded(value) for key, value in content.pop("values")}
         return Record(values=values, **content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"a line must be a record of what was logged, got {line[:100]!r}") from error
+        raise ValueError(f"a line must be a record, got {line[:100]!r}") from error
 
 
 def _encoded(value: Any) -> Any:

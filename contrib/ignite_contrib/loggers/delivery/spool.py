@@ -1,4 +1,4 @@
-"""A file of records that could not be sent yet: written at its end, read from its beginning, gone when all was sent."""
+"""A file of records that could not be sent yet: appended to, read from the start, deleted when it is empty."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from typing import get_args
 from ignite_contrib.loggers._append import append
 from ignite_contrib.loggers.delivery.record import Kind, Record, as_line, of_line
 
-__all__ = ["Unsent"]
+__all__ = ["Spool"]
 
 _logger = logging.getLogger(__name__)
 
-#: Records that are handed over at once.
+#: Records that are passed to ``deliver`` at once.
 _BATCH = 500
 
 
-class Unsent:
-    """Records in a file; several threads may add to it, one takes from it.
+class Spool:
+    """Records in a file. Several threads may add to it, one takes from it.
 
     Args:
-        path: The file; it is made when it is needed. What is there already is sent too.
+        path: The file, created when it is needed. Records that are in it already are sent too.
 
     Attributes:
-        pending: Kinds of records that wait in the file to be sent. Refused ones do not.
+        pending: Kinds of records in the file that wait to be sent, not counting refused ones.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     unsent = Unsent(Path(folder, "unsent.jsonl"))
-        ...     unsent.add([Record("scalars", step, 0.0, {}) for step in range(3)])
-        ...     unsent.sweep(lambda records: records[:1])  # all but the first one are sent
-        ...     unsent.sweep(lambda records: print([record.step for record in records]) or [])
-        ...     print(unsent.path.exists())
+        ...     spool = Spool(Path(folder, "unsent.jsonl"))
+        ...     spool.add([Record("scalars", step, 0.0, {}) for step in range(3)])
+        ...     spool.sweep(lambda records: records[:1])  # all but the first one are sent
+        ...     spool.sweep(lambda records: print([record.step for record in records]) or [])
+        ...     print(spool.path.exists())
         [0]
         False
     """
@@ -44,14 +44,14 @@ class Unsent:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.pending: set[str] = set(get_args(Kind)) if path.exists() else set()
-        self._sent_to = 0  # bytes at the beginning that could not be cut off, as on a full disk
+        self._sent_to = 0  # bytes at the start that were sent but could not be cut off, as on a full disk
         self._lock = threading.Lock()
 
     def add(self, records: Sequence[Record]) -> None:
-        """Write records at the end: all of them or none.
+        """Append records: all of them or none.
 
         Raises:
-            OSError: If the disk refuses.
+            OSError: If the file cannot be written.
         """
         data = "".join(as_line(record) + "\n" for record in records).encode()
         with self._lock:
@@ -65,11 +65,11 @@ class Unsent:
             self.pending |= {record.kind for record in records if not record.is_refused}
 
     def sweep(self, deliver: Callable[[list[Record]], Sequence[Record]], *, with_refused: bool = False) -> None:
-        """Hand over what is in the file, in its order; what ``deliver`` returns was not sent, and stays.
+        """Pass the records in the file to ``deliver``, in order, and keep only those that it returns.
 
         Args:
-            deliver: Takes some records and returns those that are left.
-            with_refused: Hand over refused records, too; otherwise they stay.
+            deliver: Called with some records at a time; returns those that were not sent.
+            with_refused: Also pass records that were refused before; by default they stay in the file.
 
         Raises:
             OSError: If the file cannot be read, or what is left cannot be written.
@@ -81,7 +81,7 @@ class Unsent:
         try:
             while at < end:
                 lines, after = self._lines(at, end)
-                kept, records = _read(lines, with_refused)
+                kept, records = _parse(lines, with_refused)
                 left = deliver(records) if records else ()
                 with self._lock:
                     append(self.path, b"".join(kept))
@@ -103,7 +103,7 @@ class Unsent:
             return lines, file.tell()
 
     def _cut(self, at: int) -> None:
-        """Drop what stands before ``at``."""
+        """Drop the first ``at`` bytes."""
         with self._lock:
             try:
                 with self.path.open("rb") as file:
@@ -120,14 +120,14 @@ class Unsent:
                 self._sent_to = at
 
 
-def _read(lines: Sequence[bytes], with_refused: bool) -> tuple[list[bytes], list[Record]]:
-    """Lines that stay as they are, and records to be sent."""
+def _parse(lines: Sequence[bytes], with_refused: bool) -> tuple[list[bytes], list[Record]]:
+    """Split lines into those that stay as they are and records to send."""
     kept, records = [], []
     for line in lines:
         try:
             record = of_line(line.decode())
         except ValueError as error:
-            _logger.error("a line of the file of what was not sent stays there: %s", error)
+            _logger.error("a line of the file of unsent records stays there: %s", error)
             kept.append(line)
             continue
         if record.is_refused and not with_refused:

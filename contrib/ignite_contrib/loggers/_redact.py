@@ -1,4 +1,4 @@
-"""Passwords and tokens are neither printed nor written to a file: they are cut out of texts and errors."""
+"""Remove passwords and tokens from texts and errors before they are printed or written to a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ignite_contrib.loggers.delivery.record import text_of
 
 __all__ = ["check_address", "reason_of", "redact", "redacted"]
 
-#: Of a URI the user and the values of the query; what follows the name of a secret.
+#: The user and password of a URI, the values of its query, and what follows the name of a credential.
 _SECRETS = (
     re.compile(r"""(://)[^\s'"<>]*(?=@)"""),
     re.compile(r"""([?&;][\w.~%\[\]-]+=)[^\s'"<>&;)]+"""),
@@ -20,12 +20,12 @@ _SECRETS = (
     ),
 )
 
-#: Characters of a reason; a server may answer with a whole page.
-_LONGEST = 300
+#: Longest reason in characters; a server may respond with a whole page.
+_MAX_CHARACTERS = 300
 
 
 def redacted(text: str) -> str:
-    """A text without passwords: of a URI neither the user nor the values of its query, and no credentials.
+    """Replace credentials in a text by ``***``.
 
     Example:
         >>> redacted("GET http://alice:secret@localhost:5000/runs?token=abc failed")
@@ -39,11 +39,7 @@ def redacted(text: str) -> str:
 
 
 def check_address(where: str, uri: str) -> None:
-    """Refuse an address of which a client would take a part of the password for the port, and show it.
-
-    Raises:
-        ValueError: If the port is not a number.
-    """
+    """Raise ValueError for an address whose password a client would take for the port, and print."""
     try:
         _ = urlsplit(uri).port
     except ValueError:
@@ -54,19 +50,19 @@ def check_address(where: str, uri: str) -> None:
 
 
 def reason_of(error: BaseException) -> str:
-    r"""What an error says, on one line that can be printed and kept.
+    r"""The type and message of an error, without credentials, on one line of printable characters.
 
     Example:
         >>> reason_of(OSError("https://alice:secret@host\n\x1b[2J is away"))
         'OSError: https://***@host [2J is away'
     """
-    shown = "".join(char if char.isprintable() else " " for char in redacted(text_of(error)[: 20 * _LONGEST]))
-    text = " ".join(shown.split())
-    return f"{type(error).__name__}: {text[:_LONGEST]}{'...' if len(text) > _LONGEST else ''}"
+    shown = redacted(text_of(error)[: 20 * _MAX_CHARACTERS])
+    text = " ".join("".join(char if char.isprintable() else " " for char in shown).split())
+    return f"{type(error).__name__}: {text[:_MAX_CHARACTERS]}{'...' if len(text) > _MAX_CHARACTERS else ''}"
 
 
 def redact(error: BaseException) -> None:
-    """Cut secrets out of an error that is about to be raised, and out of those that have caused it."""
+    """Remove credentials from an error that is about to be raised, and from its causes."""
     seen: set[int] = set()
     errors: list[object] = [error]
     while errors:
