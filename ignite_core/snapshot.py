@@ -128,10 +128,7 @@ class Snapshot:
         state, metrics = engine.state, engine.state._metrics
         self._undo.callback(metrics.update, {name: metrics.unread(name) for name in metrics})
         self._undo.callback(metrics.clear)
-        self._undo.callback(setattr, engine._dispatch, "counts", engine._dispatch.counts)
-        for channel in engine._dispatch:
-            for name in ("fired", "muted"):
-                self._undo.callback(setattr, channel, name, getattr(channel, name))
+        self._undo.callback(engine._dispatch.saved())
         for name in _OF_RUN:
             self._undo.callback(setattr, engine, name, getattr(engine, name))
         self._undo.callback(setattr, engine, "state", state)

@@ -14,10 +14,8 @@ from typing import Any, Final
 
 from ignite_core.engine.data.position import length_of
 from ignite_core.engine.describe import describe
-from ignite_core.engine.dispatch import Channel
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Filter
-from ignite_core.engine.registration import Listener
+from ignite_core.engine.registration import Registration, Wrap
 from ignite_core.engine.supervised.step import EvaluationStep, TrainingStep
 from ignite_core.handlers._arguments import integer
 from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
@@ -97,17 +95,16 @@ def dev_run(
     with ExitStack() as stack:
         stack.enter_context(_rehearsal(engines, data, restore))
         for number, engine in enumerate(engines):
-            stack.enter_context(_opened(engine))
-            stack.enter_context(_watched(engine, functools.partial(_note, called, number)))
+            wrap = _noting(functools.partial(_note, called, number))
+            stack.enter_context(engine.instrument(wrap, opens_filter=functools.partial(_opens_filter, engine)))
             stack.enter_context(_limited(engine, batches))
         trainer.run(data)
         metrics = tuple(dict(engine.state.metrics) for engine in engines)
     lists: tuple[list[str], list[str]] = [], []
     for number, engine in enumerate(engines):
-        for listener in sorted((one for channel in engine._dispatch for one in channel), key=lambda one: one.number):
-            owner = getattr(listener.handler, "__self__", listener.handler)
-            if not getattr(type(owner), "not_in_calendar", False):
-                lists[(number, listener.number) not in called].append(_describe(listener))
+        for registration in sorted(engine.handlers(), key=lambda one: one.number):
+            if not getattr(type(registration.owner), "not_in_calendar", False):
+                lists[(number, registration.number) not in called].append(_describe(registration))
     return DevRun(tuple(lists[0]), tuple(lists[1]), metrics)
 
 
@@ -208,8 +205,8 @@ def _rehearsing(engines: Iterable[Engine]) -> list[Any]:
     """The objects that write somewhere else in a rehearsal: handlers, and what runs happen inside of."""
     owners: dict[int, Any] = {}
     for engine in engines:
-        functions = [listener.handler for channel in engine._dispatch for listener in channel]
-        for function in (*functions, *engine._scopes):
+        functions = [registration.handler for registration in engine.handlers()]
+        for function in (*functions, *engine.run_contexts()):
             owner = getattr(function, "__self__", function)
             owner = getattr(owner, "handler", owner)  # a timer in front of a checkpoint
             if hasattr(type(owner), "rehearse"):
@@ -237,57 +234,33 @@ def _limited(engine: Engine, batches: int) -> Iterator[None]:
         del engine.run
 
 
-@contextmanager
-def _opened(engine: Engine) -> Iterator[None]:
-    """Inside, the numeric filters of handlers let everything through."""
-    closed: list[tuple[Channel, Listener, Filter]] = [
-        (channel, listener, listener.filter)
-        for channel in engine._dispatch
-        for listener in channel
-        if listener.filter is not None and listener.filter.when is not None and not _is_request(engine, listener)
-    ]
-    try:
-        for channel, listener, _ in closed:
-            listener.filter = None if listener.condition is None else Filter(None, listener.condition)
-            channel._renew()
-        yield
-    finally:
-        for channel, listener, before in closed:
-            listener.filter = before
-            channel._renew()
+def _noting(note: Callable[[Registration], None]) -> Wrap:
+    """A wrap that notes each call of a handler."""
 
-
-def _is_request(engine: Engine, listener: Listener) -> bool:
-    handler: Any = listener.handler
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return getattr(handler, "__self__", None) is engine and handler.__name__ in _REQUESTS
-
-
-@contextmanager
-def _watched(engine: Engine, note: Callable[[Listener], None]) -> Iterator[None]:
-    """Inside, each call of a handler is noted."""
-
-    def wrap(listener: Listener, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def wrap(registration: Registration, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def noted(engine: Any) -> Any:
-            note(listener)
+            note(registration)
             return call(engine)
 
         return noted
 
-    engine._dispatch.watch(wrap)
-    try:
-        yield
-    finally:
-        engine._dispatch.unwatch(wrap)
+    return wrap
 
 
-def _note(called: set[tuple[int, int]], number: int, listener: Listener) -> None:
-    called.add((number, listener.number))
+def _opens_filter(engine: Engine, registration: Registration) -> bool:
+    """Whether to ignore the numeric filter of a handler: not if it would cut the run short."""
+    handler: Any = registration.handler
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    return registration.owner is not engine or handler.__name__ not in _REQUESTS
 
 
-def _describe(listener: Listener) -> str:
-    return f"{describe(listener.handler)} of {listener.event!r}"
+def _note(called: set[tuple[int, int]], number: int, registration: Registration) -> None:
+    called.add((number, registration.number))
+
+
+def _describe(registration: Registration) -> str:
+    return f"{describe(registration.handler)} of {registration.event!r}"
 
 
 # ------------------------------------------------------------------------------------------- which objects are saved
@@ -295,19 +268,17 @@ def _describe(listener: Listener) -> str:
 
 def _objects_of(engine: Engine) -> Iterator[Any]:
     """Models, optimizers and other objects with a state that an engine's step and handlers refer to."""
-    step = engine._process_function
+    step = engine.process_function
     if isinstance(step, TrainingStep | EvaluationStep):
         yield step._forward.model
     if isinstance(step, TrainingStep):
         yield from (step._update.optimizer, step._update.scaler)
     yield from _named_by(step)
-    for channel in engine._dispatch:
-        for listener in channel:
-            yield from _named_by(listener.handler)
-            yield from _flat((*listener.args, *listener.kwargs.values()))
-            owner = getattr(listener.handler, "__self__", listener.handler)
-            if isinstance(owner, Checkpoint):
-                yield from _flat([owner.to_save])
+    for registration in engine.handlers():
+        yield from _named_by(registration.handler)
+        yield from _flat((*registration.args, *registration.kwargs.values()))
+        if isinstance(registration.owner, Checkpoint):
+            yield from _flat([registration.owner.to_save])
 
 
 def _named_by(function: Callable[..., Any]) -> Iterator[Any]:

@@ -1,9 +1,9 @@
 """The engine, its events and its state; trainers and evaluators for the usual case."""
 
 from ignite_core.engine.deterministic import DeterministicEngine
-from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList
+from ignite_core.engine.registration import Registration, RemovableEventHandle, RemovableHandle
 from ignite_core.engine.state import State
 from ignite_core.engine.supervised.factories import (
     create_supervised_evaluator,
@@ -22,7 +22,9 @@ __all__ = [
     "EventEnum",
     "Events",
     "EventsList",
+    "Registration",
     "RemovableEventHandle",
+    "RemovableHandle",
     "State",
     "Step",
     "StepEvents",

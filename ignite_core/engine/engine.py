@@ -18,16 +18,26 @@ from contextvars import ContextVar
 from enum import IntEnum
 from importlib import import_module
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch.distributed as dist
 
 from ignite_core.distributed.failures import api as failures
+from ignite_core.engine.channel import EventChannel, ForwardingChannel
 from ignite_core.engine.data.position import Position
 from ignite_core.engine.data.reproducibility import Resumption, check_seed, drawn_seed
 from ignite_core.engine.describe import describe, draw
-from ignite_core.engine.dispatch import Channel, Relay
-from ignite_core.engine.emitter import Emitter
-from ignite_core.engine.events import Events
+from ignite_core.engine.dispatch import Dispatch, Instrument
+from ignite_core.engine.events import BareEvent, EventEnum, EventName, Events, EventsList, SingleEvent
 from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
+from ignite_core.engine.registration import (
+    Registration,
+    RemovableEventHandle,
+    RemovableHandle,
+    RunContext,
+    Wrap,
+    weak_call,
+)
 from ignite_core.engine.run_arguments import check_data, check_not_empty, is_done, plan_run, said_over
 from ignite_core.engine.state import State
 from ignite_core.engine.state_dict import BEFORE_STEP, CUTS, read_carried, read_progress, results_of
@@ -38,6 +48,8 @@ if TYPE_CHECKING:
     from ignite_core.debug.plan.calendar import Calendar
 
 __all__ = ["Engine", "Stop"]
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 #: The engine whose run is the innermost one in this thread (or task).
 _innermost: ContextVar[Engine | None] = ContextVar("ignite_core_innermost_engine", default=None)
@@ -53,7 +65,7 @@ class Stop(IntEnum):
     FAILED = 4  # another rank has; nobody here asks for it
 
 
-class Engine(Emitter):
+class Engine:
     """Runs a step function over batches and fires events around it.
 
     Args:
@@ -86,8 +98,12 @@ class Engine(Emitter):
     def __init__(self, process_function: Callable[[Any, Any], Any]) -> None:
         _check_step(process_function)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
-        super().__init__()
+        self.state = State()
+        self.last_event_name: SingleEvent | None = None
         self.parent: Engine | None = None
+        self._dispatch = Dispatch()
+        self._suppressed = False  # a handler of EXCEPTION_RAISED returned True
+        self._note: str | None = None  # what was noted on the exception of this run
         self._process_function = process_function
         self._name = name_of_engine(process_function)
         self._state_dict_user_keys: list[str] = []
@@ -104,7 +120,233 @@ class Engine(Emitter):
         self._length_is_found = False  # state.epoch_length was told by the data, not by the user
         self._relays = False  # the class, or the user, has its own _fire_event
         self._rank_failed: RankFailed | None = None  # what Stop.FAILED is to raise
-        self._scopes: list[Callable[[Engine], AbstractContextManager[object]]] = []  # what each run happens inside of
+        self._run_contexts: list[RunContext] = []
+        self.register_events(*Events, event_to_attr={event: State.event_to_attr.get(event) for event in Events})
+
+    # ------------------------------------------------------------------------------------------ events and handlers
+
+    def register_events(self, *event_names: BareEvent, event_to_attr: Mapping[Any, str | None] | None = None) -> None:
+        """Allow custom events to be fired, and handlers to be registered on them.
+
+        The engine counts how often it fires each of them, so filters work without further set-up.
+
+        Args:
+            event_names: Members of an :class:`EventEnum`, or strings.
+            event_to_attr: For events with their own counter: the attribute of ``state`` that counts them. The user
+                moves it, by any number at a time (see :class:`Events`); it starts at 0 if it does not exist.
+
+        Raises:
+            TypeError: If an event is of another type, or ``event_to_attr`` is not a mapping.
+
+        Example:
+            >>> from ignite_core.engine import EventEnum
+            >>> class BackpropEvents(EventEnum):
+            ...     BACKWARD_COMPLETED = "backward_completed"
+            >>> def step(engine, batch):
+            ...     engine.fire_event(BackpropEvents.BACKWARD_COMPLETED)
+            >>> trainer = Engine(step)
+            >>> trainer.register_events(*BackpropEvents)
+            >>> @trainer.on(BackpropEvents.BACKWARD_COMPLETED(every=2))
+            ... def show():
+            ...     print("backward", trainer.state.iteration)
+            >>> state = trainer.run(range(5))
+            backward 2
+            backward 4
+        """
+        if event_to_attr is not None and not isinstance(event_to_attr, Mapping):
+            raise TypeError(f"register_events: event_to_attr must be a mapping, got {type(event_to_attr).__name__}")
+        for event in event_names:
+            if not isinstance(event, str | EventEnum):
+                raise TypeError(f"register_events: an event must be a str or a member of an EventEnum, got {event!r}")
+        for event in event_names:
+            attribute = (event_to_attr or {}).get(event)
+            self._dispatch.register(event, attribute)
+            if attribute is not None and not isinstance(event, Events):
+                self.state.event_to_attr = {**self.state.event_to_attr, event: attribute}
+                if not hasattr(self.state, attribute):
+                    setattr(self.state, attribute, 0)
+                self._dispatch.note_counters(self.state)
+
+    def has_registered_events(self, event: EventName) -> bool:
+        """Whether the event may be fired on this engine."""
+        return event in self._dispatch
+
+    def add_event_handler(
+        self, event_name: EventName, handler: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> RemovableEventHandle:
+        """Call ``handler`` each time the event is fired.
+
+        The handler is called with the engine first if its signature accepts it (any first parameter does, also one with
+        a default; a method of this engine does not get it), then the argument of the event (the exception for
+        ``EXCEPTION_RAISED``, ``iter_counter`` for ``TERMINATE_SINGLE_EPOCH``), then ``args`` and ``kwargs``. Handlers
+        run by priority, then in the order in which they were added. A handler that is removed while its event is fired
+        and has not run yet does not run; one that is added runs after the present ones.
+
+        Args:
+            event_name: An event, with or without filter, or several joined by ``|``.
+            handler: Any callable.
+            args: Passed to the handler.
+            kwargs: Passed to the handler.
+
+        Returns:
+            A handle that removes exactly this registration, also as a context manager.
+
+        Raises:
+            TypeError: If ``handler`` is not callable or ``event_name`` is not an event.
+            ValueError: If the event is not known, or the handler does not accept these arguments.
+
+        Example:
+            >>> engine = Engine(lambda engine, batch: batch)
+            >>> def show(engine, text):
+            ...     print(text, engine.state.epoch)
+            >>> handle = engine.add_event_handler(Events.STARTED | Events.COMPLETED, show, "epochs:")
+            >>> state = engine.run([1, 2], max_epochs=3)
+            epochs: 0
+            epochs: 3
+            >>> handle.remove()
+        """
+        added = self._dispatch.add(self, event_name, handler, args, kwargs)
+        return RemovableEventHandle(event_name, weak_call(self._dispatch.remove, added))
+
+    def on(self, event_name: EventName, *args: Any, **kwargs: Any) -> Callable[[Handler], Handler]:
+        """Decorator for :meth:`add_event_handler`; it returns the function itself."""
+
+        def decorator(handler: Handler) -> Handler:
+            self.add_event_handler(event_name, handler, *args, **kwargs)
+            return handler
+
+        return decorator
+
+    def has_event_handler(self, handler: Callable[..., Any], event_name: EventName | None = None) -> bool:
+        """Whether ``handler`` is registered on the event, or on any event if none is named.
+
+        A bare event matches all its filters, a filtered one only the same filter. False for an unknown event.
+        """
+        if not isinstance(event_name, EventsList | None) and event_name not in self._dispatch:
+            return False
+        return bool(self._dispatch.find(handler, event_name))
+
+    def remove_event_handler(self, handler: Callable[..., Any], event_name: EventName) -> None:
+        """Remove every registration of ``handler`` on the event.
+
+        A bare event matches all its filters, a filtered one only the same filter.
+
+        Raises:
+            ValueError: If the handler is not registered on the event.
+        """
+        found = self._dispatch.find(handler, event_name)
+        if not found:
+            raise ValueError(f"remove_event_handler: {describe(handler)} is not a handler of {event_name!r}")
+        for registration in found:
+            self._dispatch.remove(registration)
+
+    def handlers(self, event_name: EventName | None = None) -> tuple[Registration, ...]:
+        """The registered handlers in the order in which they run: by event, and within an event by priority.
+
+        Args:
+            event_name: Only those of this event, or of several joined by ``|``; filters are ignored. By default all:
+                first the events of the loop, in its order, then custom events.
+
+        Returns:
+            Registrations, to be read only; each has ``event``, ``handler``, ``args``, ``kwargs``, ``priority`` and
+            ``where``, the file and line of the handler.
+
+        Raises:
+            ValueError: If the event is not known.
+
+        Example:
+            >>> def log(engine, text): ...
+            >>> trainer = Engine(lambda engine, batch: batch)
+            >>> handle = trainer.add_event_handler(Events.COMPLETED, log, "done")
+            >>> handle = trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2, priority=5), log, "epoch")
+            >>> for registration in trainer.handlers():
+            ...     print(registration.event, registration.handler.__name__, registration.args, registration.priority)
+            Events.EPOCH_COMPLETED(every=2, priority=5) log ('epoch',) 5
+            Events.COMPLETED log ('done',) 0
+        """
+        return tuple(self._dispatch.registrations(event_name))
+
+    def instrument(self, wrap: Wrap, *, opens_filter: Callable[[Registration], bool] | None = None) -> RemovableHandle:
+        """Run each call of each handler inside a wrap, including handlers that are added later.
+
+        Args:
+            wrap: ``wrap(registration, call)`` returns the function that runs in place of ``call(engine)``. It must make
+                that call and return its result; returning ``call`` leaves the handler alone. It is called again
+                whenever what instruments the engine changes. Of several wraps, the last one is outermost.
+            opens_filter: ``opens_filter(registration)`` tells whether to ignore the numeric part of its filter, so that
+                the handler is called at every occurrence of the event.
+
+        Returns:
+            A handle that removes it. Without instruments, calls cost nothing extra.
+
+        Example:
+            >>> def announce(registration, call):
+            ...     def announced(engine):
+            ...         print("calling", registration.handler.__name__)
+            ...         return call(engine)
+            ...
+            ...     return announced
+            >>> def log(engine): ...
+            >>> trainer = Engine(lambda engine, batch: batch)
+            >>> handle = trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), log)
+            >>> with trainer.instrument(announce):
+            ...     state = trainer.run([0], max_epochs=2)
+            calling log
+        """
+        instrument = Instrument(wrap, opens_filter)
+        self._dispatch.instrument(instrument)
+        return RemovableHandle(weak_call(self._dispatch.remove_instrument, [instrument]))
+
+    def add_run_context(self, factory: Callable[[Engine], AbstractContextManager[object]]) -> RemovableHandle:
+        """Enter the context manager ``factory(engine)`` around every run.
+
+        It is entered before the first event of a run, or of a run that goes on after a pause, in the order in which
+        factories were added, and exited in reverse order after the last one, also if the run raises.
+
+        Args:
+            factory: Called with the engine when a run begins.
+
+        Returns:
+            A handle that removes it; during a run, what it has entered is exited at once.
+
+        Example:
+            >>> from contextlib import contextmanager
+            >>> @contextmanager
+            ... def announced(engine):
+            ...     print("before")
+            ...     yield
+            ...     print("after")
+            >>> engine = Engine(lambda engine, batch: print(batch))
+            >>> with engine.add_run_context(announced):
+            ...     state = engine.run([1, 2])
+            before
+            1
+            2
+            after
+        """
+        context = RunContext(factory)
+        self._run_contexts.append(context)
+        return RemovableHandle(weak_call(self._remove_run_context, [context]))
+
+    def run_contexts(self) -> tuple[Callable[[Engine], AbstractContextManager[object]], ...]:
+        """The factories given to :meth:`add_run_context`, in their order."""
+        return tuple(context.factory for context in self._run_contexts)
+
+    def _remove_run_context(self, context: RunContext) -> None:
+        self._run_contexts.remove(context)
+        context.exit()
+
+    def listens_to(self, events: type[EventEnum]) -> bool:
+        """Whether any handler is registered on any event of ``events``; if not, a step may skip firing them."""
+        return self._dispatch.listens_to(events)
+
+    def fire_event(self, event_name: SingleEvent) -> None:
+        """Run the handlers of an event, usually of a custom one.
+
+        Raises:
+            ValueError: If the event is not known.
+        """
+        self._fire_event(event_name)
 
     # ----------------------------------------------------------------------------------------------- stop requests
 
@@ -368,8 +610,8 @@ class Engine(Emitter):
                 scope.callback(set_rng_state, rng_state())
             if not self._set_up(data, max_epochs, max_iters, epoch_length, seed):
                 return self.state
-            for around in self._scopes:
-                scope.enter_context(around(self))
+            for context in self._run_contexts:
+                scope.enter_context(context.enter(self))
             self.parent = outer
             self._was_nested = outer is not None
             token = _innermost.set(self)
@@ -683,13 +925,13 @@ class Engine(Emitter):
             self._request(Stop.RUN, False)
         return Events.ITERATION_COMPLETED
 
-    def _channels_of_iteration(self) -> list[Channel]:
+    def _channels_of_iteration(self) -> list[EventChannel]:
         """The channels of the events that every batch reaches; without data, nobody hears of batches being fetched."""
         channels = [self._dispatch.channel(event) for event in _IN_ITERATION]
         if self._relays:
-            channels = [Relay(channel) for channel in channels]
+            channels = [ForwardingChannel(channel) for channel in channels]
         if self.state.dataloader is None:
-            channels[:2] = Channel(None, None), Channel(None, None)
+            channels[:2] = (EventChannel(event, None) for event in _IN_ITERATION[:2])
         return channels
 
     def _refill(self, position: Position) -> None:
@@ -793,8 +1035,62 @@ class Engine(Emitter):
         if left in ("terminate_epoch", "skip_epoch_completed"):
             self._request(Stop.EPOCH, left == "skip_epoch_completed")
 
+    def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
+        """Run the handlers of an event, with more arguments for each. A subclass that overrides it sees every event."""
+        channel = self._dispatch.channel(event_name)
+        count = self._count(channel)
+        self.last_event_name = channel.event
+        if channel.event is Events.EXCEPTION_RAISED and event_args:
+            self._suppressed = self._show_exception(channel, count, event_args[0])
+        elif event_args or event_kwargs:
+            channel.fire_with(self, count, event_args, event_kwargs)
+        elif not channel.lo < count < channel.hi:
+            channel.fire(self, count)
+
+    def _show_exception(self, channel: EventChannel, count: int, error: BaseException) -> bool:
+        """Run all handlers of EXCEPTION_RAISED, whatever they raise; whether one of them suppresses ``error``.
+
+        The first exception of theirs, other than ``error`` itself, is raised when all have run.
+        """
+        suppressed = False
+        raised: BaseException | None = None
+        for registration in channel.due(self, count):
+            try:
+                suppressed |= registration.invoke(self, (error,), {}) is True
+            except BaseException as other:
+                if other is error:
+                    continue
+                if raised is None:
+                    raised = other
+                    self._annotate(other, registration.culprit)
+                else:
+                    raised.add_note(
+                        f"Another handler of {channel.event!r}, {describe(registration.handler)}, raised {other!r}"
+                    )
+        if raised is not None:
+            raise raised
+        return suppressed
+
+    def _count(self, channel: EventChannel) -> int:
+        """The count of an event that is fired now."""
+        if channel.counter is None:
+            channel.fired += 1
+            return int(channel.fired)
+        count: int = getattr(self.state, channel.counter)
+        if channel.jumps:
+            channel.move_to(count)
+        return count
+
+    def _annotate(self, error: BaseException, culprit: str) -> None:
+        """Note on an exception where it came from: once a run, by whoever was nearest."""
+        if self._note is None or self._note not in getattr(error, "__notes__", ()):
+            state = self.state
+            rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+            self._note = f"Raised by {culprit}, epoch {state.epoch}, iteration {state.iteration}, rank {rank}."
+            error.add_note(self._note)
+
     def __str__(self) -> str:
-        return draw(type(self).__name__, describe(self._process_function), self._dispatch)
+        return draw(type(self).__name__, describe(self._process_function), self.handlers())
 
 
 #: The events that every batch reaches, in their order.

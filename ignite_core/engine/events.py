@@ -29,9 +29,19 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["CallableEventWithFilter", "EventEnum", "Events", "EventsList", "Filter", "When"]
+__all__ = [
+    "BareEvent",
+    "CallableEventWithFilter",
+    "EventEnum",
+    "EventName",
+    "Events",
+    "EventsList",
+    "Filter",
+    "SingleEvent",
+    "When",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +409,15 @@ class EventsList:
     def __repr__(self) -> str:
         return f"EventsList({list(self._events)})"
 
+
+#: An event without filter; strings are custom events.
+BareEvent: TypeAlias = EventEnum | str
+
+#: One event, with or without filter.
+SingleEvent: TypeAlias = CallableEventWithFilter | str
+
+#: One event, or several joined by ``|``.
+EventName: TypeAlias = CallableEventWithFilter | str | EventsList
 
 #: Events whose count may be 0. All others of ``Events`` are counted from 1; what a custom one is counted by is not
 #: known before it is registered.

@@ -19,7 +19,7 @@ from typing import Any
 from ignite_core.distributed import utils as idist
 from ignite_core.distributed.failures import api as failures
 from ignite_core.distributed.models import ComputationModel
-from ignite_core.engine.registration import Listener
+from ignite_core.engine.registration import Registration
 
 __all__ = ["name_of_engine", "separate_lone_handlers"]
 
@@ -73,26 +73,18 @@ def separate_lone_handlers(engine: Any) -> None:
             "let it act for all",
             stacklevel=4,
         )
-        engine._dispatch.watch(functools.partial(_let_act_alone, model, [owner for owner, _ in lone]))
+        engine.instrument(functools.partial(_let_act_alone, model, [owner for owner, _ in lone]))
 
 
 def _collective_owners(engine: Any) -> list[tuple[Any, str]]:
     """The objects behind the handlers that exchange something, each once, and their names."""
     found: dict[int, tuple[Any, str]] = {}
-    for channel in engine._dispatch:
-        for listener in channel:
-            owner = _owner(listener)
-            name = getattr(owner, "collective", None)
-            if isinstance(name, str) and not isinstance(owner, type):
-                found[id(owner)] = owner, name
+    for registration in engine.handlers():
+        owner = registration.owner
+        name = getattr(owner, "collective", None)
+        if isinstance(name, str) and not isinstance(owner, type):
+            found[id(owner)] = owner, name
     return list(found.values())
-
-
-def _owner(listener: Listener) -> Any:
-    handler = listener.handler
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return getattr(handler, "__self__", handler)
 
 
 def _compare(model: ComputationModel, key: str, names: list[str]) -> list[list[str]] | None:
@@ -120,10 +112,10 @@ def _refuse(rule: str, counts: list[int], of_ranks: list[list[str]]) -> None:
 
 
 def _let_act_alone(
-    model: ComputationModel, lone: list[Any], listener: Listener, call: Callable[[Any], Any]
+    model: ComputationModel, lone: list[Any], registration: Registration, call: Callable[[Any], Any]
 ) -> Callable[[Any], Any]:
     """Run handlers of lone owners, and those that these attach, as in a serial run."""
-    if not (idist._is_alone() or any(_owner(listener) is owner for owner in lone)):
+    if not (idist._is_alone() or any(registration.owner is owner for owner in lone)):
         return call
     begun = model.collectives_done
 
@@ -133,7 +125,7 @@ def _let_act_alone(
             result = call(engine)
         if _stops(engine) > stops and model.collectives_done > begun:
             raise RuntimeError(
-                f"{type(_owner(listener)).__name__} asks on rank {model.rank} alone to end a run in which the ranks "
+                f"{type(registration.owner).__name__} asks on rank {model.rank} alone to end a run in which the ranks "
                 "exchange tensors, so the others would wait for this one; attach it on all ranks"
             )
         return result

@@ -179,9 +179,9 @@ def test_removing_what_is_not_there_is_an_error():
     engine = Engine(nothing)
     engine.add_event_handler(EPOCHS, nothing_much)
 
-    with pytest.raises(ValueError, match=r"nothing_much .*is no handler of Events.STARTED"):
+    with pytest.raises(ValueError, match=r"nothing_much .*is not a handler of Events.STARTED"):
         engine.remove_event_handler(nothing_much, Events.STARTED)
-    with pytest.raises(ValueError, match=r"is no handler of Events.EPOCH_COMPLETED\(every=2\)"):
+    with pytest.raises(ValueError, match=r"is not a handler of Events.EPOCH_COMPLETED\(every=2\)"):
         engine.remove_event_handler(nothing_much, EPOCHS(every=2))
 
 

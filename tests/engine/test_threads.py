@@ -43,8 +43,7 @@ def test_handlers_that_come_and_go_in_other_threads_cost_no_call(filter):
         thread.join()
 
     assert calls == [{"every": 1000, "after": 5000, "event_filter": 2500}[next(iter(filter))]]
-    assert len(engine._dispatch.find(count)) == 1
-    assert sum(len(channel) for channel in engine._dispatch) == 1
+    assert [one.handler for one in engine.handlers()] == [count]
 
 
 def test_the_same_handler_removed_by_several_threads_is_removed_once():

@@ -34,7 +34,7 @@ def test_each_cycle_is_written(tmp_path: Path) -> None:
 
     assert [path.name for path in profile.paths] == ["trace_rank0_1.json", "trace_rank0_2.json"]
     assert [batches_in(path) for path in profile.paths] == [[4, 5], [8, 9]]
-    assert not engine._dispatch.find(profile._step), "nothing is called once all is written"
+    assert not engine.has_event_handler(profile._step), "nothing is called once all is written"
 
 
 def test_a_run_that_raises_writes_what_there_is(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.describe import describe
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Listener
+from ignite_core.engine.registration import Registration
 from ignite_core.snapshot import Snapshot
 
 __all__ = ["make_plan"]
@@ -121,7 +121,7 @@ class _Entry:
         is_first: The first one that uses the tally.
     """
 
-    registration: Listener
+    registration: Registration
     tally: Tally
     is_called: bool
     stand_in: Callable[[Engine], Any] | None
@@ -130,7 +130,7 @@ class _Entry:
 
     @property
     def is_shown(self) -> bool:
-        return not getattr(type(_owner(self.registration.handler)), "not_in_calendar", False)
+        return not getattr(type(self.registration.owner), "not_in_calendar", False)
 
     def replacement(self, call: Callable[[Any], Any], dry_run: DryRun) -> Callable[[Any], Any]:
         """What is called instead of ``call``, a call of the handler."""
@@ -148,7 +148,7 @@ class _Entry:
 
     def planned(self) -> PlannedHandler:
         one = self.registration
-        event = _bare(one)
+        event = one.bare_event
         name = event if isinstance(event, str) else event.name
         shown = "" if one.filter is None else str(one.filter)
         acts = self.is_called or self.stand_in is not None
@@ -164,34 +164,36 @@ def _recorded(
 
     Handlers that are added inside are called, and removed at the end.
     """
-    entries: dict[Listener, _Entry] = {}
+    entries: dict[Registration, _Entry] = {}
     shared: dict[tuple[Any, Any], Tally] = {}  # by event and filter
-    for one in sorted((one for channel in engine._dispatch for one in channel), key=lambda one: one.number):
-        is_called = one.handler in run or _is_request(engine, one.handler)
+    for one in sorted(engine.handlers(), key=lambda one: one.number):
+        is_called = one.handler in run or _is_request(engine, one)
         stand_in = None if is_called else _stand_in(one, engine, dry_run)
         is_validation = one.handler in validations
         is_plain = not is_called and stand_in is None and not is_validation and one.condition is None
         own = Tally()
-        tally = shared.setdefault((_bare(one), one.filter), own) if is_plain else own
+        tally = shared.setdefault((one.bare_event, one.filter), own) if is_plain else own
         entries[one] = _Entry(one, tally, is_called, stand_in, is_validation, is_first=tally is own)
 
-    def wrap(one: Listener, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def wrap(one: Registration, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return entries[one].replacement(call, dry_run) if one in entries else call
 
-    engine._dispatch.watch(wrap)
+    instrument = engine.instrument(wrap)
     try:
         with _replaced(
             engine,
             _process_function=dry_run.step,
-            _scopes=[],
+            _run_contexts=[],
             logger=_silent,
             _always_seeded=False,
             _fire_event=MethodType(Engine._fire_event, engine),  # not that of a subclass
         ):
             yield list(entries.values())
     finally:
-        engine._dispatch.remove([one for channel in engine._dispatch for one in channel if one not in entries])
-        engine._dispatch.unwatch(wrap)
+        for one in engine.handlers():
+            if one not in entries:
+                engine._dispatch.remove(one)
+        instrument.remove()
 
 
 @contextmanager
@@ -211,11 +213,6 @@ def _do_nothing(engine: Engine) -> None:
     """Replace a handler whose calls are recorded with those of another one."""
 
 
-def _bare(registration: Listener) -> Any:
-    """The event without its filter."""
-    return registration.event if isinstance(registration.event, str) else registration.event.bare
-
-
 def _function(handler: Callable[..., Any]) -> Callable[..., Any]:
     """The function behind :class:`functools.partial`."""
     while isinstance(handler, functools.partial):
@@ -223,30 +220,23 @@ def _function(handler: Callable[..., Any]) -> Callable[..., Any]:
     return handler
 
 
-def _owner(handler: Callable[..., Any]) -> Any:
-    """The object whose method a handler is, else the handler itself."""
-    function = _function(handler)
-    return getattr(function, "__self__", function)
+def _is_request(engine: Engine, registration: Registration) -> bool:
+    return registration.owner is engine and getattr(_function(registration.handler), "__name__", "") in _REQUESTS
 
 
-def _is_request(engine: Engine, handler: Callable[..., Any]) -> bool:
-    return _owner(handler) is engine and getattr(_function(handler), "__name__", "") in _REQUESTS
-
-
-def _stand_in(registration: Listener, engine: Engine, dry_run: DryRun) -> Callable[[Engine], Any] | None:
+def _stand_in(registration: Registration, engine: Engine, dry_run: DryRun) -> Callable[[Engine], Any] | None:
     """A call of the stand-in for a handler, with the arguments of the handler; None if it has no stand-in."""
     handler, function = registration.handler, _function(registration.handler)
-    owner = _owner(handler)
-    stand_in = dry_run.stand_in(owner)
-    if owner is not function:
+    stand_in = dry_run.stand_in(registration.owner)
+    if registration.owner is not function:
         stand_in = getattr(stand_in, getattr(function, "__name__", ""), None)
     if not callable(stand_in):
         return None
     while isinstance(handler, functools.partial):
         stand_in = functools.partial(stand_in, *handler.args, **handler.keywords)
         handler = handler.func
-    event = _bare(registration)
-    inner = Listener(engine, event, 0, stand_in, registration.args, registration.kwargs)
+    event = registration.bare_event
+    inner = Registration(engine, event, 0, stand_in, registration.args, registration.kwargs)
 
     def call(engine: Engine) -> Any:
         extras = (engine._position.begun_in_epoch(engine.state),) if event is Events.TERMINATE_SINGLE_EPOCH else ()

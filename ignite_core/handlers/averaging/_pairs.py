@@ -184,7 +184,7 @@ class AveragedWeights:
         """
         if not isinstance(evaluator, Engine):
             raise TypeError(f"{type(self).__name__}.swap_in_during: takes an Engine, got {evaluator!r}")
-        evaluator._scopes.append(self._during)
+        evaluator.add_run_context(self._during)
 
     def _during(self, evaluator: Engine) -> AbstractContextManager[Module]:
         return self.swapped_in()

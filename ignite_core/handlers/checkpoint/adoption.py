@@ -24,9 +24,9 @@ Folders: TypeAlias = dict[Path, list[Manifest]]
 
 def checkpoint_handlers(trainer: Engine, more: Checkpoint | Iterable[Checkpoint]) -> list[Checkpoint]:
     """The handlers that save: those attached to the trainer, that of its StopOnSignal, and those given."""
-    attached: list[Any] = [listener.handler for channel in trainer._dispatch for listener in channel]
+    attached: list[Any] = [registration.handler for registration in trainer.handlers()]
     attached = [getattr(handler, "handler", handler) for handler in attached]  # of an interval trigger
-    attached += [getattr(getattr(scope, "__self__", None), "_save", None) for scope in trainer._scopes]
+    attached += [getattr(getattr(scope, "__self__", None), "_save", None) for scope in trainer.run_contexts()]
     given = [more] if isinstance(more, Checkpoint) else list(more)
     handlers = [handler for handler in (*attached, *given) if isinstance(handler, Checkpoint)]
     return list({id(handler): handler for handler in handlers}.values())

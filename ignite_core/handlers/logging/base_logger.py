@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol, Self
 
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.describe import describe
-from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events, EventsList
+from ignite_core.engine.registration import RemovableEventHandle
 from ignite_core.handlers.logging._scalars import Key
 from ignite_core.handlers.logging.log_handlers import OptimizerParamsHandler, OutputHandler
 
@@ -122,8 +122,7 @@ class BaseLogger:
             for one in events
         ]
         self._watch(engine)
-        listeners = [listener for handle in handles for ref in handle._listeners if (listener := ref()) is not None]
-        return RemovableEventHandle(event_name, listeners, engine)
+        return RemovableEventHandle(event_name, *(handle.remove for handle in handles))
 
     def attach_output_handler(self, engine: Engine, event_name: Any, *args: Any, **kwargs: Any) -> RemovableEventHandle:
         """Log metrics, outputs or attributes of the state: :class:`~ignite_core.handlers.OutputHandler` (``*args``)."""

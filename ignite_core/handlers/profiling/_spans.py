@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Listener
+from ignite_core.engine.registration import Registration
 
-__all__ = ["OUTSIDE", "Note", "SpanRecorder", "event_name"]
+__all__ = ["OUTSIDE", "Note", "SpanRecorder"]
 
 #: The priority of handlers that measure: before and after those of all others, and not measured themselves.
 OUTSIDE: Final = 10**9
@@ -58,12 +58,12 @@ class SpanRecorder:
         clock: Callable[[], Any],
         fetch: Note,
         step: Note,
-        handler: Callable[[Listener], Note | None],
+        handler: Callable[[Registration], Note | None],
     ) -> None:
         self._clock = clock
         self._handler = handler
         self.phase: tuple[Phase, Any] | None = None
-        self.calls: list[tuple[Listener, Any]] = []
+        self.calls: list[tuple[Registration, Any]] = []
         self.running = 0
         self.thread: tuple[int, str] = (0, "MainThread")
         for phase, note, first, last in (
@@ -72,8 +72,8 @@ class SpanRecorder:
         ):
             engine.add_event_handler(first(priority=-OUTSIDE), self._begin(phase))
             engine.add_event_handler(last(priority=OUTSIDE), self._end(note))
-        engine._dispatch.watch(self._measured)
-        engine._scopes.append(self._run)
+        engine.instrument(self._measured)
+        engine.add_run_context(self._run)
 
     def _begin(self, phase: Any) -> Callable[[], None]:
         clock = self._clock
@@ -93,15 +93,15 @@ class SpanRecorder:
 
         return end
 
-    def _measured(self, listener: Listener, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        note = None if abs(listener.priority) == OUTSIDE else self._handler(listener)
+    def _measured(self, registration: Registration, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        note = None if abs(registration.priority) == OUTSIDE else self._handler(registration)
         if note is None:
             return call
         clock, calls = self._clock, self.calls
 
         def measured(engine: Any) -> Any:
             began = clock()
-            calls.append((listener, began))
+            calls.append((registration, began))
             try:
                 return call(engine)
             finally:
@@ -124,8 +124,3 @@ class SpanRecorder:
             self.running -= 1
             if engine._paused_at is None:
                 self.phase = None
-
-
-def event_name(listener: Listener) -> Any:
-    """The event of a registration, without its filter."""
-    return listener.event if isinstance(listener.event, str) else listener.event.bare

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Listener
+from ignite_core.engine.registration import Registration
 from ignite_core.handlers._arguments import check_engine
-from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
+from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder
 from ignite_core.handlers.profiling._stats import name_of, print_table, stats, write_csv
 
 __all__ = ["BasicTimeProfiler"]
@@ -143,9 +143,9 @@ class BasicTimeProfiler:
 
         return note
 
-    def _note_call(self, listener: Listener) -> Note | None:
-        event = event_name(listener)
-        place = _OF_ITERATION.get(event, 0)
+    def _note_call(self, registration: Registration) -> Note | None:
+        event = registration.bare_event
+        place = _OF_ITERATION.get(event, 0) if isinstance(event, Events) else 0
 
         def of_iteration(engine: Engine, began: float, ended: float) -> None:
             self._rows[self._base + place] += ended - began
@@ -157,8 +157,7 @@ class BasicTimeProfiler:
 
     def _handlers(self, engine: Engine, event: Events) -> list[str]:
         """The names of the handlers, without those of profilers."""
-        listeners = engine._dispatch.channel(event)
-        return [name_of(one.handler) for one in listeners if abs(one.priority) != OUTSIDE]
+        return [name_of(one.handler) for one in engine.handlers(event) if abs(one.priority) != OUTSIDE]
 
     # ------------------------------------------------------------------------------------------------------ the results
 

@@ -21,13 +21,13 @@ from typing import Any, Final
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Listener
+from ignite_core.engine.registration import Registration
 from ignite_core.handlers._arguments import check_engine, integer
 from ignite_core.handlers._signal_watch import SignalWatch
 from ignite_core.handlers._signals import signal_number
 from ignite_core.handlers.profiling._chrome_trace import as_trace
 from ignite_core.handlers.profiling._records import Label, Record, Report, Track, as_text
-from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
+from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder
 from ignite_core.handlers.profiling._stats import name_of
 
 __all__ = ["FlightRecorder"]
@@ -130,9 +130,9 @@ class FlightRecorder:
         engine.add_event_handler(Events.EXCEPTION_RAISED(priority=OUTSIDE), self._fail)
         fetch, step = (self._note(Label(track, what, "iteration")) for what in ("fetch", "step"))
         track.spans = SpanRecorder(
-            engine, self._clock, fetch, step, lambda listener: self._note(_label(track, listener))
+            engine, self._clock, fetch, step, lambda registration: self._note(_label(track, registration))
         )
-        engine._scopes.append(self._running)
+        engine.add_run_context(self._running)
 
     # --------------------------------------------------------------------------------------------- what is remembered
 
@@ -238,9 +238,9 @@ class FlightRecorder:
             self.folder = before
 
 
-def _label(track: Track, listener: Listener) -> Label:
-    event = event_name(listener)
-    return Label(track, name_of(listener.handler), "handler", event if isinstance(event, str) else event.name)
+def _label(track: Track, registration: Registration) -> Label:
+    event = registration.bare_event
+    return Label(track, name_of(registration.handler), "handler", event if isinstance(event, str) else event.name)
 
 
 def _in_progress(track: Track, now: int) -> Iterator[Record]:
@@ -251,8 +251,8 @@ def _in_progress(track: Track, now: int) -> Iterator[Record]:
     iteration = 0 if engine is None else engine.state.iteration
     if spans.phase is not None:
         yield Record(Label(track, spans.phase[0], "iteration"), spans.phase[1], now, iteration)
-    for listener, began in spans.calls:
-        yield Record(_label(track, listener), began, now, iteration)
+    for registration, began in spans.calls:
+        yield Record(_label(track, registration), began, now, iteration)
 
 
 def _write(path: Path, text: str) -> None:

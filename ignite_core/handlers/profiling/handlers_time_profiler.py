@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Listener
+from ignite_core.engine.registration import Registration
 from ignite_core.handlers._arguments import check_engine
-from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder, event_name
+from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder
 from ignite_core.handlers.profiling._stats import name_of, print_table, stats, write_csv
 
 __all__ = ["HandlersTimeProfiler"]
@@ -60,7 +60,7 @@ class HandlersTimeProfiler:
             raise TypeError(f"HandlersTimeProfiler: clock must be callable, got {clock!r}")
         self._clock = clock
         self._engine: weakref.ref[Engine] | None = None
-        self._of_listener: dict[int, list[float]] = {}
+        self._of_registration: dict[int, list[float]] = {}
         self.processing_times: list[float] = []
         self.dataflow_times: list[float] = []
         self.event_handlers_times: dict[Any, dict[str, list[float]]] = {}
@@ -80,14 +80,14 @@ class HandlersTimeProfiler:
         self._engine = weakref.ref(engine)
         engine.add_event_handler(Events.STARTED(priority=OUTSIDE), self._begin_run)
         fetch, step = _appended_to(self.dataflow_times), _appended_to(self.processing_times)
-        SpanRecorder(engine, self._clock, fetch, step, lambda listener: _appended_to(self._times_of(listener)))
+        SpanRecorder(engine, self._clock, fetch, step, lambda registration: _appended_to(self._times_of(registration)))
 
-    def _times_of(self, listener: Listener) -> list[float]:
-        times = self._of_listener.get(listener.number)
+    def _times_of(self, registration: Registration) -> list[float]:
+        times = self._of_registration.get(registration.number)
         if times is None:
-            times = self._of_listener[listener.number] = []
-            named = self.event_handlers_times.setdefault(event_name(listener), {})
-            name = unnumbered = name_of(listener.handler)
+            times = self._of_registration[registration.number] = []
+            named = self.event_handlers_times.setdefault(registration.bare_event, {})
+            name = unnumbered = name_of(registration.handler)
             number = 1
             while name in named:
                 number += 1
@@ -96,7 +96,7 @@ class HandlersTimeProfiler:
         return times
 
     def _begin_run(self) -> None:
-        for times in (self.processing_times, self.dataflow_times, *self._of_listener.values()):
+        for times in (self.processing_times, self.dataflow_times, *self._of_registration.values()):
             times.clear()
 
     # ------------------------------------------------------------------------------------------------------ the results
@@ -114,7 +114,7 @@ class HandlersTimeProfiler:
             for event, named in self.event_handlers_times.items()
             for name, times in named.items()
         ]
-        total = math.fsum(second for times in self._of_listener.values() for second in times)
+        total = math.fsum(second for times in self._of_registration.values() for second in times)
         rows.append(["Total", "", total, "", "", "", ""])
         rows.append(["Processing", "None", *_row(self.processing_times)])
         rows.append(["Dataflow", "None", *_row(self.dataflow_times)])

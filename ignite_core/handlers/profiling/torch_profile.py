@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ignite_core.distributed import utils as idist
-from ignite_core.engine.dispatch import RemovableEventHandle
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.engine.registration import RemovableEventHandle
 from ignite_core.handlers._arguments import check_engine, integer
 
 __all__ = ["TorchProfile"]
@@ -88,7 +88,7 @@ class TorchProfile:
             TypeError: If it is no engine.
         """
         check_engine("TorchProfile.attach", engine)
-        engine._scopes.append(self._profiling)
+        engine.add_run_context(self._profiling)
 
     @contextmanager
     def _profiling(self, engine: Engine) -> Iterator[None]:

@@ -107,12 +107,14 @@ class StopOnSignal:
                 raise TypeError(f"StopOnSignal.attach: takes engines, got {engine!r}")
         if trainer in evaluators:
             raise ValueError("StopOnSignal.attach: the trainer must not be among the evaluators")
-        others = [around for around in trainer._scopes if isinstance(getattr(around, "__self__", None), StopOnSignal)]
+        others = [
+            around for around in trainer.run_contexts() if isinstance(getattr(around, "__self__", None), StopOnSignal)
+        ]
         if self._asks or others:
             raise RuntimeError("StopOnSignal.attach: one handler serves one trainer, and one trainer needs but one")
         if self._requeue and "SLURM_JOB_ID" not in os.environ:
             raise RuntimeError("StopOnSignal: requeue=True is for jobs of SLURM, but SLURM_JOB_ID is not set")
-        trainer._scopes.append(self._catching)
+        trainer.add_run_context(self._catching)
         trainer.add_event_handler(Events.STARTED, self._refuse_evaluators)
         trainer.add_event_handler(Events.EXCEPTION_RAISED, self._stop_for_lost_worker)
         self._let_ask(trainer, vote_of(trainer).add("StopOnSignal", self._stop))

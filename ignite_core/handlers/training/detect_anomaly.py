@@ -64,7 +64,7 @@ class DetectAnomaly:
             4 False
         """
         check_engine("DetectAnomaly.attach", engine)
-        engine._scopes.append(self._from_the_start if start is None else _as_before)
+        engine.add_run_context(self._from_the_start if start is None else _as_before)
         if start is not None:
             engine.add_event_handler(start, self._turn_on)
         if stop is not None:

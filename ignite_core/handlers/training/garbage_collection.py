@@ -48,7 +48,7 @@ class GarbageCollection:
             TypeError: If ``engine`` is no engine.
         """
         check_engine("GarbageCollection.attach", engine)
-        engine._scopes.append(_collected_by_hand)
+        engine.add_run_context(_collected_by_hand)
         for event, generation in ((young, 1), (everything, 2)):
             if event is not None:
                 engine.add_event_handler(event, partial(_collect, generation))

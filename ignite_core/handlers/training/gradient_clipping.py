@@ -86,7 +86,7 @@ class GradientClipping:
             TypeError: If ``engine`` is no engine.
         """
         check_engine("GradientClipping.attach", engine)
-        engine._scopes.append(self._clipping)
+        engine.add_run_context(self._clipping)
 
     def _clipping(self, engine: Engine) -> AbstractContextManager[None]:
         return before_each_step(self.optimizer, self._clip)

@@ -79,7 +79,7 @@ class GradientStats:
             TypeError: If ``engine`` is no engine.
         """
         check_engine("GradientStats.attach", engine)
-        engine._scopes.append(self._measuring)
+        engine.add_run_context(self._measuring)
 
     def state_dict(self) -> OrderedDict[str, int]:
         """``steps``, those of the optimizer that were seen; needed only with ``every``."""

@@ -23,8 +23,8 @@ from ignite_core.metrics.core.sync import Reducible, synced
 from ignite_core.metrics.core.usage import EventName, MetricUsage, bare, event_key, parts, priority
 
 if TYPE_CHECKING:
-    from ignite_core.engine.dispatch import RemovableEventHandle
     from ignite_core.engine.engine import Engine
+    from ignite_core.engine.registration import RemovableEventHandle
 
 __all__ = ["attach", "attached_metrics", "detach", "is_attached", "warn_of_partial_metrics"]
 
@@ -67,7 +67,7 @@ class _UpdateGroup:
     def __init__(self, engine: Engine, event: EventName) -> None:
         self.leaves: list[Attachable] = []
         self.handle = engine.add_event_handler(event, self.update)
-        self.newest = engine._dispatch.channel(event).newest
+        self.newest = _newest(engine, event)
 
     def update(self, engine: Engine) -> None:
         """Update each leaf as ``iteration_completed`` does, with one ``no_grad`` and one memo for all."""
@@ -279,10 +279,14 @@ def _register(
     if not has_default_update or isinstance(event, EventsList):
         return engine.add_event_handler(event, hook)
     key, last = (*event_key(event), priority(event)), attachments.last_updates
-    newest = engine._dispatch.channel(event).newest
-    if last is None or last[0] != key or last[1].newest != newest or not last[1].leaves:
+    if last is None or last[0] != key or last[1].newest != _newest(engine, event) or not last[1].leaves:
         attachments.last_updates = last = key, _UpdateGroup(engine, event)
     return last[1].add(metric)
+
+
+def _newest(engine: Engine, event: EventName) -> int:
+    """The number of the handler that was added to the event last."""
+    return max((registration.number for registration in engine.handlers(event)), default=0)
 
 
 def _compute_group(attachments: _Attachments, engine: Engine, usage: MetricUsage) -> _ComputeGroup:

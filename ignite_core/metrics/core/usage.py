@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from ignite_core.engine.events import CallableEventWithFilter, EventEnum, Events, EventsList, Filter
+from ignite_core.engine.events import CallableEventWithFilter, EventEnum, EventName, Events, EventsList, Filter
 
 __all__ = [
     "BatchFiltered",
@@ -19,8 +19,6 @@ __all__ = [
     "SingleEpochRunningBatchWise",
     "resolve_usage",
 ]
-
-EventName = CallableEventWithFilter | EventsList | str
 
 
 @dataclass(frozen=True)
