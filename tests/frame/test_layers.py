@@ -43,7 +43,7 @@ TABLE = [
     ),
     ("engine.supervised.step", "engine.engine engine.events engine.supervised.gradients"),
     ("engine.deterministic engine.supervised.*", CORE),
-    ("metrics.*", "exceptions distributed distributed.* engine.events metrics.* (engine.engine) (engine.dispatch)"),
+    ("metrics.*", "exceptions distributed distributed.* engine.events metrics.* (engine.engine) (engine.registration)"),
     ("snapshot", CORE),
     ("handlers.*", f"{CORE} handlers.* snapshot"),
     ("utils", f"{CORE} handlers handlers.*"),
