@@ -103,9 +103,9 @@ class Snapshot:
         """
         self.save_run(engine)
         step: Any = engine._process_function
-        carried = copy.deepcopy(step.carried_state()) if hasattr(step, "carried_state") else None
+        carried = copy.deepcopy(step.step_state()) if hasattr(step, "step_state") else None
         if carried:
-            self._undo.callback(step.load_carried_state, [carried])
+            self._undo.callback(step.load_step_state, [carried])
         own = dict(vars(engine.state))
         for value in own.values():
             if can_be_saved(value):  # a gradient scaler

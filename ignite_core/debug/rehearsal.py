@@ -270,9 +270,9 @@ def _objects_of(engine: Engine) -> Iterator[Any]:
     """Models, optimizers and other objects with a state that an engine's step and handlers refer to."""
     step = engine.process_function
     if isinstance(step, TrainingStep | EvaluationStep):
-        yield step._forward.model
+        yield step.options.model
     if isinstance(step, TrainingStep):
-        yield from (step._update.optimizer, step._update.scaler)
+        yield from (step.options.optimizer, step.scaler)
     yield from _named_by(step)
     for registration in engine.handlers():
         yield from _named_by(registration.handler)

@@ -154,7 +154,7 @@ class Shared(Script):
         if dist.is_initialized():
             wrapped = nn.parallel.DistributedDataParallel(self.model, find_unused_parameters=True)
             step = self.trainer._process_function
-            object.__setattr__(step._forward, "model", wrapped)
+            object.__setattr__(step.options, "model", wrapped)
             step._ddp = wrapped
 
 
@@ -186,7 +186,7 @@ BEGIN, RESUME_PASS = SeededLoader.begin, Position.resume_pass
         (seeding, "set_rng_state", lambda state: None, "output"),
         (SeededLoader, "begin", lambda self, seed, done: BEGIN(self, seed, 0), "batch"),
         (Position, "resume_pass", lambda self, number, done, is_over: RESUME_PASS(self, 1, done, is_over), "batch"),
-        (TrainingStep, "load_carried_state", lambda self, states: None, "model"),
+        (TrainingStep, "load_step_state", lambda self, states: None, "model"),
     ],
     ids=["states not put back", "states not set", "place forgotten", "pass forgotten", "gradients forgotten"],
 )

@@ -613,7 +613,7 @@ PLANTED: list[Planted] = [
     Planted(
         "gradients of a window are lost",
         "ignite_core/engine/data/reproducibility.py",
-        "step.load_carried_state(of_step)",
+        "step.load_step_state(of_step)",
         "pass",
         "tests/engine/test_resume_every_cut.py::test_cuts_with_mixed_precision_and_a_scaler",
     ),

@@ -19,7 +19,10 @@ CORE = "exceptions rng tensors threads distributed distributed.* engine engine.*
 ENGINE = "exceptions rng distributed distributed.*"
 TABLE = [
     # module                                                      may import, of ours
-    ("_lazy exceptions tensors threads engine.data.epochs engine.supervised.gradients", ""),
+    (
+        "_lazy exceptions tensors threads engine.data.epochs engine.supervised.gradients engine.supervised.options",
+        "",
+    ),
     ("rng", "exceptions"),
     ("distributed.*", "exceptions threads distributed.*"),
     ("testing.*", f"{CORE} handlers handlers.*"),
@@ -41,7 +44,7 @@ TABLE = [
         "engine.engine engine.data.reproducibility",
         f"{ENGINE} engine.* !engine.deterministic !engine.supervised.* (debug.plan.calendar)",
     ),
-    ("engine.supervised.step", "engine.engine engine.events engine.supervised.gradients"),
+    ("engine.supervised.step", "engine.engine engine.events engine.supervised.gradients engine.supervised.options"),
     ("engine.deterministic engine.supervised.*", CORE),
     ("metrics.*", "exceptions distributed distributed.* engine.events metrics.* (engine.engine) (engine.registration)"),
     ("snapshot", CORE),

@@ -60,7 +60,7 @@ class Resumption:
         carried = Carried(state.seed, data_pass, length, self._global_batch, self._num_workers)
         if not part:  # where epochs are as long as the data, the place in it follows from the iteration
             return {} if self.passes is None or length == state.epoch_length else carried.saved(state, {})
-        of_step = step.carried_state() if hasattr(step, "carried_state") else None
+        of_step = step.step_state() if hasattr(step, "step_state") else None
         if of_step:
             part["step"] = of_step
         rank, world_size = _place_of_process()
@@ -86,7 +86,7 @@ class Resumption:
             state: With the seed, and the length of an epoch.
             data: As passed to the run.
             position: At the place in the epoch that was loaded, else at 0.
-            step: If something of it was saved, its ``load_carried_state`` gets that: a list of what this process had
+            step: If something of it was saved, its ``load_step_state`` gets that: a list of what this process had
                 saved, or where there were more or fewer processes, of what each of them had.
 
         Raises:
@@ -136,7 +136,7 @@ class Resumption:
             self._held = sources[0].get("rng")
         of_step = [source["step"] for source in sources if "step" in source]
         if place and of_step:
-            step.load_carried_state(of_step)
+            step.load_step_state(of_step)
         position.resume_pass(number, done, is_over)
 
     def _pass_by_numbers(self, state: State, place: int) -> tuple[int, int]:

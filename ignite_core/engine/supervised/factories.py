@@ -1,14 +1,12 @@
-"""Trainers and evaluators for the usual case: a model, a loss, an optimizer.
+"""Trainers and evaluators for a model, a loss function and an optimizer.
 
-There is one training step and one evaluation step (see :mod:`ignite_core.engine.supervised.step`). What differs between
-the functions below (autocast, a gradient scaler, clipping, accumulation) is data that they hand to it.
+They share one training step and one evaluation step (see :mod:`ignite_core.engine.supervised.step`), which differ by
+their options.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -20,7 +18,8 @@ from torch.optim import Optimizer
 from ignite_core.engine.deterministic import DeterministicEngine
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.supervised.step import Device, EvaluationStep, Forward, StepEvents, TrainingStep, Update
+from ignite_core.engine.supervised.options import Device, EvaluationOptions, TrainingOptions
+from ignite_core.engine.supervised.step import EvaluationStep, StepEvents, TrainingStep
 from ignite_core.tensors import convert_tensor
 
 __all__ = [
@@ -32,14 +31,14 @@ __all__ = [
     "supervised_training_step_amp",
 ]
 
-#: Priority of the optimizer step that ends a cut epoch: before whatever looks at the weights.
-_BEFORE_ALL_OTHERS = 1_000_000
+#: Priority of the optimizer step that ends a cut epoch: before all handlers that read the weights.
+_FIRST = 1_000_000
 
-# ---------------------------------------------------------------------------------------------- what users may replace
+# --------------------------------------------------------------------------------------------------- default functions
 
 
 def _prepare_batch(batch: Any, device: Device = None, non_blocking: bool = False) -> tuple[Any, Any]:
-    """A pair is ``x, y``; a batch of another structure, as a mapping, is handed on as a whole, as both of them."""
+    """Split a pair into ``x, y``; a batch of another structure, as a mapping, is both ``x`` and ``y``."""
     if not isinstance(batch, Sequence | Tensor):
         whole = convert_tensor(batch, device, non_blocking)
         return whole, whole
@@ -90,42 +89,43 @@ def create_supervised_trainer(
     clip_grad_norm: float | None = None,
     clip_grad_value: float | None = None,
 ) -> Engine:
-    """Make an engine that trains a model: each batch ``(x, y)`` lowers ``loss_fn(model(x), y)``.
+    """Create an engine that trains a model on batches ``(x, y)`` with the loss ``loss_fn(model(x), y)``.
 
-    Handlers of :class:`StepEvents` see, and may change, what happens inside a step.
+    Handlers of :class:`StepEvents` run inside a step, and may change its values.
 
     Args:
-        model: On its device already, and its parameters in ``optimizer``. It is put into training mode when it is not;
-            a submodule that you freeze with ``.eval()`` after that stays frozen until the model is switched as a whole,
-            as an evaluator does.
-        optimizer: One step is taken for each batch, or for each ``gradient_accumulation_steps`` of them.
+        model: On its device already, with its parameters in ``optimizer``. It is switched to training mode if it is in
+            another one; a submodule that is frozen with ``.eval()`` afterwards stays frozen until the whole model is
+            switched, as an evaluator does.
+        optimizer: One step is taken for each batch, or for each ``gradient_accumulation_steps`` batches.
         loss_fn: Called with ``y_pred, y``; must return a scalar tensor, the mean over the batch.
-        device: Where batches are moved to; None leaves them where they are.
+        device: Batches are moved there; None: they are not moved.
         non_blocking: Do not wait for copies from pinned memory.
         prepare_batch: Called as ``prepare_batch(batch, device=device, non_blocking=non_blocking)``, returns ``x, y``.
             By default a batch is such a pair, of tensors in any structure that
-            :func:`~ignite_core.utils.convert_tensor` knows. One that is no sequence (a mapping, a dataclass, an object
-            with ``.to()``) is moved and handed on as a whole: the model gets it as ``x`` and the loss function as
-            ``y``. ``model_fn=lambda model, batch: model(**batch)`` is for models that take its entries as arguments.
-        model_transform: Called with what the model returns; its result is ``y_pred``.
+            :func:`~ignite_core.utils.convert_tensor` supports. A batch that is not a sequence (a mapping, a dataclass,
+            an object with ``.to()``) is moved and passed as a whole: to the model as ``x``, to the loss function as
+            ``y``. Use ``model_fn=lambda model, batch: model(**batch)`` for models that take its entries as arguments.
+        model_transform: Called with the output of the model; its result is ``y_pred``.
         output_transform: Called with ``x, y, y_pred, loss``; its result is ``engine.state.output``. By default that is
-            the detached loss, a tensor on the device: no step waits for the device. ``.item()`` makes it a number.
-        deterministic: Make a :class:`~ignite_core.engine.deterministic.DeterministicEngine`, else a plain engine.
+            the detached loss, a tensor on the device, so that no step waits for the device.
+        deterministic: Create a :class:`~ignite_core.engine.deterministic.DeterministicEngine` instead of an
+            :class:`Engine`.
         amp_mode: ``"amp"`` runs model and loss under :class:`torch.autocast`; None does not.
-        scaler: True multiplies the loss by the factor of a new :class:`torch.amp.GradScaler`, which is put on
-            ``engine.state.scaler`` for checkpoints; or a scaler of your own. Needs ``amp_mode="amp"``.
-        gradient_accumulation_steps: Batches whose mean gradient makes one optimizer step, at least 1. Each batch counts
-            alike, however many samples it has. They are counted
-            from the start of each epoch, and the last step of an epoch is that of the batches left, divided by their
-            true number, also where ``terminate_epoch()`` or the data cut the epoch. ``terminate()``, or leaving out
-            ``EPOCH_COMPLETED``, drops what is not a whole step. DistributedDataParallel synchronises once a step.
+        scaler: True scales the loss with a new :class:`torch.amp.GradScaler`, which is ``engine.state.scaler`` for
+            checkpoints; or your own scaler. Needs ``amp_mode="amp"``.
+        gradient_accumulation_steps: Batches whose mean gradient makes one optimizer step, at least 1; each batch has
+            the same weight, whatever its size. They are counted from the start of each epoch. The last step of an
+            epoch is that of the batches left, divided by their true number, also if ``terminate_epoch()`` or the data
+            cut the epoch. After ``terminate()``, or without ``EPOCH_COMPLETED``, an incomplete step is dropped.
+            DistributedDataParallel synchronises once a step.
         model_fn: Called with ``model, x`` instead of ``model(x)``.
-        amp_dtype: ``torch.float16`` or ``torch.bfloat16``; by default that of autocast on the device.
+        amp_dtype: ``torch.float16`` or ``torch.bfloat16``; default: that of autocast on the device.
         clip_grad_norm: Largest norm of all gradients of a step together, above 0.
         clip_grad_value: Largest absolute value of each gradient, above 0. Excludes ``clip_grad_norm``.
 
     Raises:
-        TypeError: If a function is not callable, a number not a number, or ``scaler`` no scaler.
+        TypeError: If a function is not callable, or an argument is not a number or not a scaler.
         ValueError: If a number is out of its range, or arguments exclude each other.
 
     Example:
@@ -137,21 +137,16 @@ def create_supervised_trainer(
         >>> model.weight.detach().round(decimals=2), model.bias.detach().round(decimals=2)
         (tensor([[3.]]), tensor([1.]))
     """
-    context = _autocast(model, device, amp_mode, amp_dtype)
-    grad_scaler = _scaler(scaler, model, device, amp_mode)
-    step = TrainingStep(
-        Forward(model, device, non_blocking, prepare_batch, model_transform, model_fn, context),
-        Update(optimizer, grad_scaler, clip_grad_norm, clip_grad_value),
-        loss_fn,
-        output_transform,
-        gradient_accumulation_steps,
-    )
+    common = model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn
+    update = optimizer, loss_fn, gradient_accumulation_steps, clip_grad_norm, clip_grad_value
+    options = TrainingOptions(*common, *update, amp_mode=amp_mode, amp_dtype=amp_dtype, scaler=scaler)
+    step = TrainingStep(options)
     trainer = DeterministicEngine(step) if deterministic else Engine(step)
     trainer.register_events(*StepEvents)
     if gradient_accumulation_steps > 1:
-        trainer.add_event_handler(Events.EPOCH_COMPLETED(priority=_BEFORE_ALL_OTHERS), step.flush)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED(priority=_FIRST), step.flush)
     if scaler is True:
-        trainer.state.scaler = grad_scaler
+        trainer.state.scaler = step.scaler
     return trainer
 
 
@@ -170,10 +165,10 @@ def supervised_training_step(
     clip_grad_norm: float | None = None,
     clip_grad_value: float | None = None,
 ) -> TrainingStep:
-    """Make the step of :func:`create_supervised_trainer`, for an engine of your own.
+    """Create the step of :func:`create_supervised_trainer`, for a custom engine.
 
-    Arguments and errors are described there. Two things that a trainer has must be added if they are wanted: the
-    events inside the step, and the last optimizer step of an epoch that ends before anyone could know.
+    Arguments and errors are described there. If needed, add to the engine what a trainer has: the events inside the
+    step, and ``flush``, the last optimizer step of an epoch that ends early.
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
@@ -188,13 +183,9 @@ def supervised_training_step(
         optimizer step
         optimizer step
     """
-    return TrainingStep(
-        Forward(model, device, non_blocking, prepare_batch, model_transform, model_fn, nullcontext),
-        Update(optimizer, None, clip_grad_norm, clip_grad_value),
-        loss_fn,
-        output_transform,
-        gradient_accumulation_steps,
-    )
+    common = model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn
+    update = optimizer, loss_fn, gradient_accumulation_steps, clip_grad_norm, clip_grad_value
+    return TrainingStep(TrainingOptions(*common, *update))
 
 
 def supervised_training_step_amp(
@@ -214,7 +205,7 @@ def supervised_training_step_amp(
     clip_grad_norm: float | None = None,
     clip_grad_value: float | None = None,
 ) -> TrainingStep:
-    """Make the step of :func:`supervised_training_step` with autocast, as ``amp_mode="amp"`` does for a trainer.
+    """Create the step of :func:`supervised_training_step` with autocast, as ``amp_mode="amp"`` does for a trainer.
 
     Arguments and errors are described at :func:`create_supervised_trainer`.
 
@@ -228,18 +219,13 @@ def supervised_training_step_amp(
         >>> state = trainer.run([(torch.ones(4, 2), torch.ones(4, 1))])
         torch.bfloat16
     """
-    context = _autocast(model, device, "amp", amp_dtype)
-    return TrainingStep(
-        Forward(model, device, non_blocking, prepare_batch, model_transform, model_fn, context),
-        Update(optimizer, scaler, clip_grad_norm, clip_grad_value),
-        loss_fn,
-        output_transform,
-        gradient_accumulation_steps,
-    )
+    common = model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn
+    update = optimizer, loss_fn, gradient_accumulation_steps, clip_grad_norm, clip_grad_value
+    return TrainingStep(TrainingOptions(*common, *update, amp_mode="amp", amp_dtype=amp_dtype, scaler=scaler))
 
 
 class Attachable(Protocol):
-    """What an evaluator can attach to itself under a name, as a metric."""
+    """A metric, or another object that is attached under a name."""
 
     def attach(self, engine: Engine, name: str, /) -> Any: ...
 
@@ -257,29 +243,25 @@ def create_supervised_evaluator(
     *,
     amp_dtype: torch.dtype | None = None,
 ) -> Engine:
-    """Make an engine that applies a model to each batch ``(x, y)``, without gradients.
+    """Create an engine that applies a model to each batch ``(x, y)``, without gradients.
 
     Args:
-        model: On its device already. It is put into evaluation mode when it is not. Of a DistributedDataParallel the
-            module inside is called, so that ranks may have different numbers of batches.
+        model: On its device already. It is switched to evaluation mode if it is in another one. The module inside a
+            DistributedDataParallel is called, so that ranks may have different numbers of batches.
         metrics: Metrics by the names under which their values will be in ``engine.state.metrics``.
-        device: Where batches are moved to; None leaves them where they are.
+        device: Batches are moved there; None: they are not moved.
         non_blocking: Do not wait for copies from pinned memory.
-        prepare_batch: Called as ``prepare_batch(batch, device=device, non_blocking=non_blocking)``, returns ``x, y``.
-            By default a batch is such a pair, of tensors in any structure that
-            :func:`~ignite_core.utils.convert_tensor` knows. One that is no sequence (a mapping, a dataclass, an object
-            with ``.to()``) is moved and handed on as a whole: the model gets it as ``x`` and the loss function as
-            ``y``. ``model_fn=lambda model, batch: model(**batch)`` is for models that take its entries as arguments.
-        model_transform: Called with what the model returns; its result is ``y_pred``.
+        prepare_batch: As of :func:`create_supervised_trainer`.
+        model_transform: Called with the output of the model; its result is ``y_pred``.
         output_transform: Called with ``x, y, y_pred``; its result is ``engine.state.output``. By default that is
-            ``(y_pred, y)``, which metrics take as it is.
+            ``(y_pred, y)``, the input of most metrics.
         amp_mode: ``"amp"`` runs the model under :class:`torch.autocast`; None does not.
         model_fn: Called with ``model, x`` instead of ``model(x)``.
-        amp_dtype: ``torch.float16`` or ``torch.bfloat16``; by default that of autocast on the device.
+        amp_dtype: ``torch.float16`` or ``torch.bfloat16``; default: that of autocast on the device.
 
     Raises:
         TypeError: If a function is not callable.
-        ValueError: If ``amp_mode`` or ``amp_dtype`` is something else, or ``amp_dtype`` stands without ``amp_mode``.
+        ValueError: If ``amp_mode`` or ``amp_dtype`` has another value, or ``amp_dtype`` is given without ``amp_mode``.
 
     Example:
         >>> evaluator = create_supervised_evaluator(torch.nn.Flatten())
@@ -287,9 +269,8 @@ def create_supervised_evaluator(
         >>> y_pred.shape, y.shape
         (torch.Size([4, 6]), torch.Size([4]))
     """
-    context = _autocast(model, device, amp_mode, amp_dtype)
-    forward = Forward(model, device, non_blocking, prepare_batch, model_transform, model_fn, context)
-    evaluator = Engine(EvaluationStep(forward, output_transform))
+    common = model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn
+    evaluator = Engine(EvaluationStep(EvaluationOptions(*common, amp_mode=amp_mode, amp_dtype=amp_dtype)))
     for name, metric in (metrics or {}).items():
         metric.attach(evaluator, name)
     return evaluator
@@ -304,15 +285,15 @@ def supervised_evaluation_step(
     output_transform: Callable[[Any, Any, Any], Any] = _prediction_and_target,
     model_fn: Callable[[Module, Any], Any] = _call_model,
 ) -> EvaluationStep:
-    """Make the step of :func:`create_supervised_evaluator`, where the arguments are described.
+    """Create the step of :func:`create_supervised_evaluator`, where the arguments are described.
 
     Example:
         >>> evaluator = Engine(supervised_evaluation_step(torch.nn.Flatten()))
         >>> evaluator.run([(torch.zeros(4, 2, 3), torch.ones(4))]).output[0].shape
         torch.Size([4, 6])
     """
-    forward = Forward(model, device, non_blocking, prepare_batch, model_transform, model_fn, nullcontext)
-    return EvaluationStep(forward, output_transform)
+    common = model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn
+    return EvaluationStep(EvaluationOptions(*common))
 
 
 def supervised_evaluation_step_amp(
@@ -326,52 +307,12 @@ def supervised_evaluation_step_amp(
     *,
     amp_dtype: torch.dtype | None = None,
 ) -> EvaluationStep:
-    """Make the step of :func:`supervised_evaluation_step` with autocast, as ``amp_mode="amp"`` does for an evaluator.
+    """Create the step of :func:`supervised_evaluation_step` with autocast, as ``amp_mode="amp"`` does for an evaluator.
 
     Example:
         >>> step = supervised_evaluation_step_amp(torch.nn.Linear(3, 1), amp_dtype=torch.bfloat16)
         >>> Engine(step).run([(torch.zeros(4, 3), torch.ones(4, 1))]).output[0].dtype
         torch.bfloat16
     """
-    context = _autocast(model, device, "amp", amp_dtype)
-    forward = Forward(model, device, non_blocking, prepare_batch, model_transform, model_fn, context)
-    return EvaluationStep(forward, output_transform)
-
-
-# ------------------------------------------------------------------------------------------------- arguments and checks
-
-
-def _autocast(
-    model: Module, device: Device, amp_mode: str | None, dtype: torch.dtype | None
-) -> Callable[[], AbstractContextManager[Any]]:
-    """What makes the context in which model and loss run."""
-    if amp_mode == "apex":
-        raise ValueError(
-            "supervised step: amp_mode must be 'amp' or None, got 'apex'; apex.amp is retired by its authors in favour "
-            "of torch.amp: use amp_mode='amp'"
-        )
-    if amp_mode not in ("amp", None):
-        raise ValueError(f"supervised step: amp_mode must be 'amp' or None, got {amp_mode!r}")
-    if amp_mode is None and dtype is not None:
-        raise ValueError(f"supervised step: amp_dtype needs amp_mode='amp', got amp_dtype={dtype}, amp_mode=None")
-    if dtype not in (torch.float16, torch.bfloat16, None):
-        raise ValueError(f"supervised step: amp_dtype must be torch.float16 or torch.bfloat16, got {dtype!r}")
-    if amp_mode is None:
-        return nullcontext
-    return functools.partial(torch.autocast, _device_type(model, device), dtype=dtype)
-
-
-def _scaler(scaler: bool | GradScaler | None, model: Module, device: Device, amp_mode: str | None) -> GradScaler | None:
-    if scaler is False or scaler is None:
-        return None
-    if amp_mode is None:
-        raise ValueError(f"supervised step: scaler needs amp_mode='amp', got scaler={scaler}, amp_mode=None")
-    return GradScaler(_device_type(model, device)) if scaler is True else scaler
-
-
-def _device_type(model: Module, device: Device) -> str:
-    """The kind of device that the model will run on, as far as one can tell."""
-    if device is not None:
-        return torch.device(device).type
-    parameter = next(model.parameters(), None)
-    return "cpu" if parameter is None else parameter.device.type
+    common = model, device, non_blocking, prepare_batch, model_transform, output_transform, model_fn
+    return EvaluationStep(EvaluationOptions(*common, amp_mode="amp", amp_dtype=amp_dtype))

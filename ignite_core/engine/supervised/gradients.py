@@ -1,4 +1,4 @@
-"""Gradients between the backward pass and the optimizer step. Nothing here knows an engine."""
+"""Gradients between the backward pass and the optimizer step, independent of an engine."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["average_over_ranks", "find_ddp", "scale_gradients", "without_ddp"]
 
 
 def find_ddp(model: Module) -> DistributedDataParallel | None:
-    """The DistributedDataParallel that a model is, compiled or not.
+    """The model, compiled or not, if it is a DistributedDataParallel; else None.
 
-    Other wrappers with a ``no_sync`` are left alone on purpose: gradients that FSDP has not synchronised are of another
-    shape and cannot be averaged later.
+    Other wrappers with a ``no_sync`` are not supported: gradients that FSDP has not synchronised have another shape and
+    cannot be averaged later.
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile
     return model if isinstance(model, DistributedDataParallel) else None
 
 
 def without_ddp(model: Module) -> Module:
-    """The model inside a DistributedDataParallel; any other model as it is.
+    """The module inside a DistributedDataParallel; any other model itself.
 
-    The wrapper is for training: its forward pass may broadcast buffers, which waits for ranks that have no batch.
+    The forward pass of the wrapper may broadcast buffers, and then waits for ranks that have no batch.
     """
     ddp = find_ddp(model)
     return model if ddp is None else ddp.module
@@ -40,13 +40,13 @@ def scale_gradients(parameters: Iterable[Parameter], factor: float) -> None:
 
 @torch.no_grad()
 def average_over_ranks(model: DistributedDataParallel, weight: int) -> int:
-    """Give all ranks the weighted mean of gradients that were collected without synchronisation.
+    """Replace gradients that were accumulated without synchronisation by their weighted mean over all ranks.
 
     Every rank must call it. As in DistributedDataParallel, a parameter that no rank has used keeps no gradient.
 
     Args:
-        model: Its gradients are replaced, in the process group it synchronises in.
-        weight: Batches that this rank has seen; 0 if its gradients do not count.
+        model: The model, whose process group is used.
+        weight: Batches of this rank; 0 if its gradients do not count.
 
     Returns:
         The sum of all weights. If it is 0, nothing was done.

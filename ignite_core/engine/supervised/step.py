@@ -1,13 +1,7 @@
-"""What happens to one batch: the step that trains a model, and the one that evaluates it.
-
-Four things are kept apart: from a batch to predictions (:class:`Forward`), from a loss to new weights
-(:class:`Update`), the batches that make one optimizer step (``_Window``), and the order of it all, with its events
-(:class:`TrainingStep`).
-"""
+"""The step that trains a model, with events inside, and the step that evaluates it."""
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,31 +16,31 @@ from torch.optim import Optimizer
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import EventEnum
 from ignite_core.engine.supervised.gradients import average_over_ranks, find_ddp, scale_gradients, without_ddp
+from ignite_core.engine.supervised.options import EvaluationOptions, TrainingOptions
 
-__all__ = ["Device", "EvaluationStep", "Forward", "Step", "StepEvents", "TrainingStep", "Update"]
-
-Device = str | torch.device | None
+__all__ = ["EvaluationStep", "Step", "StepEvents", "TrainingStep"]
 
 
 class StepEvents(EventEnum):
-    """The moments inside a supervised training step, in their order.
+    """Events inside a supervised training step, in their order.
 
-    They are fired only while a handler listens to one of them. ``engine.state.step`` is then a :class:`Step`; what a
-    handler puts there is what the step goes on with.
+    They are fired only if one of them has a handler. ``engine.state.step`` is then a :class:`Step`; the training step
+    continues with what a handler assigns to its attributes.
 
     - ``FORWARD_STARTED``: ``x`` and ``y`` are on the device; both may be replaced.
-    - ``FORWARD_COMPLETED``: ``y_pred`` is there and may be replaced. This and the next event lie inside autocast, if
-      there is one.
+    - ``FORWARD_COMPLETED``: ``y_pred`` is computed and may be replaced. This and the next event are fired inside
+      autocast, if it is used.
     - ``LOSS_STARTED``: the loss is computed next, from ``y_pred`` and ``y``.
-    - ``LOSS_COMPLETED``: ``loss`` is there, the mean of this batch whatever the accumulation, and may be replaced.
+    - ``LOSS_COMPLETED``: ``loss`` is computed, the mean of this batch whatever the accumulation, and may be replaced.
     - ``BACKWARD_STARTED``: the backward pass of ``loss`` is next.
-    - ``BACKWARD_COMPLETED``: gradients lie in ``parameter.grad``. While they are accumulated, they are those of all
-      batches so far; after the last of them they are complete, and no longer multiplied by a scaler.
-    - ``OPTIM_STEP_STARTED``: gradients are complete and clipped; the last moment to change them, or to skip the step.
-    - ``OPTIM_STEP_COMPLETED``: the optimizer has moved the weights (a scaler that met infinite gradients kept it from
-      that). Not fired for a step that was skipped.
+    - ``BACKWARD_COMPLETED``: gradients are in ``parameter.grad``. While they are accumulated, they are the sum over the
+      batches so far; after the last batch they are complete, and not multiplied by a scaler.
+    - ``OPTIM_STEP_STARTED``: gradients are complete and clipped; the last event at which they may be changed, or the
+      optimizer step skipped.
+    - ``OPTIM_STEP_COMPLETED``: the optimizer has updated the parameters (unless a scaler met infinite gradients). Not
+      fired for a step that was skipped.
 
-    The last two are fired once for each optimizer step, so not for every batch if gradients are accumulated; where an
+    The last two are fired once for each optimizer step, so not for every batch if gradients are accumulated; if an
     epoch is cut, they are fired, alone, at ``EPOCH_COMPLETED``. Filters count how often the event was fired.
 
     Example:
@@ -81,15 +75,15 @@ class StepEvents(EventEnum):
 
 
 class Step:
-    """What a training step holds while it runs; with handlers of :class:`StepEvents`, ``engine.state.step``.
+    """Values inside a training step; ``engine.state.step`` in handlers of :class:`StepEvents`.
 
     Attributes:
-        x: Input of the model; None in the step that ends a cut epoch.
+        x: Input of the model; None in the optimizer step that ends a cut epoch.
         y: Target of the loss; None as above.
-        y_pred: What the model, then ``model_transform`` made of ``x``; None before.
+        y_pred: Output of the model after ``model_transform``; None before.
         loss: Loss of this batch; None before.
-        skip_optimizer_step: Set it to leave out the optimizer step. If gradients are accumulated, the step that is left
-            out is the one of all batches accumulated with this one.
+        skip_optimizer_step: Set it to True to skip the optimizer step. If gradients are accumulated, that is the step
+            of all batches accumulated with this one.
     """
 
     __slots__ = ("loss", "skip_optimizer_step", "x", "y", "y_pred")
@@ -102,85 +96,144 @@ class Step:
         self.skip_optimizer_step = skip_optimizer_step
 
 
+@dataclass(slots=True)
+class _Window:
+    """Batches that make one optimizer step: several if gradients are accumulated."""
+
+    last: int = -1  #: the iteration of its last batch
+    size: int = 1  #: its number of batches, as known at the first one
+    done: int = 0  #: batches whose gradients are accumulated
+    skip: bool = False  #: a handler asked to skip the optimizer step
+
+
+_CLOSED: Final = _Window()  # never changed: the next batch opens another one
+_NO_CONTEXT: Final = nullcontext()
+
+
 class TrainingStep:
     """The step of a trainer, ``step(engine, batch) -> output``, made by :mod:`ignite_core.engine.supervised.factories`.
 
-    A window is the batches that make one optimizer step: ``accumulation_steps`` of them, counted from the start of each
-    epoch; fewer where the epoch or the run is known to end. Inside a window the gradients so far are part of what a
-    seeded engine saves. A run that goes on there without them begins a window with the batches left of it.
+    Windows of ``gradient_accumulation_steps`` batches are counted from the start of each epoch; they are shorter where
+    the epoch or the run is known to end. Inside a window the gradients so far are part of what a seeded engine saves. A
+    run that is resumed there without them opens a window with the batches left of it.
     """
 
-    def __init__(
-        self,
-        forward: Forward,
-        update: Update,
-        loss_fn: Callable[[Any, Any], Tensor],
-        output_transform: Callable[[Any, Any, Any, Tensor], Any],
-        accumulation_steps: int,
-    ) -> None:
-        _check_callables(loss_fn=loss_fn, output_transform=output_transform)
-        _check_accumulation(accumulation_steps)
-        self._forward = forward
-        self._update = update
-        self._loss_fn = loss_fn
-        self._output_transform = output_transform
-        self._accumulation_steps = accumulation_steps
-        self._ddp = find_ddp(forward.model)
+    def __init__(self, options: TrainingOptions) -> None:
+        self.options = options
+        self.scaler = options.grad_scaler()
+        self._autocast = options.autocast()
+        self._ddp = find_ddp(options.model)
         self._window = _CLOSED
 
     def __call__(self, engine: Engine, batch: Any) -> Any:
-        """Train on one batch; what ``output_transform`` makes of it is the output."""
+        """Train on one batch, and return the result of ``output_transform``."""
+        options = self.options
         window, is_last = self._enter_window(engine)
-        forward, update = self._forward, self._update
-        forward.set_training(True)
-        x, y = forward.prepare(batch)
+        _set_training(options.model, True)
+        x, y = options.prepare_batch(batch, device=options.device, non_blocking=options.non_blocking)
         step = Step(x, y, skip_optimizer_step=window.skip)
-        with _audience(engine, step) as fire:
+        with _events_of(engine, step) as fire:
             with self._synced(is_last):
-                with forward.autocast():
+                with self._autocast():
                     fire(StepEvents.FORWARD_STARTED)
-                    step.y_pred = forward.predict(forward.model, step.x)
+                    step.y_pred = options.model_transform(options.model_fn(options.model, step.x))
                     fire(StepEvents.FORWARD_COMPLETED)
                     fire(StepEvents.LOSS_STARTED)
-                    step.loss = self._loss_fn(step.y_pred, step.y)
+                    step.loss = options.loss_fn(step.y_pred, step.y)
                 fire(StepEvents.LOSS_COMPLETED)
                 fire(StepEvents.BACKWARD_STARTED)
-                update.backward(step.loss, window.size)
-            with update.unscaled() if is_last else _AS_IT_IS:
+                self._backward(step.loss, window.size)
+            with self._unscaled() if is_last else _NO_CONTEXT:
                 fire(StepEvents.BACKWARD_COMPLETED)
                 if is_last:
-                    update.apply(step, fire)
-        self._leave_window(step, is_last)
-        return self._output_transform(step.x, step.y, step.y_pred, step.loss)
+                    self._update(step, fire)
+        if is_last:
+            self._window = _CLOSED
+        else:
+            window.done += 1
+            window.skip = step.skip_optimizer_step
+        return options.output_transform(step.x, step.y, step.y_pred, step.loss)
 
     @property
     def to_save(self) -> dict[str, Any]:
         """What a checkpoint of this training should hold beside the trainer: model, optimizer and scaler, by name."""
-        found = {"model": self._forward.model, "optimizer": self._update.optimizer, "scaler": self._update.scaler}
+        found = {"model": self.options.model, "optimizer": self.options.optimizer, "scaler": self.scaler}
         return {name: one for name, one in found.items() if one is not None}
 
     def flush(self, engine: Engine) -> None:
         """Take the optimizer step of a window that ended early, as if its true size had been known.
 
-        Made for ``EPOCH_COMPLETED``, before whatever looks at the weights. With a DistributedDataParallel model every
+        A handler of ``EPOCH_COMPLETED``, before all that read the weights. With a DistributedDataParallel model every
         rank must call it. Without an open window it does nothing.
         """
         window, self._window = self._window, _CLOSED
-        update = self._update
         if window.done:
-            scale_gradients(update.parameters(), window.size / window.done)
+            scale_gradients(self._parameters(), window.size / window.done)
         done = window.done if self._ddp is None else average_over_ranks(self._ddp, window.done)
         if done:
             step = Step(skip_optimizer_step=window.skip)
-            with _audience(engine, step) as fire, update.unscaled():
-                update.apply(step, fire)
+            with _events_of(engine, step) as fire, self._unscaled():
+                self._update(step, fire)
 
-    def carried_state(self) -> dict[str, Any]:
+    # ----------------------------------------------------------------------------------------------- the optimizer step
+
+    def _parameters(self) -> Iterator[Parameter]:
+        return (parameter for group in self.options.optimizer.param_groups for parameter in group["params"])
+
+    def _backward(self, loss: Tensor, num_batches: int) -> None:
+        """Add the gradients of one of the batches that make an optimizer step."""
+        share = loss if num_batches == 1 else loss / num_batches
+        scaled = share if self.scaler is None else self.scaler.scale(share)
+        scaled.backward()  # type: ignore[no-untyped-call]
+
+    def _unscaled(self) -> AbstractContextManager[None]:
+        """Inside, gradients are not multiplied by the scaler."""
+        return _NO_CONTEXT if self.scaler is None else _unscaled(self.scaler, self.options.optimizer)
+
+    def _update(self, step: Step, fire: Callable[[EventEnum], None]) -> None:
+        """Clip the gradients and update the parameters, unless a handler skips that."""
+        options = self.options
+        if not step.skip_optimizer_step:
+            if options.clip_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self._parameters(), options.clip_grad_norm)
+            if options.clip_grad_value is not None:
+                torch.nn.utils.clip_grad_value_(self._parameters(), options.clip_grad_value)
+            fire(StepEvents.OPTIM_STEP_STARTED)
+        if not step.skip_optimizer_step:
+            if self.scaler is None:
+                options.optimizer.step()
+            else:
+                self.scaler.step(options.optimizer)
+            fire(StepEvents.OPTIM_STEP_COMPLETED)
+
+    # ------------------------------------------------------------------------------------------------------- the window
+
+    def _enter_window(self, engine: Engine) -> tuple[_Window, bool]:
+        """The window of this batch, and whether the batch is the last one of it."""
+        state, place, steps = engine.state, engine.epoch_iteration, self.options.gradient_accumulation_steps
+        before = (place - 1) % steps
+        left = steps - before
+        if state.epoch_length is not None:
+            left = min(left, state.epoch_length - place + 1)
+        if state.max_iters is not None:
+            left = min(left, state.max_iters - state.iteration + 1)
+        left = max(left, 1)  # the epoch may have been shortened
+        last = state.iteration + left - 1
+        if before == 0 or self._window.last != last:
+            self._window = _Window(last, left)
+            self.options.optimizer.zero_grad()
+        return self._window, left == 1
+
+    def _synced(self, is_last: bool) -> AbstractContextManager[None]:
+        """Gradients are averaged over the ranks by the last backward pass of a window only."""
+        return _NO_CONTEXT if is_last or self._ddp is None else self._ddp.no_sync()
+
+    def step_state(self) -> dict[str, Any]:
         """The open window, with copies of its gradients on the CPU; empty between windows."""
         window = self._window
         if not window.done:
             return {}
-        gradients = [_copied(parameter.grad) for parameter in self._update.parameters()]
+        gradients = [_copied(parameter.grad) for parameter in self._parameters()]
         return {
             "last": window.last,
             "size": window.size,
@@ -189,171 +242,55 @@ class TrainingStep:
             "gradients": gradients,
         }
 
-    def load_carried_state(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Open the window again that was open when it was saved.
+    def load_step_state(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Open the window that was open when :meth:`step_state` was called.
 
         Args:
-            states: What :meth:`carried_state` gave this rank; or where there were more or fewer of them, all ranks:
-                then each gets the mean of their gradients.
+            states: The step state of this rank; if the number of ranks has changed, those of all ranks: each rank then
+                gets the mean of their gradients.
 
         Raises:
             ValueError: If they do not fit the parameters; nothing is changed then.
         """
         first = states[0]
         for state in states:
-            _check_window(state, list(self._update.parameters()))
-        if len(states) > 1 and any(hasattr(parameter, "to_local") for parameter in self._update.parameters()):
+            _check_window(state, list(self._parameters()))
+        if len(states) > 1 and any(hasattr(parameter, "to_local") for parameter in self._parameters()):
             raise ValueError(
-                f"supervised step: {len(states)} processes saved inside a window of gradient accumulation, and sharded "
-                "parameters can go on there with as many only; save at the end of a window"
+                f"supervised step: {len(states)} processes saved inside a window of gradient accumulation; with "
+                "sharded parameters it can be resumed there by as many processes only; save at the end of a window"
             )
         self._window = _Window(first["last"], first["size"], first["done"], first["skip"])
-        for number, parameter in enumerate(self._update.parameters()):
+        for number, parameter in enumerate(self._parameters()):
             parts = [state["gradients"][number] for state in states if state["gradients"][number] is not None]
             parameter.grad = None
             if parts:
                 mean = parts[0] if len(states) == 1 else torch.stack(parts).sum(0) / len(states)
                 parameter.grad = _as_gradient(mean, parameter)
 
-    def _enter_window(self, engine: Engine) -> tuple[_Window, bool]:
-        """The window that this batch belongs to, and whether it is the last one of it."""
-        state, place, steps = engine.state, engine.epoch_iteration, self._accumulation_steps
-        before = (place - 1) % steps
-        left = steps - before
-        if state.epoch_length is not None:
-            left = min(left, state.epoch_length - place + 1)
-        if state.max_iters is not None:
-            left = min(left, state.max_iters - state.iteration + 1)
-        left = max(left, 1)  # somebody has shortened the epoch under way
-        last = state.iteration + left - 1
-        if before == 0 or self._window.last != last:
-            self._window = _Window(last, left)
-            self._update.optimizer.zero_grad()
-        return self._window, left == 1
-
-    def _leave_window(self, step: Step, is_last: bool) -> None:
-        if is_last:
-            self._window = _CLOSED
-        else:
-            self._window.done += 1
-            self._window.skip = step.skip_optimizer_step
-
-    def _synced(self, is_last: bool) -> AbstractContextManager[None]:
-        """Gradients are averaged over the ranks by the last backward pass of a window only."""
-        return _AS_IT_IS if is_last or self._ddp is None else self._ddp.no_sync()
-
 
 class EvaluationStep:
     """The step of an evaluator, ``step(engine, batch) -> output``."""
 
-    def __init__(self, forward: Forward, output_transform: Callable[[Any, Any, Any], Any]) -> None:
-        _check_callables(output_transform=output_transform)
-        self._forward = forward
-        self._module = without_ddp(forward.model)  # ranks may have different numbers of batches, or none
-        self._output_transform = output_transform
+    def __init__(self, options: EvaluationOptions) -> None:
+        self.options = options
+        self._autocast = options.autocast()
+        self._module = without_ddp(options.model)  # ranks may have different numbers of batches, or none
 
     def __call__(self, engine: Engine, batch: Any) -> Any:
-        forward = self._forward
-        forward.set_training(False)  # of the wrapper too, where the trainer looks
+        options = self.options
+        _set_training(options.model, False)  # of the wrapper too, where the trainer checks it
         with torch.no_grad():
-            x, y = forward.prepare(batch)
-            with forward.autocast():
-                y_pred = forward.predict(self._module, x)
-            return self._output_transform(x, y, y_pred)
+            x, y = options.prepare_batch(batch, device=options.device, non_blocking=options.non_blocking)
+            with self._autocast():
+                y_pred = options.model_transform(options.model_fn(self._module, x))
+            return options.output_transform(x, y, y_pred)
 
 
-@dataclass(slots=True)
-class _Window:
-    """Batches that make one optimizer step."""
-
-    last: int = -1  #: the iteration of its last batch
-    size: int = 1  #: its batches, as far as can be known at the first one
-    done: int = 0  #: its batches whose gradients are there
-    skip: bool = False  #: a handler said to leave out the optimizer step
-
-
-_CLOSED: Final = _Window()  # it is never changed: the next batch opens another
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """From a batch to predictions: what training and evaluation share."""
-
-    model: Module
-    device: Device
-    non_blocking: bool
-    prepare_batch: Callable[..., tuple[Any, Any]]
-    model_transform: Callable[[Any], Any]
-    model_fn: Callable[[Module, Any], Any]
-    autocast: Callable[[], AbstractContextManager[Any]]
-
-    def __post_init__(self) -> None:
-        _check_callables(prepare_batch=self.prepare_batch, model_transform=self.model_transform, model_fn=self.model_fn)
-
-    def set_training(self, mode: bool) -> None:
-        """Switch the model as a whole, if it is not there yet: submodules frozen afterwards stay frozen."""
-        if self.model.training is not mode:
-            self.model.train(mode)
-
-    def prepare(self, batch: Any) -> tuple[Any, Any]:
-        return self.prepare_batch(batch, device=self.device, non_blocking=self.non_blocking)
-
-    def predict(self, model: Module, x: Any) -> Any:
-        return self.model_transform(self.model_fn(model, x))
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """From a loss to new weights."""
-
-    optimizer: Optimizer
-    scaler: GradScaler | None
-    max_norm: float | None
-    max_value: float | None
-
-    def __post_init__(self) -> None:
-        _check_scaler(self.scaler)
-        _check_limit("clip_grad_norm", self.max_norm)
-        _check_limit("clip_grad_value", self.max_value)
-        if self.max_norm is not None and self.max_value is not None:
-            raise ValueError(
-                "supervised step: clip_grad_norm and clip_grad_value exclude each other, "
-                f"got {self.max_norm} and {self.max_value}"
-            )
-
-    def parameters(self) -> Iterator[Parameter]:
-        return (parameter for group in self.optimizer.param_groups for parameter in group["params"])
-
-    def backward(self, loss: Tensor, num_batches: int) -> None:
-        """Add the gradients of a batch, which is one of several that make a step."""
-        share = loss if num_batches == 1 else loss / num_batches
-        scaled = share if self.scaler is None else self.scaler.scale(share)
-        scaled.backward()  # type: ignore[no-untyped-call]
-
-    def unscaled(self) -> AbstractContextManager[None]:
-        """Inside, gradients are without the factor of the scaler."""
-        return _AS_IT_IS if self.scaler is None else _unscaled(self.scaler, self.optimizer)
-
-    def apply(self, step: Step, fire: Callable[[EventEnum], None]) -> None:
-        """Clip the gradients and move the weights, unless a handler has said no, or does so now."""
-        if not step.skip_optimizer_step:
-            self.clip()
-            fire(StepEvents.OPTIM_STEP_STARTED)
-        if not step.skip_optimizer_step:
-            self.move()
-            fire(StepEvents.OPTIM_STEP_COMPLETED)
-
-    def clip(self) -> None:
-        if self.max_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), self.max_norm)
-        if self.max_value is not None:
-            torch.nn.utils.clip_grad_value_(self.parameters(), self.max_value)
-
-    def move(self) -> None:
-        if self.scaler is None:
-            self.optimizer.step()
-        else:
-            self.scaler.step(self.optimizer)
+def _set_training(model: Module, mode: bool) -> None:
+    """Switch the whole model, if its own mode differs: submodules frozen afterwards stay frozen."""
+    if model.training is not mode:
+        model.train(mode)
 
 
 @contextmanager
@@ -366,7 +303,7 @@ def _unscaled(scaler: GradScaler, optimizer: Optimizer) -> Iterator[None]:
 
 
 def _copied(gradient: Any) -> Tensor | None:
-    """What this rank has of a gradient, on the CPU."""
+    """The part of a gradient on this rank, on the CPU."""
     if gradient is None:
         return None
     local: Tensor = gradient.to_local() if hasattr(gradient, "to_local") else gradient
@@ -374,7 +311,7 @@ def _copied(gradient: Any) -> Tensor | None:
 
 
 def _check_window(saved: Mapping[str, Any], parameters: Sequence[Any]) -> None:
-    """Refuse a window out of a file that is damaged, or of another model."""
+    """Raise ValueError for a window that is damaged, or of another model."""
     numbers, gradients = [saved.get(key) for key in ("last", "size", "done")], saved.get("gradients")
     if not all(type(number) is int and number > 0 for number in numbers) or not isinstance(saved.get("skip"), bool):
         shown = {key: value for key, value in saved.items() if key != "gradients"}
@@ -390,23 +327,23 @@ def _check_window(saved: Mapping[str, Any], parameters: Sequence[Any]) -> None:
 
 
 def _as_gradient(value: Tensor, parameter: Any) -> Tensor:
-    """A copy where the parameter is, and shared out as it is."""
+    """A copy on the device of the parameter, sharded as the parameter is."""
     if not hasattr(parameter, "to_local"):
         return value.to(parameter, copy=True)
-    from torch.distributed.tensor import DTensor  # only those who shard have loaded it
+    from torch.distributed.tensor import DTensor  # imported already if parameters are sharded
 
     local = value.to(parameter.to_local(), copy=True)
     mesh, placements = parameter.device_mesh, parameter.placements
     return DTensor.from_local(local, mesh, placements, shape=parameter.shape, stride=parameter.stride())
 
 
-def _audience(engine: Engine, step: Step) -> AbstractContextManager[Callable[[EventEnum], None]]:
-    """Inside, ``engine.state.step`` is the step, and the value is what fires events; nothing if nobody listens."""
-    return _announced(engine, step) if engine.listens_to(StepEvents) else _NOBODY
+def _events_of(engine: Engine, step: Step) -> AbstractContextManager[Callable[[EventEnum], None]]:
+    """Return what fires events; inside, ``engine.state.step`` is the step. Without handlers neither happens."""
+    return _fired(engine, step) if engine.listens_to(StepEvents) else _NOT_FIRED
 
 
 @contextmanager
-def _announced(engine: Engine, step: Step) -> Iterator[Callable[[EventEnum], None]]:
+def _fired(engine: Engine, step: Step) -> Iterator[Callable[[EventEnum], None]]:
     engine.state.step = step
     try:
         yield engine.fire_event
@@ -414,38 +351,8 @@ def _announced(engine: Engine, step: Step) -> Iterator[Callable[[EventEnum], Non
         engine.state.step = None  # it holds the graph
 
 
-def _unheard(event: EventEnum) -> None:
-    """Stand in for ``engine.fire_event`` where nobody listens."""
+def _do_not_fire(event: EventEnum) -> None:
+    """Replace ``engine.fire_event`` if no event has a handler."""
 
 
-_NOBODY = nullcontext(_unheard)
-_AS_IT_IS = nullcontext()
-
-
-def _check_callables(**functions: Any) -> None:
-    for name, function in functions.items():
-        if not callable(function):
-            raise TypeError(
-                f"supervised step: {name} must be callable, got {function!r} of type {type(function).__name__}"
-            )
-
-
-def _check_accumulation(steps: Any) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, numbers.Integral):
-        raise TypeError(f"supervised step: gradient_accumulation_steps must be an integer, got {steps!r}")
-    if steps < 1:
-        raise ValueError(f"supervised step: gradient_accumulation_steps must be at least 1, got {steps}")
-
-
-def _check_scaler(scaler: Any) -> None:
-    if scaler is not None and not isinstance(scaler, GradScaler):
-        raise TypeError(f"supervised step: scaler must be a torch.amp.GradScaler, got {scaler!r}")
-
-
-def _check_limit(name: str, limit: Any) -> None:
-    if limit is None:
-        return
-    if isinstance(limit, bool) or not isinstance(limit, numbers.Real):
-        raise TypeError(f"supervised step: {name} must be a number, got {limit!r}")
-    if not limit > 0:  # type: ignore[operator]
-        raise ValueError(f"supervised step: {name} must be above 0, got {limit}")
+_NOT_FIRED: Final = nullcontext(_do_not_fire)
