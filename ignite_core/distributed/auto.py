@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from ignite_core.distributed import utils
+from ignite_core.distributed.current import current_model
 from ignite_core.distributed.samplers import DistributedProxySampler, ShardSampler
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def auto_dataloader(
         is_shared = world_size > 1 or group is not None
         _choose_sampler(dataset, pad, rank, world_size, is_shared, kwargs)
     kwargs.setdefault("pin_memory", utils.device().type == "cuda")
-    return utils._current().auto_loader(DataLoader(dataset, **kwargs))
+    return current_model().auto_loader(DataLoader(dataset, **kwargs))
 
 
 def _place_in(group: Any) -> tuple[int, int]:
@@ -159,7 +160,7 @@ def auto_model(model: nn.Module, sync_bn: bool = False, shard: bool = False, **k
         raise ValueError(f"auto_model: the model is wrapped already, got a {type(model).__name__}; pass what is inside")
     if shard and sync_bn:
         raise ValueError("auto_model: sync_bn is for a model that is not sharded, got shard=True")
-    computation = utils._current()
+    computation = current_model()
     device = computation.device()
     if _is_elsewhere(model, device):
         model.to(device)
@@ -184,4 +185,4 @@ def auto_optim(optimizer: torch.optim.Optimizer, **kwargs: Any) -> torch.optim.O
         optimizer: Of the parameters of the model that :func:`auto_model` returned.
         kwargs: Accepted as in pytorch-ignite, where horovod takes them; xla takes none.
     """
-    return utils._current().auto_optim(optimizer, **kwargs)
+    return current_model().auto_optim(optimizer, **kwargs)

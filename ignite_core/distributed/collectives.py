@@ -1,6 +1,6 @@
-"""What processes can exchange, built on the few primitives of a computation model.
+"""Collectives built on the few primitives of a computation model.
 
-A rank that is not in the group gets back what it brought. Nothing that is passed in is changed.
+Their ``group`` is what :func:`find_group` returns. Arguments are not changed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "all_reduce",
     "all_reduce_packed",
     "broadcast",
+    "check_dense",
     "check_op",
     "check_ranks",
     "disagreement",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 #: Reductions, as functions of the tensors of all ranks, stacked along a new first dimension.
-_FOLDS: dict[str, Callable[[Tensor], Tensor]] = {
+_REDUCE_STACK: dict[str, Callable[[Tensor], Tensor]] = {
     "SUM": lambda stack: stack.sum(0, dtype=stack.dtype),
     "PRODUCT": lambda stack: stack.prod(0, dtype=stack.dtype),
     "MIN": lambda stack: stack.amin(0),
@@ -42,12 +43,12 @@ _FOLDS: dict[str, Callable[[Tensor], Tensor]] = {
     "AND": lambda stack: reduce(torch.bitwise_and, stack.unbind()),
     "OR": lambda stack: reduce(torch.bitwise_or, stack.unbind()),
 }
-OPS = tuple(_FOLDS)
+OPS = tuple(_REDUCE_STACK)
 
-#: For truth values a sum or maximum is "any", a product or minimum "all", as for torch's own ``+`` and ``*``.
+#: For bools a sum or maximum is "any", a product or minimum "all", as for torch's own ``+`` and ``*``.
 _OP_OF_BOOLS = {"SUM": "MAX", "OR": "MAX", "MAX": "MAX", "PRODUCT": "MIN", "AND": "MIN", "MIN": "MIN"}
 
-#: What is computed in a wider dtype where the backend does not reduce it; the result is rounded or wrapped once.
+#: Dtypes that are reduced in a wider one if the backend does not support them; the result is rounded or wrapped once.
 _WIDER = {
     torch.float16: torch.float32,
     torch.bfloat16: torch.float32,
@@ -56,13 +57,13 @@ _WIDER = {
     torch.uint32: torch.int64,
 }
 
-#: The kinds of numbers; a mixture has the last kind that occurs in it.
-_KINDS: tuple[tuple[type[Any], type[Any]], ...] = ((bool, bool), (numbers.Integral, int), (numbers.Real, float))
+#: The kinds of numbers; a mixture is gathered as the last kind that occurs in it.
+_NUMBERS: tuple[tuple[type[Any], type[Any]], ...] = ((bool, bool), (numbers.Integral, int), (numbers.Real, float))
 _FLOAT = 2
-_FOLDS_OF_NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
+_REDUCE_NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
     "SUM": lambda a, b: a + b,
     "PRODUCT": lambda a, b: a * b,
-    "MIN": lambda a, b: b if b < a or b != b else a,  # a NaN stays one
+    "MIN": lambda a, b: b if b < a or b != b else a,  # keeps NaN
     "MAX": lambda a, b: b if b > a or b != b else a,
     "AND": lambda a, b: a & b,
     "OR": lambda a, b: a | b,
@@ -76,25 +77,25 @@ _DTYPES = [
 _MAX_DIMENSIONS = 64
 
 
-def find_group(model: ComputationModel, group: Any, groups: dict[tuple[int, ...], Any]) -> tuple[Any, tuple[int, ...]]:
-    """The group as the model takes it, and its ranks; a list of ranks is made into a group once.
+def find_group(model: ComputationModel, group: Any) -> tuple[Any, tuple[int, ...]]:
+    """The group in the form that the model takes, and its ranks: empty on a rank outside of it.
 
     Raises:
         TypeError: If it is neither a list of ranks nor a group.
-        ValueError: If its ranks do not exist, or repeat.
+        ValueError: If a rank does not exist or repeats.
     """
     if group is None:
         return None, tuple(range(model.world_size))
     if not isinstance(group, list | tuple):
         return group, model.members(group)
     ranks = check_ranks(model, group)
-    if ranks not in groups:
-        groups[ranks] = model.make_group(ranks)
-    return groups[ranks], ranks if model.rank in ranks else ()
+    if ranks not in model.groups:
+        model.groups[ranks] = model.make_group(ranks)
+    return model.groups[ranks], ranks if model.rank in ranks else ()
 
 
 def check_ranks(model: ComputationModel, ranks: Sequence[int]) -> tuple[int, ...]:
-    """The ranks of a group, checked, in order."""
+    """The ranks of a group, sorted."""
     if not isinstance(ranks, list | tuple) or any(isinstance(r, bool) or not isinstance(r, int) for r in ranks):
         raise ValueError(f"a group must be a list of ranks, got {ranks!r}")
     if not ranks or len(set(ranks)) != len(ranks) or not all(0 <= r < model.world_size for r in ranks):
@@ -102,25 +103,27 @@ def check_ranks(model: ComputationModel, ranks: Sequence[int]) -> tuple[int, ...
     return tuple(sorted(ranks))
 
 
-def check_op(tensor: Any, op: str) -> None:
-    """Make sure that an op fits a tensor or number, on one rank as on many.
+def check_dense(where: str, tensor: Tensor) -> None:
+    """Refuse sparse tensors."""
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{where}: takes dense tensors, got {tensor.layout}; call to_dense() first")
 
-    Raises:
-        ValueError: If it does not; it names the op and the dtype.
-    """
+
+def check_op(tensor: Any, op: str) -> None:
+    """Refuse an op that does not apply to a tensor or number, on one rank as on many."""
     if isinstance(tensor, Tensor):
-        is_whole = not (tensor.is_floating_point() or tensor.is_complex())
+        is_integral = not (tensor.is_floating_point() or tensor.is_complex())
         got = f"a tensor of {tensor.dtype}"
         if tensor.is_complex() and op in ("MIN", "MAX"):
             raise ValueError(f"all_reduce: complex numbers have no order, got {op} of {got}")
     else:
-        is_whole, got = isinstance(tensor, numbers.Integral), repr(tensor)
-    if op in ("AND", "OR") and not is_whole:
-        raise ValueError(f"all_reduce: {op} is for bools and whole numbers, got {got}")
+        is_integral, got = isinstance(tensor, numbers.Integral), repr(tensor)
+    if op in ("AND", "OR") and not is_integral:
+        raise ValueError(f"all_reduce: {op} is for bools and integers, got {got}")
 
 
 def all_reduce(model: ComputationModel, tensor: Any, op: str, group: Any) -> Any:
-    """Reduce a tensor or number over the members of a group."""
+    """Reduce a tensor or number."""
     if not isinstance(tensor, Tensor):
         return _reduce_numbers(model, tensor, op, group)
     tensor = tensor.detach().resolve_conj().contiguous()
@@ -132,7 +135,7 @@ def all_reduce(model: ComputationModel, tensor: Any, op: str, group: Any) -> Any
 
 
 def _reduce(model: ComputationModel, tensor: Tensor, op: str, group: Any) -> Tensor:
-    """By the backend where it can and does so exactly; else all tensors are gathered and folded in rank order."""
+    """By the backend if it can do so exactly; else all tensors are gathered and reduced in rank order."""
     keeps_nan = op not in ("MIN", "MAX") or not tensor.is_floating_point()  # backends lose NaN, torch does not
     if keeps_nan and model.reduces(tensor, op):
         return model.all_reduce(tensor.clone(), op, group)
@@ -140,43 +143,43 @@ def _reduce(model: ComputationModel, tensor: Tensor, op: str, group: Any) -> Ten
     if keeps_nan and wider is not None and model.reduces(tensor.new_empty(0, dtype=wider), op):
         return model.all_reduce(tensor.to(wider), op, group).to(tensor.dtype)
     stack = torch.stack(model.all_gather(tensor, group))
-    return _FOLDS[op](stack if wider is None else stack.to(wider)).to(tensor.dtype)
+    return _REDUCE_STACK[op](stack if wider is None else stack.to(wider)).to(tensor.dtype)
 
 
 def _reduce_numbers(model: ComputationModel, number: Any, op: str, group: Any) -> Any:
-    """Numbers are gathered and folded in Python: ints cannot overflow, and all ranks hold the same bits."""
+    """Numbers are reduced in Python: ints cannot overflow, and all ranks hold the same bits."""
     gathered = all_gather_numbers(model, number, group)
-    check_op(gathered[0], op)  # not before: the others would wait for a rank that is the only one to bring a float
+    check_op(gathered[0], op)  # not earlier: one rank alone may pass a float, and the others would wait for it
     if isinstance(gathered[0], bool):
         op = _OP_OF_BOOLS[op]
-    return reduce(_FOLDS_OF_NUMBERS[op], gathered)
+    return reduce(_REDUCE_NUMBERS[op], gathered)
 
 
 def all_gather_numbers(model: ComputationModel, number: Any, group: Any) -> list[Any]:
-    """The numbers of all members; if their kinds differ, all as the widest of them."""
-    place = next((place for place, (kind, _) in enumerate(_KINDS) if isinstance(number, kind)), None)
-    if place is None:
-        raise TypeError(f"a number must be a bool, a whole or a real one, got {number!r}")
-    if place == _FLOAT:
+    """Gather numbers; if their kinds differ, all as the widest of them."""
+    kind = next((place for place, (base, _) in enumerate(_NUMBERS) if isinstance(number, base)), None)
+    if kind is None:
+        raise TypeError(f"a number must be a bool, an integer or a real one, got {number!r}")
+    if kind == _FLOAT:
         bits = torch.tensor([float(number)], dtype=torch.float64).view(torch.int64)
     else:
         if not -(2**63) <= number < 2**63:
-            raise ValueError(f"a whole number must fit in 64 bits, got {number}")
+            raise ValueError(f"an integer must fit in 64 bits, got {number}")
         bits = torch.tensor([int(number)])
-    rows = model.all_gather(torch.cat([torch.tensor([place]), bits]).to(model.control_device()), group)
+    rows = model.all_gather(torch.cat([torch.tensor([kind]), bits]).to(model.control_device()), group)
     table = torch.stack(rows).cpu()
-    widest = _KINDS[int(table[:, 0].max())][1]
+    widest = _NUMBERS[int(table[:, 0].max())][1]
     return [widest((row[1:].view(torch.float64) if row[0] == _FLOAT else row[1:]).item()) for row in table]
 
 
 def all_gather(model: ComputationModel, tensor: Tensor, group: Any) -> Tensor:
-    """The tensors of all members, of one shape, joined along the first dimension."""
+    """Gather tensors of one shape, joined along the first dimension."""
     rows = model.all_gather(tensor.detach().contiguous(), group)
     return torch.stack(rows) if tensor.ndim == 0 else torch.cat(rows)
 
 
 def all_gather_uneven(model: ComputationModel, tensor: Tensor, group: Any) -> list[Tensor]:
-    """The tensors of all members, of any shape and dtype: one collective tells the shapes, one brings the values."""
+    """Gather tensors of any shape and dtype: one collective for the shapes, one for the values."""
     header = torch.zeros(2 + _MAX_DIMENSIONS, dtype=torch.int64)
     header[: 2 + tensor.ndim] = torch.tensor([_DTYPES.index(tensor.dtype), tensor.ndim, *tensor.shape])
     headers = [row.tolist() for row in model.all_gather(header.to(model.control_device()), group)]
@@ -187,7 +190,7 @@ def all_gather_uneven(model: ComputationModel, tensor: Tensor, group: Any) -> li
 def all_gather_with_shapes(
     model: ComputationModel, tensor: Tensor, shapes: Sequence[Sequence[int]], group: Any
 ) -> list[Tensor]:
-    """The tensors of all members, of shapes that everyone knows: nothing but the values has to travel."""
+    """Gather tensors of one dtype whose shapes are known on all ranks, in one collective."""
     return _gather_kinds(model, tensor, [(tensor.dtype, torch.Size(shape)) for shape in shapes], group)
 
 
@@ -200,14 +203,14 @@ def _gather_kinds(
 
 
 def all_gather_object(model: ComputationModel, value: Any, group: Any) -> list[Any]:
-    """The pickled values of all members: one collective tells their lengths, one brings them."""
+    """Gather pickled values: one collective for their lengths, one for the bytes."""
     data = pack(value, model.control_device())
     lengths = model.all_gather(torch.tensor([data.numel()], device=data.device), group)
     return [unpack(row) for row in _gather_bytes(model, data, [int(length) for length in lengths], group)]
 
 
 def _gather_bytes(model: ComputationModel, data: Tensor, lengths: list[int], group: Any) -> list[Tensor]:
-    """Bytes of different numbers: padded to the longest, and cut again."""
+    """Gather bytes of these lengths: padded to the longest, then cut."""
     longest = max(lengths)
     if longest == 0:
         return [data for _ in lengths]
@@ -216,28 +219,25 @@ def _gather_bytes(model: ComputationModel, data: Tensor, lengths: list[int], gro
 
 
 def all_reduce_packed(model: ComputationModel, tensors: Sequence[tuple[Tensor, str]], group: Any) -> list[Tensor]:
-    """Reduce many tensors: those of one op, dtype and device travel as one."""
+    """Reduce many tensors: those of one op, dtype and device in one collective."""
     packs: dict[Any, list[int]] = {}
     for place, (tensor, op) in enumerate(tensors):
         packs.setdefault((op, tensor.dtype, tensor.device), []).append(place)
     reduced: dict[int, Tensor] = {}
     for (op, _, _), places in packs.items():
         members = [tensors[place][0].detach() for place in places]
-        if len(members) == 1:
-            reduced[places[0]] = all_reduce(model, members[0], op, group)
-            continue
-        flat = torch.cat([member.reshape(-1) for member in members])
-        pieces = all_reduce(model, flat, op, group).split([member.numel() for member in members])
+        flat = members[0] if len(members) == 1 else torch.cat([member.reshape(-1) for member in members])
+        pieces = all_reduce(model, flat, op, group).reshape(-1).split([member.numel() for member in members])
         for place, member, piece in zip(places, members, pieces, strict=True):
             reduced[place] = piece.view(member.shape)
     return [reduced[place] for place in range(len(tensors))]
 
 
 def broadcast(model: ComputationModel, value: Any, src: int, safe_mode: bool) -> Any:
-    """What one rank brings, on all."""
+    """Send the value of one rank to all."""
     is_source = model.rank == src
     is_tensor = isinstance(value, Tensor)
-    if safe_mode:  # the others do not know what will come
+    if safe_mode:  # the other ranks do not know the kind of the value
         coming = (True, (value.dtype, value.shape)) if is_tensor else (False, value)
         is_tensor, kind = _broadcast_object(model, coming, src, is_source)
         if is_tensor and not is_source:
@@ -262,7 +262,7 @@ def _broadcast_object(model: ComputationModel, value: Any, src: int, is_source: 
 
 
 def disagreement(values: Sequence[Any]) -> str | None:
-    """Who differs from most others, in words; None if all are the same."""
+    """A text that lists differing values by rank, the most frequent one first; None if all values are the same."""
     camps: list[tuple[Any, list[int]]] = []
     for rank, value in enumerate(values):
         for known, ranks in camps:
@@ -278,7 +278,7 @@ def disagreement(values: Sequence[Any]) -> str | None:
 
 
 def is_same(a: Any, b: Any) -> bool:
-    """Whether two values are the same: of one type, equal throughout, and a NaN like any other."""
+    """Whether two values have one type and equal content; a NaN equals a NaN."""
     if type(a) is not type(b):
         return False
     if isinstance(a, Tensor):

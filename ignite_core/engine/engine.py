@@ -615,7 +615,7 @@ class Engine:
             self.parent = outer
             self._was_nested = outer is not None
             token = _innermost.set(self)
-            failures.listen(self._hear)
+            failures.add_listener(self._hear)
             try:
                 self._is_running = True
                 self._walk()
@@ -627,7 +627,7 @@ class Engine:
                 if not self._is_suppressed(error):
                     raise
             finally:
-                failures.unlisten(self._hear)
+                failures.remove_listener(self._hear)
                 if self._stop is Stop.FAILED:
                     self._stop, self._rank_failed = Stop.NO, None
                 _innermost.reset(token)

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ignite_core.distributed import utils as idist
+from ignite_core.distributed.current import acts_alone, current_model, run_alone
 from ignite_core.distributed.failures import api as failures
-from ignite_core.distributed.models import ComputationModel
+from ignite_core.distributed.models.base import ComputationModel
 from ignite_core.engine.registration import Registration
 
 __all__ = ["name_of_engine", "separate_lone_handlers"]
@@ -45,7 +46,7 @@ def separate_lone_handlers(engine: Any) -> None:
             alone.
         RankFailed: If another rank fails meanwhile.
     """
-    model = idist._current()
+    model = current_model()
     if model.store is None or engine in _compared.setdefault(model, weakref.WeakSet()):
         return
     _compared[model].add(engine)
@@ -115,13 +116,13 @@ def _let_act_alone(
     model: ComputationModel, lone: list[Any], registration: Registration, call: Callable[[Any], Any]
 ) -> Callable[[Any], Any]:
     """Run handlers of lone owners, and those that these attach, as in a serial run."""
-    if not (idist._is_alone() or any(registration.owner is owner for owner in lone)):
+    if not (acts_alone() or any(registration.owner is owner for owner in lone)):
         return call
     begun = model.collectives_done
 
     def alone(engine: Any) -> Any:
         stops = _stops(engine)
-        with idist._alone():
+        with run_alone():
             result = call(engine)
         if _stops(engine) > stops and model.collectives_done > begun:
             raise RuntimeError(

@@ -14,8 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import ignite_core.distributed as idist
-from ignite_core.distributed import utils
-from ignite_core.distributed.models import REGISTERED, XlaModel
+from ignite_core.distributed import current
+from ignite_core.distributed.current import REGISTERED, current_model
+from ignite_core.distributed.models.xla import XlaModel
 from ignite_core.engine.data.position import tell_epoch
 from ignite_core.testing import run_distributed
 from tests.distributed.fakes.processes import FOLDER
@@ -218,7 +219,7 @@ def load() -> dict[str, Any]:
     batches = [batch.tolist() for batch in loader]
     syncs = torch_xla.num_syncs - syncs
     sampler = Told(data)
-    told = utils._current().auto_loader(DataLoader(data, sampler=sampler))
+    told = current_model().auto_loader(DataLoader(data, sampler=sampler))
     tell_epoch(told, 5)
     facts = (type(loader).__name__, len(loader), loader.batch_size, len(loader.dataset))
     return {"facts": facts, "batches": batches, "syncs": syncs, "epoch": sampler.epoch}
@@ -288,7 +289,7 @@ def test_spawn_starts_processes_by_the_framework(fakes: pytest.MonkeyPatch, tmp_
 
 
 def test_parallel_starts_processes_by_the_framework(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    fakes.setattr(utils, "has_xla_support", True)
+    fakes.setattr(current, "has_xla_support", True)
     with idist.Parallel("xla-tpu", nproc_per_node=2) as parallel:
         parallel.run(write, str(tmp_path), text="hi")
 

@@ -801,11 +801,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "bits of a float": (
         lambda: idist.all_reduce(1.5, "AND"),
-        "ValueError: all_reduce: AND is for bools and whole numbers, got 1.5",
+        "ValueError: all_reduce: AND is for bools and integers, got 1.5",
     ),
     "bits of floats in a pack": (
         lambda: idist.all_reduce_packed([(torch.ones(2), "OR")]),
-        "ValueError: all_reduce: OR is for bools and whole numbers, got a tensor of torch.float32",
+        "ValueError: all_reduce: OR is for bools and integers, got a tensor of torch.float32",
     ),
     "sparse all_reduce": (
         lambda: idist.all_reduce(_sparse()),
@@ -821,11 +821,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "uneven numbers": (
         lambda: idist.all_gather(1, uneven=True),
-        "TypeError: all_gather: uneven=True is for tensors, got int; leave it out",
+        "TypeError: all_gather: uneven=True is for tensors, got int",
     ),
     "broadcast None": (
         lambda: idist.broadcast(None),
-        "ValueError: broadcast: rank RANK brings None; rank 0 must bring a value, and the others may bring None only "
+        "ValueError: broadcast: rank RANK passes None; rank 0 must pass a value, and the others may pass None only "
         "with safe_mode=True",
     ),
     "broadcast from nobody": (
@@ -898,7 +898,7 @@ def number_beyond_64_bits() -> str | None:
 
 @several_ranks
 def test_a_number_that_cannot_travel_is_refused_with_its_value(world: World) -> None:
-    message = f"ValueError: a whole number must fit in 64 bits, got {2**63}"
+    message = f"ValueError: an integer must fit in 64 bits, got {2**63}"
 
     assert observed(world, number_beyond_64_bits) == [message] * world.size
 

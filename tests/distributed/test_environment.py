@@ -77,12 +77,12 @@ def test_the_five_variables_are_read_whoever_has_set_them() -> None:
 
 def test_torchrun_tells_the_node_and_that_it_runs_the_store() -> None:
     assert read(TORCH | ELASTIC) == Launch(
-        3, 4, 1, "gpu08", 29500, node="1", source="torchrun", store_is_there=True, may_restart=True
+        3, 4, 1, "gpu08", 29500, node="1", source="torchrun", launcher_runs_store=True, may_restart=True
     )
 
 
 def test_where_torchrun_does_not_run_the_store_rank_0_does() -> None:
-    assert not read(TORCH | ELASTIC | {"TORCHELASTIC_USE_AGENT_STORE": "False"}).store_is_there
+    assert not read(TORCH | ELASTIC | {"TORCHELASTIC_USE_AGENT_STORE": "False"}).launcher_runs_store
 
 
 def test_a_run_of_one_process_needs_no_meeting_point() -> None:
@@ -327,7 +327,7 @@ def test_spawned_processes_within_the_only_task_of_srun_have_the_last_word() -> 
     task = ONE_TASK_A_NODE | {"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"}
 
     assert read(task | ALONE | {"MASTER_ADDR": "a", "MASTER_PORT": "1", "TORCHELASTIC_USE_AGENT_STORE": "True"}) == (
-        Launch(0, 1, 0, "a", 1, store_is_there=True)
+        Launch(0, 1, 0, "a", 1, launcher_runs_store=True)
     )
 
 

@@ -241,8 +241,8 @@ def test_a_handler_of_a_failure_that_exchanges_something_hears_at_once_that_nobo
     assert other == ["RankFailed", "(1,) rank 1 of 2 has failed:", "RankFailed"]
     assert own[0] == own[2] == "OwnError"
     assert own[1] == (
-        "(1,) idist.all_reduce: rank 1 of 2, this one, has failed and told the others so; they do not come to a "
-        "collective in a handler of that. It was OwnError: alone"
+        "(1,) idist.all_reduce: rank 1 of 2, this one, has failed and the others raise RankFailed, so its handlers of "
+        "EXCEPTION_RAISED cannot use collectives. The failure: OwnError: alone"
     )
 
 
@@ -341,7 +341,7 @@ def fail_in_nested_run() -> list[str]:
         trainer.run([1], max_epochs=1000)
     watcher = failures._watcher
     assert watcher is not None
-    return [*order, str(watcher._ask(lambda board: board._telling.add("entries", 0)))]
+    return [*order, str(watcher._call(lambda store: store._writer.add("entries", 0)))]
 
 
 def test_nested_runs_are_left_from_within_and_a_failure_is_told_once() -> None:
@@ -406,7 +406,7 @@ def go_on_alone(given_up: bool) -> tuple[str, Any]:
     trainer = Engine(step)
     trainer.add_event_handler(Events.EXCEPTION_RAISED, lambda error: True)
     trainer.run(range(1000))
-    store = failures._watcher._board._telling  # type: ignore[union-attr]
+    store = failures._watcher._store._writer  # type: ignore[union-attr]
     if idist.get_rank() == 1:
         store.wait(["other has left its run"])
     else:
@@ -451,7 +451,7 @@ def fail_for_good() -> tuple[str, float]:
     idist.initialize("gloo", abort_grace=0.5)
     with pytest.raises((OwnError, RankFailed)):
         Engine(step).run(range(1000))
-    store = failures._watcher._board._telling  # type: ignore[union-attr]
+    store = failures._watcher._store._writer  # type: ignore[union-attr]
     if idist.get_rank() == 1:
         store.wait(["told"])
         return "", 0.0

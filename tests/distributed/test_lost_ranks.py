@@ -91,11 +91,11 @@ def test_rank_0_is_named_too_where_its_address_was_set_by_hand(tmp_path: Path) -
 
 
 def test_a_killed_rank_is_named_where_nobody_waits_for_it(tmp_path: Path) -> None:
-    """It gives no sign of life any more."""
+    """It sends no heartbeats any more."""
     ended = run_to_the_end(tmp_path, die_unnoticed, tmp_path, ranks=3, timeout_s=1.0)
 
     for rank in (0, 2):
-        assert "RankFailed: lost: rank 1 of 3, no sign of life for " in ended[rank].errors, ended[rank]
+        assert "RankFailed: lost: rank 1 of 3, no heartbeat for " in ended[rank].errors, ended[rank]
 
 
 def die_unnoticed(folder: Path) -> None:

@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import nn
 
 import ignite_core.distributed as idist
-from ignite_core.distributed.models import ComputationModel
+from ignite_core.distributed.current import current_model
+from ignite_core.distributed.models.base import ComputationModel
 
 needs_nccl = pytest.mark.skipif(
     not (torch.cuda.is_available() and dist.is_nccl_available()), reason="needs CUDA and a torch built with nccl"
@@ -20,7 +21,7 @@ needs_nccl = pytest.mark.skipif(
 @pytest.fixture
 def model() -> Iterator[ComputationModel]:
     idist.initialize("nccl")
-    yield idist.utils._current()
+    yield current_model()
     idist.finalize()
 
 

@@ -55,7 +55,7 @@ def test_with_a_number_of_processes_it_starts_them(tmp_path: Path) -> None:
         ({"backend": "smoke"}, r"the backend must be one of \[.*'gloo'.*\], got 'smoke'"),
         ({"nproc_per_node": 2}, r"\['nproc_per_node'\] need a backend"),
         ({"init_method": "env://"}, r"\['init_method'\] need a backend"),
-        ({"backend": "gloo", "nnodes": 2}, r"\['nnodes'\] are for processes that it starts; give nproc_per_node too"),
+        ({"backend": "gloo", "nnodes": 2}, r"\['nnodes'\] are for processes that it starts; pass nproc_per_node too"),
         ({"backend": "gloo", "nproc_per_node": 0}, "nproc_per_node must be an integer of at least 1, got 0"),
         ({"backend": "gloo", "nproc_per_node": 1, "nnodes": -1}, "nnodes must be an integer of at least 1, got -1"),
         ({"backend": "gloo", "nproc_per_node": 1, "nnodes": 2}, "nnodes=2 needs node_rank"),
@@ -65,7 +65,7 @@ def test_with_a_number_of_processes_it_starts_them(tmp_path: Path) -> None:
         ),
         (
             {"backend": "gloo", "nproc_per_node": 1, "init_method": "env://"},
-            "processes that it starts find each other by themselves, got init_method='env://'",
+            "with nproc_per_node there is no init_method, got 'env://'",
         ),
     ],
 )

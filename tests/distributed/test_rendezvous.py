@@ -264,7 +264,7 @@ def test_one_process_too_many_is_told_so_and_disturbs_nobody() -> None:
 
 
 def restarted(rank: int, world_size: int) -> tuple[Launch, str]:
-    return Launch(rank, world_size, rank, node="0", store_is_there=True, may_restart=True), "gloo"
+    return Launch(rank, world_size, rank, node="0", launcher_runs_store=True, may_restart=True), "gloo"
 
 
 def test_what_the_processes_before_a_restart_left_in_the_store_is_no_hindrance() -> None:

@@ -1,4 +1,4 @@
-"""What the watcher is made of, each part for itself: the board, the neighbours, and the life of the thread."""
+"""The parts of the watcher: the error store, the neighbours, and the life of the thread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 import ignite_core.distributed as idist
 from ignite_core.distributed.failures import api as failures
 from ignite_core.distributed.failures import watcher
-from ignite_core.distributed.failures.error_store import Board
+from ignite_core.distributed.failures.error_store import ErrorStore
 from ignite_core.distributed.failures.watcher import Watcher
 from ignite_core.exceptions import RankFailed
 from ignite_core.testing import run_distributed
@@ -30,46 +30,46 @@ from tests.distributed.launching import by_hand, free_port, launch, run_commands
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs the gloo backend, this torch has none")
 
 
-def boards(number: int) -> list[Board]:
+def stores(number: int) -> list[ErrorStore]:
     store = HashStore()
-    return [Board(PrefixStore("a", store), PrefixStore("a", store), rank, number) for rank in range(number)]
+    return [ErrorStore(PrefixStore("a", store), PrefixStore("a", store), rank, number) for rank in range(number)]
 
 
-# --------------------------------------------------------------------------------------------------------- the board
+# --------------------------------------------------------------------------------------------------- the error store
 
 
 def test_all_ranks_read_all_entries_in_one_order() -> None:
-    first, second = boards(2)
+    first, second = stores(2)
     first.post({"kind": "a"})
     second.post({"kind": "b"})
 
-    for board in (first, second):
-        assert board.read() == (1, {"kind": "a"})
-        assert board.read() == (2, {"kind": "b"})
-        assert board.read() is None
+    for store in (first, second):
+        assert store.read() == (1, {"kind": "a"})
+        assert store.read() == (2, {"kind": "b"})
+        assert store.read() is None
 
 
 def test_an_entry_that_never_came_is_passed_over_and_one_that_is_late_is_not() -> None:
     """A rank may be killed between taking a number and writing the entry."""
-    first, second = boards(2)
-    first._telling.add("entries", 1)
+    first, second = stores(2)
+    first._writer.add("entries", 1)
     second.post({"kind": "b"})
 
     assert first.read() is None
-    first.skip_hole()
+    first.skip_gap()
     assert first.read() == (2, {"kind": "b"})
-    first.skip_hole()
+    first.skip_gap()
     second.post({"kind": "c"})
     assert first.read() == (3, {"kind": "c"})
 
 
 def test_of_two_fates_the_first_one_counts_for_all() -> None:
-    first, second = boards(2)
+    first, second = stores(2)
     number = first.post({"kind": "failed"})
 
-    assert second.settle(number, "acted on")
-    assert not first.settle(number, "withdrawn")
-    assert second.settle(number, "acted on")
+    assert second.resolve(number, "acted on")
+    assert not first.resolve(number, "withdrawn")
+    assert second.resolve(number, "acted on")
 
 
 # ----------------------------------------------------------------------------------------------------- the neighbours
@@ -83,8 +83,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_neighbour_is_silent_since_its_last_sign_of_life(clock: list[float]) -> None:
-    mine, other = boards(2)
-    neighbour = watcher._Neighbour(0, 2, 10.0)
+    mine, other = stores(2)
+    neighbour = watcher._Neighbour(0, 2)
     other.beat()
 
     silences = []
@@ -97,15 +97,15 @@ def test_a_neighbour_is_silent_since_its_last_sign_of_life(clock: list[float]) -
 
 
 def test_who_has_left_or_is_lost_or_was_never_heard_of_is_not_missed(clock: list[float]) -> None:
-    mine, never, left, lost, there = boards(5)
-    for board in (left, lost, there):
-        board.beat()
-    left.leave()
-    neighbour = watcher._Neighbour(0, 5, 10.0)
+    mine, never, left, lost, there = stores(5)
+    for store in (left, lost, there):
+        store.beat()
+    left.deregister()
+    neighbour = watcher._Neighbour(0, 5)
 
     assert neighbour.silence(mine, {3}) == 0
     assert neighbour.rank == 4
-    there.leave()
+    there.deregister()
     assert neighbour.silence(mine, {3}) is None
     never.beat()
     assert neighbour.silence(mine, {3}) == 0
@@ -113,9 +113,9 @@ def test_who_has_left_or_is_lost_or_was_never_heard_of_is_not_missed(clock: list
 
 
 def test_a_process_that_was_stopped_itself_does_not_blame_its_neighbour(clock: list[float]) -> None:
-    mine, other = boards(2)
+    mine, other = stores(2)
     other.beat()
-    neighbour = watcher._Neighbour(0, 2, 10.0)
+    neighbour = watcher._Neighbour(0, 2)
     for gap in (1, 100, 1):
         clock[0] += gap
         silent_s = neighbour.silence(mine, set())
@@ -123,12 +123,12 @@ def test_a_process_that_was_stopped_itself_does_not_blame_its_neighbour(clock: l
     assert silent_s == 1
 
 
-# -------------------------------------------------------------------------------------------- what is on the board
+# -------------------------------------------------------------------------------------------- what is in the store
 
 
-def watch(board: Board, grace_s: float = 60.0) -> tuple[Watcher, list[RankFailed]]:
+def watch(store: ErrorStore, grace_s: float = 60.0) -> tuple[Watcher, list[RankFailed]]:
     heard: list[RankFailed] = []
-    found = Watcher(0, board.world_size, lambda ending: board, 300.0, grace_s, heard.append)
+    found = Watcher(0, store.world_size, lambda ending: store, 300.0, grace_s, heard.append)
     found.wait_until_open()
     return found, heard
 
@@ -141,52 +141,52 @@ def wait_for(condition: Any) -> None:
 
 
 def test_a_failure_is_told_until_it_was_raised_and_is_over_when_withdrawn() -> None:
-    mine, other = boards(2)
+    mine, other = stores(2)
     found, heard = watch(mine)
-    assert found.is_calm
+    assert found.is_healthy
 
     number = other.post({"kind": "failed", "ranks": [1], "message": "ValueError: x"})
     wait_for(lambda: len(heard) > 2)
     assert found.deliver() is not None
     told = len(heard)
     other.post({"kind": "withdrawn", "entry": number})
-    wait_for(lambda: found.failure is None)
-    found.go_on()
+    wait_for(lambda: found._active is None)
+    found.resume()
 
     assert str(heard[0]) == "rank 1 of 2 has failed:\n\nValueError: x"
     assert len(heard) <= told + 1  # it may have been at it
-    assert found.is_calm
+    assert found.is_healthy
     assert found.has_failed
     found.stop()
 
 
 def test_a_rank_that_has_failed_itself_is_not_told_of_others_before_it_goes_on() -> None:
-    mine, other = boards(2)
+    mine, other = stores(2)
     found, heard = watch(mine, grace_s=0.3)
     found.report(ValueError("mine"))
     other.post({"kind": "failed", "ranks": [1], "message": "ValueError: other"})
-    wait_for(lambda: found.failure is not None)
-    found.go_on()
+    wait_for(lambda: found._active is not None)
+    found.resume()
 
     assert heard == []
-    assert found.failure is None
+    assert found._active is None
     wait_for(lambda: heard)
     assert found.deliver() is not None
     found.stop()
 
 
-def test_a_board_that_is_out_of_reach_is_said_once_and_ends_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_is_out_of_reach_is_logged_once_and_ends_the_watch(caplog: pytest.LogCaptureFixture) -> None:
     class Gone:
         def check(self, keys: list[str]) -> bool:
             raise RuntimeError("connection lost")
 
-    mine, _ = boards(2)
+    mine, _ = stores(2)
     found, _ = watch(mine)
-    mine._watching = Gone()  # type: ignore[assignment]
+    mine._reader = Gone()  # type: ignore[assignment]
     found._thread.join(20)
 
     assert not found._thread.is_alive()
-    assert [record.message for record in caplog.records] == ["rank 0 of 2 watches no longer: connection lost"]
+    assert [record.message for record in caplog.records] == ["rank 0 of 2 is no longer watched: connection lost"]
     found.report(ValueError("nobody hears it"))
     found.stop()
 
@@ -258,8 +258,8 @@ def test_the_interpreter_ends_as_it_should_with_and_without_finalize(tmp_path: P
 # ------------------------------------------------------------------------------------- where nobody runs a store
 
 
-def where_is_the_board() -> tuple[bool, int, float]:
-    from ignite_core.distributed.failures import store_server as store_host
+def open_the_store() -> tuple[bool, int, float]:
+    from ignite_core.distributed.failures import store_server
 
     began = time.monotonic()
     idist.initialize("gloo", timeout=timedelta(seconds=60))
@@ -268,30 +268,30 @@ def where_is_the_board() -> tuple[bool, int, float]:
     assert own is not None
     own.wait_until_open()
     idist.barrier()
-    found = own._board is not None, len(store_host._programs), joined_s
+    found = own._store is not None, len(store_server._helpers), joined_s
     idist.finalize()
-    for program in store_host._programs:
-        program.wait(30)
+    for helper in store_server._helpers:
+        helper.wait(30)
     return found
 
 
-def test_rank_0_starts_a_program_for_the_board_which_ends_with_the_last_rank() -> None:
-    first, second = launch(where_is_the_board, by_hand(2, free_port()))
+def test_rank_0_starts_a_helper_for_the_store_which_ends_with_the_last_rank() -> None:
+    first, second = launch(open_the_store, by_hand(2, free_port()))
 
     assert first.error == second.error == ""
     assert first.value[:2] == (True, 1)
     assert second.value[:2] == (True, 0)
 
 
-def test_the_program_cannot_be_ended_by_ctrl_c_and_ends_when_nobody_beats(tmp_path: Path) -> None:
+def test_the_helper_cannot_be_ended_by_ctrl_c_and_ends_without_heartbeats(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys, time\n"
-        "from ignite_core.distributed import store_host\n"
-        "store_host._SILENCE_S = 1.5\n"
+        "from ignite_core.distributed.failures import store_server\n"
+        "store_server._SILENCE_S = 1.5\n"
         "for number in (signal.SIGINT, signal.SIGTERM):\n"
         "    signal.signal(number, signal.SIG_IGN)\n"
         "    os.kill(os.getpid(), number)\n"
-        "store_host.main('part', 2)\n"
+        "store_server.main('part', 2)\n"
     )
     began = time.monotonic()
 
@@ -302,18 +302,18 @@ def test_the_program_cannot_be_ended_by_ctrl_c_and_ends_when_nobody_beats(tmp_pa
     assert time.monotonic() - began > 1.5
 
 
-def do_without_a_board() -> tuple[int, bool]:
+def do_without_a_store() -> tuple[int, bool]:
     sys.executable = "/no/such/interpreter"
     idist.initialize("gloo")
     total = idist.all_reduce(1)
     own = failures._watcher
     assert own is not None
     own.wait_until_open()
-    missing = own._board is None
+    missing = own._store is None
     failures.report(ValueError("nobody hears it"))
     idist.finalize()
     return total, missing
 
 
-def test_ranks_work_without_a_board_too() -> None:
-    assert [outcome.value for outcome in launch(do_without_a_board, by_hand(2, free_port()))] == [(2, True)] * 2
+def test_ranks_work_without_an_error_store_too() -> None:
+    assert [outcome.value for outcome in launch(do_without_a_store, by_hand(2, free_port()))] == [(2, True)] * 2

@@ -12,7 +12,7 @@ from torch.distributed import HashStore, PrefixStore  # type: ignore[attr-define
 
 import ignite_core.distributed as idist
 from ignite_core.distributed.failures import api as failures
-from ignite_core.distributed.failures.error_store import Board
+from ignite_core.distributed.failures.error_store import ErrorStore
 from ignite_core.distributed.failures.whereabouts import Whereabouts
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers.voting.channel import lane
@@ -66,10 +66,10 @@ def test_after_the_time_limit_the_others_name_the_rank_that_hangs_and_where_it_i
     assert heard[1].startswith("RankFailed")
     for told in (heard[0], heard[2]):
         assert f"idist.{operation} failed on rank" in told
-        assert "rank 1 has not come; it is at:\n  " in told
+        assert "rank 1 has not arrived; it is at:\n  " in told
         assert "in hang_until\n" in told
-        assert "rank 0 has not come" not in told
-        assert "rank 2 has not come" not in told
+        assert "rank 0 has not arrived" not in told
+        assert "rank 2 has not arrived" not in told
     assert time.monotonic() - began < 30
 
 
@@ -86,22 +86,23 @@ def test_all_groups_take_the_time_limit_that_was_given() -> None:
 
 
 class Asked:
-    """The whereabouts of several ranks on one board; each question is answered when it is posted."""
+    """The whereabouts of several ranks in one error store; each question is answered when it is posted."""
 
     def __init__(self, number: int) -> None:
         store = HashStore()
-        self.boards = [Board(PrefixStore("a", store), PrefixStore("a", store), rank, number) for rank in range(number)]
+        parts = [PrefixStore("a", store) for _ in range(number)]
+        self.stores = [ErrorStore(part, part, rank, number) for rank, part in enumerate(parts)]
         self.ranks = [
-            Whereabouts(rank, lambda times, board=board: self.ask(board, times), board.post)  # type: ignore[misc]
-            for rank, board in enumerate(self.boards)
+            Whereabouts(rank, lambda times, store=store: self.ask(store, times), store.post)  # type: ignore[misc]
+            for rank, store in enumerate(self.stores)
         ]
         self.questions = 0
 
-    def ask(self, board: Board, times: int) -> None:
+    def ask(self, store: ErrorStore, times: int) -> None:
         self.questions += 1
-        board.post_once(f"where_{times}", {"kind": "where"})
+        store.post_once(f"where_{times}", {"kind": "where"})
         for _ in range(2):  # the question, then the answers
-            for reader, found in zip(self.boards, self.ranks, strict=True):
+            for reader, found in zip(self.stores, self.ranks, strict=True):
                 while (entry := reader.read()) is not None:
                     found.take(entry[1])
 
@@ -114,7 +115,7 @@ def test_a_rank_that_waits_tells_for_what_and_a_question_is_asked_once() -> None
     second = asked.ranks[2].find([0, 1], 5.0)
 
     assert first == second
-    assert first.startswith("rank 1 has not come; it is at:\n  ")
+    assert first.startswith("rank 1 has not arrived; it is at:\n  ")
     assert asked.questions == 1
 
 
@@ -124,14 +125,14 @@ def test_ranks_that_all_wait_are_told_with_what_they_wait_for() -> None:
         found.waits = waits
 
     assert asked.ranks[0].find([1, 2], 5.0) == (
-        "the other ranks wait elsewhere: rank 1 in all_gather, rank 2 in barrier"
+        "the other ranks wait in other collectives: rank 1 in all_gather, rank 2 in barrier"
     )
 
 
 def test_a_rank_that_does_not_answer_is_named() -> None:
     found = Whereabouts(0, lambda number: None, lambda answer: None)
 
-    assert found.find([1, 2], 0.01) == "ranks [1, 2] have not come and do not answer"
+    assert found.find([1, 2], 0.01) == "ranks [1, 2] have not arrived and do not answer"
 
 
 def test_what_is_waited_for_without_other_ranks_may_take_as_long_as_it_likes_or_is_limited() -> None:

@@ -669,7 +669,7 @@ PLANTED: list[Planted] = [
     Planted(
         "collective waits for a failed rank",
         "ignite_core/distributed/failures/api.py",
-        "        watcher.give_up(operation)\n",
+        "        watcher.abandon(operation)\n",
         "",
         "tests/distributed/test_lost_ranks.py::test_a_process_that_gave_up_a_collective_ends_at_once",
     ),
@@ -683,21 +683,21 @@ PLANTED: list[Planted] = [
     Planted(
         "report never withdrawn",
         "ignite_core/distributed/failures/watcher.py",
-        '        if own is not None:\n            self._ask(Board.post, {"kind": "withdrawn", "entry": own[0]})\n',
+        '        if own is not None:\n            self._call(ErrorStore.post, {"kind": "withdrawn", "entry": own[0]})\n',
         "",
         "tests/distributed/test_failures.py::test_ranks_that_all_fail_and_go_on_are_not_held_up_by_what_they_have_told",
     ),
     Planted(
         "no patience with others that fail alike",
         "ignite_core/distributed/failures/watcher.py",
-        "self._patience = time.monotonic() + self._grace_s, set(self._failures)",
-        "self._patience = 0.0, set()",
+        "self._grace_deadline, self._in_grace = time.monotonic() + self._grace_s, set(self._failures)",
+        "self._grace_deadline, self._in_grace = 0.0, set()",
         "tests/distributed/test_failures.py::test_who_goes_on_without_the_failed_rank_is_told_again_after_the_grace",
     ),
     Planted(
         "given up collective is not remembered",
         "ignite_core/distributed/failures/watcher.py",
-        '        if known.may_end and not self._ask(Board.settle, known.number, "acted on"):\n            return  # its rank went on first, and comes\n',
+        '        if active.may_be_withdrawn and not self._call(ErrorStore.resolve, active.number, "acted on"):\n            return  # its rank went on first, and comes to the collective\n',
         "",
         "tests/distributed/test_failures.py::test_ranks_that_are_out_of_step_are_told_so_and_can_join_again",
     ),
@@ -718,8 +718,8 @@ PLANTED: list[Planted] = [
     Planted(
         "no heartbeats",
         "ignite_core/distributed/failures/watcher.py",
-        "            self._ask(Board.beat)\n            self._ask(Board.skip_hole)\n",
-        "            self._ask(Board.skip_hole)\n",
+        "            self._call(ErrorStore.beat)\n            self._call(ErrorStore.skip_gap)\n",
+        "            self._call(ErrorStore.skip_gap)\n",
         "tests/distributed/test_lost_ranks.py::test_a_rank_that_is_busy_within_the_limit_is_not_taken_for_lost",
     ),
     Planted(
@@ -732,15 +732,15 @@ PLANTED: list[Planted] = [
     Planted(
         "stopped process blames its neighbour",
         "ignite_core/distributed/failures/watcher.py",
-        "        if was_away:\n            self._heard = now\n",
+        "        if was_stopped:\n            self._changed_at = now\n",
         "",
         "tests/distributed/test_watcher.py::test_a_process_that_was_stopped_itself_does_not_blame_its_neighbour",
     ),
     Planted(
         "who has left is missed",
         "ignite_core/distributed/failures/watcher.py",
-        "if sign == 0 or rank in lost or Board.has_left(sign):",
-        "if sign == 0 or rank in lost:",
+        "if count == 0 or rank in lost or ErrorStore.has_left(count):",
+        "if count == 0 or rank in lost:",
         "tests/distributed/test_lost_ranks.py::test_a_rank_that_goes_on_alone_when_the_others_are_done_is_not_disturbed",
     ),
     Planted(
@@ -760,8 +760,8 @@ PLANTED: list[Planted] = [
     Planted(
         "board dies with rank 0",
         "ignite_core/distributed/failures/store_server.py",
-        "        if now - heard > (_SILENCE_S if os.getppid() == parent else _SILENCE_ALONE_S):",
-        "        if os.getppid() != parent or now - heard > _SILENCE_S:",
+        "        if now - last_change > (_SILENCE_S if os.getppid() == parent else _SILENCE_ALONE_S):",
+        "        if os.getppid() != parent or now - last_change > _SILENCE_S:",
         "tests/distributed/test_lost_ranks.py::test_rank_0_is_named_too_where_its_address_was_set_by_hand",
     ),
     Planted(
@@ -942,8 +942,8 @@ PLANTED: list[Planted] = [
     Planted(
         "a lone handler waits for the others",
         "ignite_core/engine/lone_handlers.py",
-        "with idist._alone():",
-        "with failures.waiting('alone'):",
+        "with run_alone():",
+        "with failures.explained('alone', 0, 1, None):",
         "tests/distributed/test_lone_handlers.py::test_a_lone_handler_acts_alone_with_one_warning",
     ),
     Planted(

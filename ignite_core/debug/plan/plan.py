@@ -25,7 +25,7 @@ import ignite_core.debug.plan.stand_ins  # noqa: F401  # which registers them
 from ignite_core.debug.plan.calendar import Calendar, PlannedEpoch, PlannedHandler
 from ignite_core.debug.plan.dry_run import DryRun, Tally
 from ignite_core.debug.plan.start import Limits, set_up
-from ignite_core.distributed import utils as idist
+from ignite_core.distributed.current import run_alone
 from ignite_core.engine.describe import describe
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
@@ -85,7 +85,7 @@ def make_plan(
             engine.add_event_handler(first, lambda: epochs.append((state.epoch, state.iteration + 1)))
             engine.add_event_handler(Events.TERMINATE(priority=_FIRST), terminated)
             if not arguments.is_over:
-                with idist._alone():
+                with run_alone():
                     Engine.run(engine, data, limits.max_epochs, limits.max_iters, limits.epoch_length)
         calendar = Calendar(
             epochs=_epochs(epochs, state.iteration),

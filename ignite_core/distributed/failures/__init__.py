@@ -1,1 +1,1 @@
-"""What one rank's failure means for the others: it is reported, and nobody waits forever."""
+"""Report failures of a rank to the other ranks, which raise instead of waiting forever."""

@@ -1,6 +1,6 @@
-"""Errors travel beside what the ranks exchange: a rank that fails tells the others, who raise ``RankFailed``.
+"""Report errors to the other ranks, which raise ``RankFailed``.
 
-Nothing here costs anything in a serial run, or where no watcher was started: see ``watcher.py``.
+Nothing here has a cost in a serial run, or without a watcher: see ``watcher.py``.
 """
 
 from __future__ import annotations
@@ -22,50 +22,46 @@ from ignite_core.distributed.failures.watcher import Watcher
 from ignite_core.exceptions import RankFailed
 
 __all__ = [
+    "add_listener",
     "agreed",
     "begin",
-    "explain",
     "explained",
-    "failure",
     "finish",
     "has_failed",
     "is_agreed",
-    "listen",
+    "notify",
     "raise_if_failed",
+    "remove_listener",
     "report",
     "reported",
     "start",
     "stop",
-    "tell",
-    "unlisten",
     "wait_for",
-    "waiting",
-    "words_of_others",
 ]
 
 E = TypeVar("E", bound=BaseException)
 
-#: How often a collective that waits looks up.
-_LOOK = timedelta(seconds=0.1)
+#: How often a waiting collective checks for failures.
+_CHECK = timedelta(seconds=0.1)
 
-#: What torch's errors say when another process did not come in time, or has given up first.
+#: How torch's errors say that another process did not come in time, or has given up first.
 _ABSENCE = re.compile(r"time(d )?out|connection (closed|reset) by peer|broken pipe", re.IGNORECASE)
 
 _watcher: Watcher | None = None
 _at_exit: Any = None
 _listeners: list[Callable[[RankFailed], None]] = []
-_inherited: list[Any] = []  # in a forked process: what is never to be torn down here
-_lock = threading.Lock()  # of the listeners: none is called any more when it has been removed
+_inherited: list[Any] = []  # in a forked process: what must not be torn down there
+_lock = threading.Lock()  # guards the listeners, so that none is called after its removal
 
 
 # ------------------------------------------------------------------------------------------------------ agreed errors
 
 
 def agreed(error: E) -> E:
-    """Mark an error that all ranks raise together, because they told each other; so nobody needs to be told again.
+    """Mark an error that all ranks raise together, so that it is not reported to the others.
 
-    An error that one rank raises alone is told to the others, which raise ``RankFailed``. One that all of them raise at
-    the same place, as after ``if idist.any(...)``, reaches each of them as what it is if it is marked on each.
+    An error that one rank raises alone is reported, and the other ranks raise ``RankFailed``. One that all ranks raise
+    at the same place, as after ``if idist.any(...)``, is raised unchanged on each of them if each marks it.
 
     Args:
         error: About to be raised.
@@ -93,23 +89,23 @@ def is_agreed(error: BaseException) -> bool:
     return "_ignite_core_agreed" in error.__dict__
 
 
-# ------------------------------------------------------------------------------------------------ what this rank tells
+# ----------------------------------------------------------------------------------------------- errors of this rank
 
 
 def report(error: BaseException) -> BaseException:
-    """Tell the other ranks that this one fails, unless all of them do so together or one of them did so first.
+    """Report that this rank fails, unless all ranks do so together or another one did so first.
 
     Args:
-        error: That leaves a run, or the program. Told is all but agreed errors, ``RankFailed``, the end of a generator
-            and an exit with code 0.
+        error: That leaves a run, or the program. Agreed errors, ``RankFailed``, the end of a generator and an exit with
+            code 0 are not reported.
 
     Returns:
-        The error to raise: mostly the same one; ``RankFailed`` if it says that a connection to another rank broke, and
-        it was found out which rank has failed or is lost. Its cause is then ``error``.
+        The error to raise: usually the same one. If it says that a connection to another rank broke, and that rank has
+        failed or is lost, a ``RankFailed`` whose cause is ``error``.
 
     Example:
-        >>> report(ValueError("in a serial run nobody is told"))
-        ValueError('in a serial run nobody is told')
+        >>> report(ValueError("not reported in a serial run"))
+        ValueError('not reported in a serial run')
     """
     watcher = _watcher
     if watcher is None or is_agreed(error) or isinstance(error, RankFailed | GeneratorExit):
@@ -126,10 +122,10 @@ def report(error: BaseException) -> BaseException:
 
 @contextmanager
 def reported(error: BaseException) -> Iterator[BaseException]:
-    """Report an error, then let the handlers of it run: they hear at once, in a collective, that nobody comes to it.
+    """Report an error, then run its handlers in the block: a collective in them raises, as the other ranks do not come.
 
     Args:
-        error: As of :func:`report`.
+        error: As in :func:`report`.
 
     Yields:
         The error to handle and to raise, as :func:`report` returns it.
@@ -146,89 +142,68 @@ def reported(error: BaseException) -> Iterator[BaseException]:
         watcher.handling -= 1
 
 
-# -------------------------------------------------------------------------------------------- what others have told
-
-
-def failure() -> RankFailed | None:
-    """What is known at this moment of another rank's failure, or of its loss; it costs no look at the store."""
-    return None if _watcher is None else _watcher.failure
+# ----------------------------------------------------------------------------------------------- errors of other ranks
 
 
 def raise_if_failed() -> None:
-    """Raise what is known of another rank's failure: for loops that wait for something.
-
-    Raises:
-        RankFailed: If another rank has failed or is lost.
-    """
+    """Raise ``RankFailed`` if another rank has failed or is lost; for loops that wait for something."""
     found = None if _watcher is None else _watcher.deliver()
     if found is not None:
         raise found
 
 
 def has_failed() -> bool:
-    """Whether any rank, this one too, has failed since they joined: then some collectives may never end."""
+    """Whether any rank, this one included, has failed since they joined: then some collectives may never end."""
     return _watcher is not None and _watcher.has_failed
-
-
-def explain(error: BaseException) -> RankFailed | None:
-    """If a connection to another rank broke: who has failed or is lost, if anybody."""
-    return None if _watcher is None else _watcher.explain(error)
-
-
-@contextmanager
-def waiting(operation: str) -> Iterator[None]:
-    """Let other ranks know that this one is in a collective, if they ask where it is."""
-    watcher = _watcher
-    if watcher is None:
-        yield
-        return
-    before, watcher.whereabouts.waits = watcher.whereabouts.waits, operation
-    try:
-        yield
-    finally:
-        watcher.whereabouts.waits = before
-
-
-def words_of_others(error: BaseException) -> str:
-    """For a message: which ranks have left; where the others are, if it is about one that did not come."""
-    watcher = _watcher
-    if watcher is None:
-        return ""
-    gone = watcher.gone()
-    if gone:
-        return f" (ranks {gone} have left)"
-    where = watcher.find_others() if _ABSENCE.search(str(error)) else ""
-    return f"; {where}" if where else ""
 
 
 @contextmanager
 def explained(operation: str, rank: int, world_size: int, backend: str | None) -> Iterator[None]:
-    """Say in an error of torch which operation failed, where, and because of whom; it names an address at best."""
-    with waiting(operation):
-        try:
-            yield
-        except RankFailed:
-            raise
-        except RuntimeError as error:
-            found = explain(error)
-            if found is not None:
-                raise found from error
-            raise RuntimeError(
-                f"idist.{operation} failed on rank {rank} of {world_size} (backend {backend}): {error}"
-                f"{words_of_others(error)}"
-            ) from error
+    """Name the operation, this rank and the rank at fault in errors of torch, and answer other ranks where this one is.
+
+    Raises:
+        RankFailed: In place of an error that follows from the failure or loss of another rank.
+        RuntimeError: Any other error of torch, with its context.
+    """
+    watcher = _watcher
+    if watcher is not None:
+        outer, watcher.whereabouts.waits = watcher.whereabouts.waits, operation
+    try:
+        yield
+    except RankFailed:
+        raise
+    except RuntimeError as error:
+        found = None if watcher is None else watcher.explain(error)
+        if found is not None:
+            raise found from error
+        raise RuntimeError(
+            f"idist.{operation} failed on rank {rank} of {world_size} (backend {backend}): {error}"
+            f"{'' if watcher is None else _describe_others(watcher, error)}"
+        ) from error
+    finally:
+        if watcher is not None:
+            watcher.whereabouts.waits = outer
+
+
+def _describe_others(watcher: Watcher, error: RuntimeError) -> str:
+    """For a message: which ranks have left, or where the others are if one of them did not come."""
+    departed = watcher.departed()
+    if departed:
+        return f" (ranks {departed} have left)"
+    places = watcher.locate_others() if _ABSENCE.search(str(error)) else ""
+    return f"; {places}" if places else ""
 
 
 def wait_for(is_done: Callable[[], bool], timeout: timedelta | None) -> None:
     """Wait for something that all ranks do, in a block of :func:`explained`.
 
     Args:
-        is_done: Asked again and again, less and less often.
-        timeout: None: without limit.
+        is_done: Called repeatedly, at growing intervals up to 0.1 s.
+        timeout: None for no limit.
 
     Raises:
         RankFailed: If another rank has failed or is lost.
-        RuntimeError: If it takes too long.
+        RuntimeError: If it takes longer than ``timeout``.
     """
     deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
     pause_s = 0.001
@@ -237,17 +212,17 @@ def wait_for(is_done: Callable[[], bool], timeout: timedelta | None) -> None:
         if deadline is not None and time.monotonic() > deadline:
             raise RuntimeError(f"timed out after {timeout}")
         time.sleep(pause_s)
-        pause_s = min(2 * pause_s, _LOOK.total_seconds())
+        pause_s = min(2 * pause_s, _CHECK.total_seconds())
 
 
 def begin(operation: str) -> None:
-    """Before a collective: raise what makes it useless.
+    """Call before a collective: raise if it cannot succeed.
 
     Raises:
         RankFailed: If a rank has failed or is lost.
         RuntimeError: If the ranks are out of step since one failed.
     """
-    if _watcher is not None and not _watcher.is_calm:
+    if _watcher is not None and not _watcher.is_healthy:
         _watcher.begin(operation)
 
 
@@ -255,12 +230,12 @@ def finish(work: Any, operation: str) -> None:
     """Wait for an asynchronous collective on the CPU, unless another rank fails meanwhile.
 
     Args:
-        work: What torch gave for it.
-        operation: Its name, for messages.
+        work: The handle that torch returned.
+        operation: Name of the collective, for messages.
 
     Raises:
         RankFailed: If another rank has failed or is lost.
-        RuntimeError: What went wrong otherwise, as torch says it.
+        RuntimeError: Any other failure of the collective.
     """
     watcher = _watcher
     if watcher is None:
@@ -268,37 +243,37 @@ def finish(work: Any, operation: str) -> None:
         return
     while True:
         try:
-            work.wait(_LOOK)
+            work.wait(_CHECK)
             return
         except RuntimeError:
             if work.is_completed():
-                work.wait()  # raises what went wrong, if it was that
+                work.wait()  # raises the error of the collective, if there is one
                 return
-        watcher.give_up(operation)
+        watcher.abandon(operation)
 
 
 # -------------------------------------------------------------------------------------------------------- for engines
 
 
-def listen(hear: Callable[[RankFailed], None]) -> None:
-    """A run begins: ``hear`` is called by another thread when a rank has failed, again and again until it was raised.
+def add_listener(on_rank_failed: Callable[[RankFailed], None]) -> None:
+    """Call at the start of a run: another thread calls ``on_rank_failed`` repeatedly until the failure is raised.
 
-    Only the innermost run is told; what it raises reaches those around it.
+    Only the listener of the innermost run is called; what that run raises reaches the runs around it.
     """
-    if _watcher is not None and not _watcher.is_calm and not _watcher.handling:
-        _watcher.go_on()
+    if _watcher is not None and not _watcher.is_healthy and not _watcher.handling:
+        _watcher.resume()
     with _lock:
-        _listeners.append(hear)
+        _listeners.append(on_rank_failed)
 
 
-def unlisten(hear: Callable[[RankFailed], None]) -> None:
-    """The run has ended; ``hear`` is not called any more when this returns."""
+def remove_listener(on_rank_failed: Callable[[RankFailed], None]) -> None:
+    """Call at the end of a run: ``on_rank_failed`` is not called after this returns."""
     with _lock:
-        _listeners.remove(hear)
+        _listeners.remove(on_rank_failed)
 
 
-def tell(found: RankFailed) -> None:
-    """Tell the innermost run of a failure."""
+def notify(found: RankFailed) -> None:
+    """Call the listener of the innermost run."""
     with _lock:
         if _listeners:
             _listeners[-1](found)
@@ -308,16 +283,16 @@ def tell(found: RankFailed) -> None:
 
 
 def start(watcher: Watcher) -> None:
-    """Let this process be watched from now on, to its end."""
+    """Use a watcher until :func:`stop` or the end of the process."""
     global _watcher, _at_exit
-    stop()  # one of a group that was destroyed without finalize()
+    stop()  # the watcher of a group that was destroyed without finalize()
     _watcher = watcher
-    # unlike with atexit it also runs in processes of multiprocessing, at the end of their function
+    # unlike atexit, also called in processes of multiprocessing, at the end of their function
     _at_exit = Finalize(None, _leave_at_exit, exitpriority=100)
 
 
 def stop() -> None:
-    """Take leave of the other ranks, if they are still watched."""
+    """Deregister this rank, if it has a watcher."""
     global _watcher
     if _watcher is not None:
         _at_exit.cancel()
@@ -328,8 +303,8 @@ def stop() -> None:
 
 
 def _keep_groups() -> None:
-    """Let no group of torch be destroyed: that waits for all that was begun on it, which now may never end."""
-    import ctypes  # not before: nobody else needs it
+    """Prevent torch from destroying groups: that waits for pending collectives, some of which may never end."""
+    import ctypes  # needed after a failure only
 
     world: Any = dist.distributed_c10d._world
     for group in world.pg_map:
@@ -337,7 +312,7 @@ def _keep_groups() -> None:
 
 
 def _leave_at_exit() -> None:
-    """The process ends: by an error that nobody has caught, or as it should."""
+    """At the end of the process, report an uncaught error."""
     error = getattr(sys, "last_value", None)
     if error is not None:
         found = report(error)
@@ -347,10 +322,10 @@ def _leave_at_exit() -> None:
 
 
 def _forget() -> None:
-    """In a forked process, such as a worker of a DataLoader: it is no rank, and has no watcher."""
+    """In a forked process, such as a worker of a DataLoader: it is not a rank and has no watcher."""
     global _watcher, _lock
     _inherited.append(_watcher)
-    _watcher, _lock = None, threading.Lock()  # the thread that may hold the lock is not here
+    _watcher, _lock = None, threading.Lock()  # the thread that may hold the lock does not exist here
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,7 +1,6 @@
-"""Where the board of a run is: in the store of the launcher, or where there is none in one that outlives all ranks.
+"""Open the error store of a run: in the store of the launcher, or in that of a helper process of rank 0.
 
-That one is run by a program of its own, which rank 0 starts. It ends by itself when all ranks have left, or when none
-of them has given a sign of life for some time.
+The helper process outlives all ranks. It ends when all ranks have deregistered, or without heartbeats for some time.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ from datetime import timedelta
 
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from ignite_core.distributed.failures.error_store import Board
+from ignite_core.distributed.failures.error_store import ErrorStore
 from ignite_core.distributed.launch.environment import Launch
 from ignite_core.distributed.launch.rendezvous import open_store
 
-__all__ = ["main", "open_board"]
+__all__ = ["main", "open_error_store"]
 
-#: How long to wait for a connection, and how often to look whether there is something to connect to.
+#: How long to wait for a connection, and how often to check whether there is something to connect to.
 _CONNECT, _POLL_S = timedelta(seconds=20), 0.05
 
-#: After so many seconds without a sign of life it ends: while rank 0 runs, and when it does not.
+#: After so many seconds without a heartbeat the helper ends: while rank 0 runs, and afterwards.
 _SILENCE_S, _SILENCE_ALONE_S = 300.0, 5.0
 
-#: How often it looks.
-_LOOK_S = 0.5
+#: How often the helper reads the heartbeats, in seconds.
+_CHECK_S = 0.5
 
-#: It ignores what ends or tells something to the whole group: the ranks have yet to say what became of them.
+#: The helper ignores signals to the process group: the ranks still need it to report why they end.
 _PROGRAM = """
 import signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):
@@ -43,92 +42,88 @@ from ignite_core.distributed.failures.store_server import main
 main(sys.argv[1], int(sys.argv[2]))
 """
 
+#: The helpers that this process has started; polled at times so that no zombies remain.
+_helpers: list[subprocess.Popen[str]] = []
 
-#: The programs that this process has started; asked now and then whether they have ended.
-_programs: list[subprocess.Popen[str]] = []
 
-
-def open_board(store: Store, launch: Launch, rank: int, world_size: int, ending: threading.Event) -> Board | None:
-    """Open the board of a run.
+def open_error_store(
+    store: Store, launch: Launch, rank: int, world_size: int, ending: threading.Event
+) -> ErrorStore | None:
+    """Open the error store of a run.
 
     Args:
-        store: In which the ranks have met, and no other run did.
-        launch: What this process was told.
-        rank: Of this process.
+        store: The store of the rendezvous, used by this run only.
+        launch: How this process was launched.
+        rank: Rank of this process.
         world_size: Number of processes.
-        ending: Set when the board is not wanted any more.
+        ending: Set when the error store is not needed any more.
 
     Returns:
-        The board; None if there is none, or it is not wanted any more.
+        The error store; None if rank 0 cannot provide one, or ``ending`` was set first.
 
     Raises:
         RuntimeError: If a store cannot be reached.
-        OSError: If the program cannot be started.
+        OSError: If the helper process cannot be started.
     """
     if rank == 0:
-        name = f"ignite_core/board_{uuid.uuid4().hex}"
-        where: tuple[str, int] | None = None
+        name = f"ignite_core/errors_{uuid.uuid4().hex}"
+        address: str | None = None
         try:
-            where = _of_launcher(launch) or _own(store, launch, name, world_size, ending)
+            if launch.launcher_runs_store:
+                address = f"{launch.master_addr} {launch.master_port}"
+            else:
+                address = _start_helper(store, launch, name, world_size, ending)
         finally:
-            store.set("board", f"{name} {where[0]} {where[1]}" if where else "")
-    while not launch.store_is_there and not store.check(["board"]):
+            store.set("error_store", f"{name} {address}" if address else "")
+    while not launch.launcher_runs_store and not store.check(["error_store"]):
         if ending.wait(_POLL_S):
             return None
-    told = store.get("board").decode().split()
-    if not told:
+    answer = store.get("error_store").decode().split()
+    if not answer:
         return None
-    name, host, port = told
-    watching, telling = (PrefixStore(name, open_store(host, int(port), False, _CONNECT)) for _ in range(2))
-    return Board(watching, telling, rank, world_size)
+    name, host, port = answer
+    reader, writer = (PrefixStore(name, open_store(host, int(port), False, _CONNECT)) for _ in range(2))
+    return ErrorStore(reader, writer, rank, world_size)
 
 
-def _of_launcher(launch: Launch) -> tuple[str, int] | None:
-    if not launch.store_is_there:
-        return None
-    assert launch.master_addr is not None
-    assert launch.master_port is not None
-    return launch.master_addr, launch.master_port
-
-
-def _own(store: Store, launch: Launch, name: str, world_size: int, ending: threading.Event) -> tuple[str, int] | None:
-    """Start the program; it takes as long as an import of torch until it tells the port of its store."""
-    _programs[:] = [program for program in _programs if program.poll() is None]
-    program = subprocess.Popen(
+def _start_helper(store: Store, launch: Launch, name: str, world_size: int, ending: threading.Event) -> str | None:
+    """Start the helper process; its host and port, which come after it has imported torch."""
+    _helpers[:] = [helper for helper in _helpers if helper.poll() is None]
+    helper = subprocess.Popen(
         [sys.executable, "-P", "-c", _PROGRAM, name, str(world_size)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # who reads that of rank 0 to its end would wait for this program too
+        stderr=subprocess.DEVNULL,  # a reader of rank 0's would wait for the helper too
         env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)},
         text=True,
     )
-    _programs.append(program)
-    assert program.stdout is not None
-    with program.stdout as output:
+    _helpers.append(helper)
+    assert helper.stdout is not None
+    with helper.stdout as output:
         while not select.select([output], [], [], _POLL_S)[0]:
             if ending.is_set():
-                program.kill()
+                helper.kill()
                 return None
-        port = output.readline()
+        port = output.readline().strip()
     if not port:
-        raise RuntimeError("the program that runs the store has ended before it began")
-    return launch.master_addr or getattr(store, "host", None) or socket.gethostname(), int(port)
+        raise RuntimeError("the helper process for the error store ended before it was ready")
+    return f"{launch.master_addr or getattr(store, 'host', None) or socket.gethostname()} {port}"
 
 
 def main(name: str, world_size: int) -> None:
-    """Run the store until nobody needs it."""
+    """Run the store in the helper process until all ranks have left."""
     parent = os.getppid()
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     print(store.port, flush=True)
-    os.close(sys.stdout.fileno())  # nothing more is to come
+    os.close(sys.stdout.fileno())  # the parent reads to the end
     part = PrefixStore(name, store)
-    board = Board(part, part, 0, world_size)
-    heard, signs = time.monotonic(), board.signs()
-    while not all(board.has_left(sign) for sign in signs):
-        time.sleep(_LOOK_S)
-        before, signs = signs, board.signs()
+    errors = ErrorStore(part, part, 0, world_size)
+    last_change, heartbeats = time.monotonic(), errors.heartbeats()
+    while not all(errors.has_left(count) for count in heartbeats):
+        time.sleep(_CHECK_S)
+        before, heartbeats = heartbeats, errors.heartbeats()
         now = time.monotonic()
-        if signs != before:
-            heard = now
-        if now - heard > (_SILENCE_S if os.getppid() == parent else _SILENCE_ALONE_S):
+        if heartbeats != before:
+            last_change = now
+        if now - last_change > (_SILENCE_S if os.getppid() == parent else _SILENCE_ALONE_S):
             return

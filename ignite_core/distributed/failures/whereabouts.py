@@ -1,7 +1,7 @@
-"""Where the ranks are when one of them does not come to a collective: they ask each other over the board.
+"""Find out where the other ranks are when one of them does not reach a collective: they ask through the error store.
 
-The thread of the watcher answers, also for a program that hangs. A rank that waits in a collective of the library
-answers with its name; any other with the stack of its main thread.
+The watcher's thread answers, so a program that hangs answers too. A rank that waits in a collective of the library
+answers with its name, any other with the stack of its main thread.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from typing import Any, Final
 
 __all__ = ["Whereabouts"]
 
-#: How many of the innermost calls are told.
+#: How many of the innermost calls are reported.
 _CALLS: Final = 12
 
 #: How many ranks are named.
 _RANKS: Final = 4
 
-#: How often to look for answers, in seconds.
-_LOOK_S: Final = 0.05
+#: How often to check for answers, in seconds.
+_CHECK_S: Final = 0.05
 
 
 class Whereabouts:
     """Asks the other ranks where they are, and answers them.
 
     Args:
-        rank: Of this process.
-        ask: Posts a question that all ranks answer, unless another one has posted the one of this number.
+        rank: Rank of this process.
+        ask: Posts a question that all ranks answer, unless another rank has posted the one with this number.
         answer: Posts an answer.
 
     Attributes:
-        waits: The collective of the library that this process is in; None: it is elsewhere.
+        waits: The collective of the library in which this process is; None if it is in none.
     """
 
     def __init__(self, rank: int, ask: Callable[[int], object], answer: Callable[[dict[str, Any]], object]) -> None:
@@ -47,7 +47,7 @@ class Whereabouts:
         self._answers: dict[int, Mapping[str, Any]] = {}
 
     def take(self, entry: Mapping[str, Any]) -> None:
-        """Take in an entry of the board; called by the thread of the watcher."""
+        """Process an entry of the error store; called by the watcher's thread."""
         if entry["kind"] == "where":
             self._questions += 1
             self._answers = {}
@@ -58,35 +58,31 @@ class Whereabouts:
             self._answers[entry["rank"]] = entry
 
     def find(self, others: Sequence[int], timeout_s: float) -> str:
-        """Ask other ranks where they are, and wait for the answers for some seconds; words for a message."""
+        """Ask other ranks where they are, wait for the answers, and return them as text for a message."""
         began = time.monotonic()
         if began - self._asked_at > timeout_s:  # else another rank has just asked
             self._ask(self._questions)
         while time.monotonic() - began < timeout_s and not (
             self._asked_at > began - timeout_s and self._answers.keys() >= set(others)
         ):
-            time.sleep(_LOOK_S)
-        return _words({rank: self._answers.get(rank) for rank in others})
+            time.sleep(_CHECK_S)
+        return _describe({rank: self._answers.get(rank) for rank in others})
 
 
 def _calls_of_main_thread() -> list[str]:
-    """The innermost calls, the last one first; without their source, which may be on the disk that hangs."""
+    """The innermost calls, the last one first; without source lines, which may be on a disk that hangs."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     places = [] if frame is None else [(one.f_code, line) for one, line in traceback.walk_stack(frame)]
     return [f"{code.co_filename}, line {line}, in {code.co_qualname}" for code, line in places[:_CALLS]]
 
 
-def _words(answers: Mapping[int, Mapping[str, Any] | None]) -> str:
-    waiting = [f"rank {rank} in {found['waits']}" for rank, found in answers.items() if found and found["waits"]]
-    silent = [rank for rank, found in answers.items() if found is None]
-    elsewhere = {rank: found["calls"] for rank, found in answers.items() if found and not found["waits"]}
-    said = []
-    if silent:
-        said.append(f"ranks {silent[:_RANKS]} have not come and do not answer")
-    said += [
-        f"rank {rank} has not come; it is at:\n  " + "\n  ".join(calls)
-        for rank, calls in list(elsewhere.items())[:_RANKS]
-    ]
-    if not said:
-        said.append(f"the other ranks wait elsewhere: {', '.join(waiting[:_RANKS])}")
-    return "\n".join(said)
+def _describe(answers: Mapping[int, Mapping[str, Any] | None]) -> str:
+    silent = [rank for rank, answer in answers.items() if answer is None][:_RANKS]
+    elsewhere = {rank: answer["calls"] for rank, answer in answers.items() if answer and not answer["waits"]}
+    lines = [f"ranks {silent} have not arrived and do not answer"] if silent else []
+    for rank, calls in list(elsewhere.items())[:_RANKS]:
+        lines.append("\n  ".join([f"rank {rank} has not arrived; it is at:", *calls]))
+    if not lines:
+        waiting = [f"rank {rank} in {answer['waits']}" for rank, answer in answers.items() if answer]
+        lines.append(f"the other ranks wait in other collectives: {', '.join(waiting[:_RANKS])}")
+    return "\n".join(lines)

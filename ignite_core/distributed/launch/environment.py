@@ -24,7 +24,7 @@ class Launch:
         master_port: Port of that store; None where one is alone.
         node: What the launcher calls the node; None if it does not tell.
         source: Who told it, for messages.
-        store_is_there: The launcher runs the store; else rank 0 does.
+        launcher_runs_store: The launcher runs the store; else rank 0 does.
         may_restart: The launcher may end the processes and start them anew, with the same store.
     """
 
@@ -35,7 +35,7 @@ class Launch:
     master_port: int | None = None
     node: str | None = None
     source: str = "the environment"
-    store_is_there: bool = False
+    launcher_runs_store: bool = False
     may_restart: bool = False
 
 
@@ -103,7 +103,7 @@ def read_launch(environment: Mapping[str, str], backend: str = "gloo") -> Launch
         *reader.meeting(),
         node=known.get("GROUP_RANK"),
         source="torchrun" if "TORCHELASTIC_RUN_ID" in known else "the environment",
-        store_is_there=known.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        launcher_runs_store=known.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
         may_restart="TORCHELASTIC_RUN_ID" in known,
     )
     _check(launch, reader, "RANK", "WORLD_SIZE", "LOCAL_RANK")

@@ -78,7 +78,7 @@ def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
         socket.getaddrinfo(host, port)
     except OSError as error:
         raise RuntimeError(f"{who}: the host of {what} is not known here: {error}") from error
-    is_master = launch.rank == 0 and not launch.store_is_there
+    is_master = launch.rank == 0 and not launch.launcher_runs_store
     try:
         try:
             store = open_store(host, port, is_master, limit)
@@ -146,7 +146,7 @@ def join(store: Store, launch: Launch, backend: str, timeout: timedelta) -> tupl
     me = _Arrival(launch.rank, launch.world_size, launch.local_rank, backend, node)
     deadline = time.monotonic() + timeout.total_seconds()
     try:
-        if launch.store_is_there and launch.may_restart:
+        if launch.launcher_runs_store and launch.may_restart:
             store = _find_round(store, me, deadline)
         return store, _meet(store, launch, me, deadline)
     except DistNetworkError as error:
@@ -200,7 +200,7 @@ def _meet(store: Store, launch: Launch, me: _Arrival, deadline: float) -> Place:
     if verdict["refusal"] is None and place_in_line > me.world_size:
         verdict["refusal"] = f"{place_in_line} processes came, but WORLD_SIZE='{me.world_size}'"
     if verdict["refusal"] is not None:
-        _take_leave(store, keeps_it=launch.rank == 0 and not launch.store_is_there)
+        _take_leave(store, keeps_it=launch.rank == 0 and not launch.launcher_runs_store)
         raise RuntimeError(f"{_who(me)}: {verdict['refusal']}")
     return _place(me, [_Arrival(**arrival) for arrival in verdict["arrivals"]])
 

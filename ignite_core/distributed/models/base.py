@@ -1,10 +1,11 @@
-"""What the façade needs of a distributed framework, and what holds for all of them."""
+"""What the façade needs of a distributed framework."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -16,27 +17,32 @@ __all__ = ["ComputationModel"]
 
 
 class ComputationModel(ABC):
-    """A framework that lets processes exchange tensors. Everything else is built on these few primitives.
+    """A framework that lets processes exchange tensors. All collectives are built on its few primitives.
 
     Attributes:
-        rank: Number of this process, from 0.
+        rank: Rank of this process, from 0.
         world_size: Number of processes.
     """
 
-    #: What :func:`~ignite_core.distributed.model_name` tells.
+    #: The result of :func:`~ignite_core.distributed.model_name`.
     name: ClassVar[str]
 
-    #: What :func:`~ignite_core.distributed.initialize` takes for this model.
+    #: The backends of :func:`~ignite_core.distributed.initialize` that select this model.
     available_backends: ClassVar[tuple[str, ...]] = ()
 
-    #: What :func:`~ignite_core.distributed.set_local_rank` told.
-    told_local_rank: ClassVar[int | None] = None
+    #: The argument of :func:`~ignite_core.distributed.set_local_rank`.
+    given_local_rank: ClassVar[int | None] = None
 
-    #: The function of the façade under way, for messages: it may be built on another primitive.
-    asked: str = ""
+    #: The function of the façade in progress, for messages: it may be built on another primitive.
+    operation: str = ""
 
     rank: int
     world_size: int
+
+    @cached_property
+    def groups(self) -> dict[tuple[int, ...], Any]:
+        """The groups made from lists of ranks so far."""
+        return {}
 
     @property
     def store(self) -> Any:
@@ -50,7 +56,7 @@ class ComputationModel(ABC):
 
     @property
     def collectives_done(self) -> int:
-        """How many collectives this process has begun on the default group; 0 where that is not counted."""
+        """How many collectives this process has begun on the default group; 0 if the framework does not count them."""
         return 0
 
     @classmethod
@@ -60,14 +66,14 @@ class ComputationModel(ABC):
 
         Raises:
             ModuleNotFoundError: If the package of the framework is missing.
-            RuntimeError: If it is running already, or the others cannot be found.
-            ValueError: If the environment contradicts itself.
+            RuntimeError: If it is running already, or the other processes cannot be found.
+            ValueError: If environment variables contradict each other.
         """
 
     @classmethod
     @abstractmethod
     def from_context(cls) -> Self | None:
-        """The model of a framework that the user has started without us; None if it is not running."""
+        """The model of a framework that the user has started; None if it is not running."""
 
     @classmethod
     @abstractmethod
@@ -76,23 +82,23 @@ class ComputationModel(ABC):
 
     @abstractmethod
     def backend(self) -> str | None:
-        """Name of what moves the tensors."""
+        """Name of the backend."""
 
     @abstractmethod
     def locate(self) -> Place:
-        """Where this process stands on its node, and that among all."""
+        """The ranks of this process and of its node."""
 
     def local_rank(self) -> int:
-        """Number of this process on its node, from 0."""
+        """Rank of this process on its node, from 0."""
         return self.locate().local_rank
 
     @abstractmethod
     def device(self) -> torch.device:
-        """Where this process computes."""
+        """The device of this process."""
 
     @abstractmethod
     def reduces(self, tensor: Tensor, op: str) -> bool:
-        """Whether :meth:`all_reduce` takes a tensor of this dtype, on this device, with ``op``."""
+        """Whether :meth:`all_reduce` accepts a tensor of this dtype, on this device, with ``op``."""
 
     @abstractmethod
     def all_reduce(self, tensor: Tensor, op: str, group: Any) -> Tensor:
@@ -104,34 +110,30 @@ class ComputationModel(ABC):
 
     @abstractmethod
     def broadcast(self, tensor: Tensor, src: int) -> Tensor:
-        """The tensor of one rank; the others bring one of its shape and dtype, which may be overwritten."""
+        """The tensor of one rank; the others pass one of its shape and dtype, which may be overwritten."""
 
     @abstractmethod
     def barrier(self) -> None:
-        """Wait until all have come here."""
+        """Wait until all ranks have reached this call."""
 
     @abstractmethod
     def make_group(self, ranks: tuple[int, ...], **kwargs: Any) -> Any:
-        """A group of some ranks, in the form that the other methods take; all ranks call it."""
+        """A group of ranks, in the form that the other methods take; all ranks call it."""
 
-    @abstractmethod
     def members(self, group: Any) -> tuple[int, ...]:
-        """The ranks of a group that :meth:`make_group` gave; empty on a rank that is none of them.
-
-        Raises:
-            TypeError: If it is no group of this framework.
-        """
+        """The ranks of a group that :meth:`make_group` returned; empty on a rank outside of it."""
+        raise TypeError(f"group must be a list of ranks, got {type(group).__name__}")
 
     @abstractmethod
     def finalize(self) -> None:
-        """Leave the others."""
+        """Leave the other processes."""
 
     def auto_model(self, model: torch.nn.Module, sync_bn: bool, **kwargs: Any) -> torch.nn.Module:
-        """Let the copies of a model, one a process, be trained as one; it is on :meth:`device` already."""
+        """Train the copies of a model, one on each rank, as one; it is on :meth:`device` already."""
         return model
 
     def shard_model(self, model: torch.nn.Module, **kwargs: Any) -> torch.nn.Module:
-        """Let each process keep a part of a model; it is on :meth:`device` already."""
+        """Keep a part of a model on each rank; it is on :meth:`device` already."""
         raise ValueError(f"auto_model: shard=True needs gloo or nccl, got the backend {self.backend()}")
 
     def auto_optim(self, optimizer: torch.optim.Optimizer, **kwargs: Any) -> torch.optim.Optimizer:
@@ -139,9 +141,9 @@ class ComputationModel(ABC):
         return optimizer
 
     def auto_loader(self, loader: Any) -> Any:
-        """Let a loader bring its batches to where this process computes."""
+        """Let a loader move its batches to :meth:`device`."""
         return loader
 
     def control_device(self) -> torch.device:
-        """Where small values of the program itself (flags, lengths, pickled objects) are exchanged."""
+        """The device for small values of the library itself: flags, lengths, pickled objects."""
         return torch.device("cpu")

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributed import HashStore, PrefixStore, TCPStore, rendezvous  # type: ignore[attr-defined]
 
 from ignite_core.distributed.failures import api as failures
-from ignite_core.distributed.failures.store_server import open_board
+from ignite_core.distributed.failures.store_server import open_error_store
 from ignite_core.distributed.failures.watcher import Watcher
 from ignite_core.distributed.launch.environment import Launch, Place, read_launch
 from ignite_core.distributed.launch.rendezvous import connect, join
@@ -30,22 +30,22 @@ from ignite_core.distributed.serialization import from_bytes, to_bytes
 
 __all__ = ["TorchModel"]
 
-#: How long to wait for the other processes to start unless a time limit is given: that of torch.
+#: How long to wait for the other processes to start, by default; as in torch.
 _JOIN_TIMEOUT = timedelta(minutes=30)
 
-#: How long a process may go on, blocked, when another one has failed.
+#: How long a process may stay blocked after another one has failed, by default.
 _ABORT_GRACE_S = 5.0
 
-#: How much longer the processes of :meth:`TorchModel.spawn` get for that until they are ended.
+#: How much longer the processes of :meth:`TorchModel.spawn` have to end by themselves.
 _LEAVE_S = 5.0
 
-#: How long to leave the interpreter to torch's threads at the end.
+#: How long :meth:`TorchModel.finalize` releases the GIL to torch's threads.
 _GIL_S = 0.01
 
-#: How often this process has joined others: each time they meet under another name in the store.
+#: Numbers the starts of this process: each one uses another prefix in the store.
 _starts = itertools.count(1)
 
-#: Tells a process that its launcher runs the store; named by torch.
+#: torch's variable that says that the launcher runs the store.
 _AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 
 _REDUCED_BY_GLOO = {torch.uint8, torch.int8, torch.int32, torch.int64, torch.float32, torch.float64}
@@ -61,8 +61,8 @@ class TorchModel(ComputationModel):
     """The processes of ``torch.distributed``'s default group.
 
     Args:
-        place: Where this process stands; None if that is still to be found out.
-        backend: The name by which it was asked for; None if the group was made by the user.
+        place: The ranks of this process and its node; None if they are not known yet.
+        backend: The argument of ``initialize``; None if the user made the group.
     """
 
     name = "native-dist"
@@ -98,7 +98,7 @@ class TorchModel(ComputationModel):
             raise TypeError(f"idist.initialize: timeout must be a datetime.timedelta, got {timeout!r}")
         if isinstance(abort_grace, bool) or not isinstance(abort_grace, int | float) or not abort_grace > 0:
             raise ValueError(f"idist.initialize: abort_grace must be a number of seconds above 0, got {abort_grace!r}")
-        if backend == "mpi":  # it knows the others by itself
+        if backend == "mpi":  # MPI finds the other processes
             dist.init_process_group("mpi", **kwargs)
             return cls(backend=backend)
         launch = _launch(backend, init_method, rank, world_size)
@@ -126,12 +126,12 @@ class TorchModel(ComputationModel):
         if model._uses_cuda:
             torch.cuda.set_device(place.local_rank)
         if place.world_size > 1:
-            open_own = partial(open_board, store, launch, place.rank, place.world_size)
+            open_store = partial(open_error_store, store, launch, place.rank, place.world_size)
             limit_s = (timeout or _JOIN_TIMEOUT).total_seconds()
-            watcher = Watcher(place.rank, place.world_size, open_own, limit_s, abort_grace, failures.tell)
+            watcher = Watcher(place.rank, place.world_size, open_store, limit_s, abort_grace, failures.notify)
             failures.start(watcher)
-            if launch.store_is_there:
-                watcher.wait_until_open()  # at once; else it may take as long as the import of torch in a new process
+            if launch.launcher_runs_store:
+                watcher.wait_until_open()  # immediately; a helper process has to import torch first
         return model
 
     @classmethod
@@ -152,10 +152,10 @@ class TorchModel(ComputationModel):
         daemon: bool = False,
         **kwargs: Any,
     ) -> Any:
-        """Start the processes of this node, which find each other through a store of this one on node 0.
+        """Start the processes of this node, which meet in a store of this process on node 0.
 
         Returns:
-            None; with ``join=False`` torch's context of the processes, whose ``join()`` waits for them.
+            None; with ``join=False`` torch's process context, whose ``join()`` waits for them.
         """
         if kwargs:
             raise TypeError(f"spawn: unknown arguments {sorted(kwargs)}")
@@ -163,7 +163,7 @@ class TorchModel(ComputationModel):
         if launch is not None and launch.world_size > 1 and launch.source != "SLURM":
             raise ValueError(
                 f"nproc_per_node={nproc_per_node}, but RANK='{launch.rank}' and WORLD_SIZE='{launch.world_size}' say "
-                "that this process was launched as one of several; leave nproc_per_node out, or start it with python"
+                "that this process was launched as one of several; omit nproc_per_node, or start the script with python"
             )
         if nnodes > 1 and (master_addr is None or master_port is None):
             raise ValueError(
@@ -187,18 +187,18 @@ class TorchModel(ComputationModel):
                 start_method=start_method or "spawn",
             )
             if not join:
-                context.meeting_point = stack.pop_all()  # lives as long as the processes may need it
+                context.meeting_point = stack.pop_all()  # keeps the store as long as the processes may need it
                 return context
-            while not context.join(grace_period=_ABORT_GRACE_S + _LEAVE_S):  # others hear of an error by themselves
+            while not context.join(grace_period=_ABORT_GRACE_S + _LEAVE_S):  # the watchers end the others on an error
                 pass
         return None
 
     @staticmethod
     @contextmanager
     def meeting_point(host: str = "127.0.0.1", port: int = 0) -> Iterator[dict[str, str]]:
-        """A store for processes to come, which learn of it from these variables.
+        """Run a store for processes that are started later; yields their environment variables.
 
-        Its port is bound before they start, so that nobody else can take it in between.
+        Its port is bound before they start, so no other program can take it.
         """
         store = TCPStore(host, port, is_master=True, wait_for_workers=False)
         yield {"MASTER_ADDR": host, "MASTER_PORT": str(store.port), _AGENT_STORE: "True"}
@@ -209,7 +209,7 @@ class TorchModel(ComputationModel):
 
     @property
     def store(self) -> Any:
-        is_real = dist.get_backend() != "fake"  # of torch's tests: its other ranks never write
+        is_real = dist.get_backend() != "fake"  # torch's backend for tests: its other ranks never write
         return dist.distributed_c10d._get_default_store() if is_real else None
 
     @property
@@ -217,7 +217,7 @@ class TorchModel(ComputationModel):
         group = dist.distributed_c10d._get_default_group()
         try:
             limit: timedelta = group._get_backend(torch.device("cpu")).options._timeout
-        except (RuntimeError, AttributeError):  # it has no backend for the CPU
+        except (RuntimeError, AttributeError):  # the group has no backend for the CPU
             return None
         return limit
 
@@ -236,9 +236,9 @@ class TorchModel(ComputationModel):
 
     def local_rank(self) -> int:
         if self._place is None:
-            told = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", self.told_local_rank))
-            if told is not None:
-                return int(told)
+            known = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", self.given_local_rank))
+            if known is not None:
+                return int(known)
         return self.locate().local_rank
 
     def device(self) -> torch.device:
@@ -278,8 +278,8 @@ class TorchModel(ComputationModel):
             self._exchange("barrier", torch.device("cpu"), dist.barrier)
 
     def make_group(self, ranks: tuple[int, ...], **kwargs: Any) -> Any:
-        failures.begin(self.asked)
-        kwargs.setdefault("timeout", self.timeout)  # torch would give it its own
+        failures.begin(self.operation)
+        kwargs.setdefault("timeout", self.timeout)  # instead of torch's default
         with self._explained("new_group"):
             return dist.new_group(list(ranks), **kwargs)
 
@@ -292,16 +292,16 @@ class TorchModel(ComputationModel):
 
     def finalize(self) -> None:
         failures.stop()
-        gc.collect()  # a DistributedDataParallel in a reference cycle would keep the group beyond its end
+        gc.collect()  # a DistributedDataParallel in a reference cycle would keep the group alive
         dist.destroy_process_group()
-        # A thread of gloo drops the tensors of the last collective when it gets the GIL. If the interpreter ends first,
-        # the process is aborted ("terminate called without an active exception"): let that thread have it now.
+        # A thread of gloo frees the tensors of the last collective when it gets the GIL. If the interpreter ends first,
+        # the process is aborted ("terminate called without an active exception"): release the GIL now.
         time.sleep(_GIL_S)
 
     def auto_model(self, model: nn.Module, sync_bn: bool, **kwargs: Any) -> nn.Module:
         if "device_ids" in kwargs:
             raise ValueError(
-                f"auto_model: device_ids follows from the process and must not be given, got {kwargs['device_ids']!r}"
+                f"auto_model: device_ids follows from the process and must not be passed, got {kwargs['device_ids']!r}"
             )
         device = self.device()
         if sync_bn:
@@ -317,7 +317,7 @@ class TorchModel(ComputationModel):
         )
 
     def shard_model(self, model: nn.Module, **kwargs: Any) -> nn.Module:
-        from torch.distributed.fsdp import fully_shard  # not before: it costs a second
+        from torch.distributed.fsdp import fully_shard  # imported here because it takes a second
 
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.data = self.broadcast(tensor.detach(), 0)
@@ -335,30 +335,30 @@ class TorchModel(ComputationModel):
         return torch.device("cpu") if "cpu" in devices else self.device()
 
     def _exchange(self, name: str, device: torch.device, operation: Callable[..., Any], *args: Any) -> None:
-        """Run an operation of torch on a device, and wait for it; but not for a rank that has failed."""
-        failures.begin(self.asked or name)
+        """Run a collective of torch on a device and wait for it, unless another rank fails."""
+        failures.begin(self.operation or name)
         with self._explained(name):
             if device.type == "cpu":
-                failures.finish(operation(*args, async_op=True), self.asked or name)
-            else:  # where nothing waits for it
+                failures.finish(operation(*args, async_op=True), self.operation or name)
+            else:  # the result is ready in stream order
                 operation(*args)
 
     def _explained(self, operation: str) -> Any:
-        return failures.explained(self.asked or operation, self.rank, self.world_size, self._backend)
+        return failures.explained(self.operation or operation, self.rank, self.world_size, self._backend)
 
 
-#: Names of torch's operations, where they differ from ours.
+#: Names of torch's reductions that differ from those of this library.
 _OPS = {"AND": "BAND", "OR": "BOR"}
 
 
 def _devices(group: Any) -> set[str]:
-    """The types of devices whose tensors a group exchanges; gloo claims all but is only trusted with the CPU's."""
+    """The device types whose tensors a group exchanges; gloo and MPI claim all but are used for the CPU only."""
     pairs = (pair.partition(":") for pair in dist.get_backend_config(group).split(","))
     return {device for device, _, backend in pairs if device == "cpu" or backend not in ("gloo", "mpi")}
 
 
 def _launch(backend: str, init_method: str | None, rank: int | None, world_size: int | None) -> Launch:
-    """What is known of this process: from the arguments where they tell it, else from the environment."""
+    """Rank and world size of this process, from the arguments if given, else from the environment."""
     if (rank is None) != (world_size is None):
         raise ValueError(
             f"idist.initialize: rank and world_size go together, got rank={rank} and world_size={world_size}"
@@ -384,13 +384,13 @@ def _own_gpu(place: Place) -> torch.device:
     if place.local_rank >= count:
         raise RuntimeError(
             f"idist.initialize (backend nccl, rank {place.rank} of {place.world_size}): "
-            f"LOCAL_RANK='{place.local_rank}', but this node shows {count} GPUs; start fewer processes, or use gloo"
+            f"LOCAL_RANK='{place.local_rank}', but this node has {count} GPUs; start fewer processes, or use gloo"
         )
     return torch.device("cuda", place.local_rank)
 
 
 def _find_place(rank: int, world_size: int) -> Place:
-    """The place in a group that the user made: from torchrun's variables, else by comparing host names on all ranks."""
+    """The place in a group that the user made: from torchrun's variables, else by comparing host names of all ranks."""
     known = os.environ
     wanted = ("LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE")
     if all(name in known for name in wanted) and known.get("RANK") == str(rank):
@@ -405,6 +405,6 @@ def _find_place(rank: int, world_size: int) -> Place:
 
 
 def _enter(local_rank: int, worker: Callable[[int], None], environment: dict[str, str], first_rank: int) -> None:
-    """The first lines of a spawned process: it is told what torchrun would tell it."""
+    """Run a worker in a spawned process, with the environment variables that torchrun would set."""
     os.environ.update(environment, RANK=str(first_rank + local_rank), LOCAL_RANK=str(local_rank))
     worker(local_rank)

@@ -1,4 +1,4 @@
-"""One process, alone."""
+"""A single process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["SerialModel"]
 
 
 class SerialModel(ComputationModel):
-    """A process that has nobody to talk to: every collective gives back what it got."""
+    """A run of one process: every collective returns its argument."""
 
     name = "serial"
 
     def __init__(self) -> None:
         self.rank, self.world_size = 0, 1
-        self._device: torch.device | None = None  # asking for it takes microseconds
+        self._device: torch.device | None = None  # finding it takes microseconds
 
     @classmethod
     def create(cls, backend: str, **kwargs: Any) -> Self:
@@ -33,7 +33,7 @@ class SerialModel(ComputationModel):
 
     @classmethod
     def spawn(cls, worker: Callable[[int], None], nproc_per_node: int, **kwargs: Any) -> None:
-        raise ValueError("spawn: a serial run has one process; name a backend to start several")
+        raise ValueError("spawn: a serial run has one process; pass a backend to start several")
 
     def backend(self) -> str | None:
         return None
@@ -43,8 +43,7 @@ class SerialModel(ComputationModel):
 
     def device(self) -> torch.device:
         if self._device is None:
-            accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-            self._device = accelerator or torch.device("cpu")
+            self._device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
         return self._device
 
     def reduces(self, tensor: Tensor, op: str) -> bool:
@@ -60,13 +59,10 @@ class SerialModel(ComputationModel):
         return tensor
 
     def barrier(self) -> None:
-        """Nobody to wait for."""
+        """There are no other ranks."""
 
     def make_group(self, ranks: tuple[int, ...], **kwargs: Any) -> list[int]:
         return list(ranks)
 
-    def members(self, group: Any) -> tuple[int, ...]:
-        raise TypeError(f"group must be a list of ranks, got {type(group).__name__}")
-
     def finalize(self) -> None:
-        """Nobody to leave."""
+        """There are no other ranks."""

@@ -1,7 +1,8 @@
-"""PyTorch/XLA: one process for each device, started by ``torch_xla.launch``.
+"""PyTorch/XLA (experimental): one process for each device, started by ``torch_xla.launch``.
 
-Its collectives take few dtypes: a TPU sums no 64-bit numbers, and no whole numbers in older versions. So float32 is
-summed, and everything else gathered, as bytes where needed.
+Tested with a fake of torch_xla only: see ``docs/distributed.md``. Its collectives support few dtypes: a TPU does not
+sum 64-bit numbers, and no integers in older versions. So float32 is summed and everything else gathered, as bytes if
+needed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def _require(module: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != "torch_xla":
-            raise  # torch_xla is there, but something that it needs is not
+            raise  # torch_xla is installed, but one of its dependencies is not
         raise ModuleNotFoundError(
             "the backend 'xla-tpu' needs the package 'torch_xla', which is not installed: pip install 'torch_xla[tpu]'",
             name="torch_xla",
@@ -67,7 +68,7 @@ class XlaModel(ComputationModel):
         if model.world_size == 1 and launched != "1":
             raise RuntimeError(
                 f"idist.initialize (backend xla-tpu): WORLD_SIZE={launched!r}, as of torchrun, but xla-tpu did not "
-                "start this process and knows of no other one; use idist.spawn, or torch_xla.launch"
+                "start this process and finds no other one; use idist.spawn, or torch_xla.launch"
             )
         return model
 
@@ -75,18 +76,18 @@ class XlaModel(ComputationModel):
     def from_context(cls) -> Self | None:
         runtime: Any = sys.modules.get("torch_xla.runtime")
         if runtime is None or runtime.local_process_count() == 1:
-            return None  # it does not ask for the world size, whose answer torch_xla keeps, for forked processes too
+            return None  # without asking for the world size, which torch_xla would cache, for forked processes too
         return cls()
 
     @classmethod
     def spawn(
         cls, worker: Callable[[int], None], nproc_per_node: int, nnodes: int = 1, node_rank: int = 0, **kwargs: Any
     ) -> None:
-        """Start a process for each device of this node; or none, and use the first device, for ``nproc_per_node=1``."""
+        """Start a process for each device of this node; with ``nproc_per_node=1`` use this process and one device."""
         launch = _require("torch_xla").launch
         if nnodes != 1 or node_rank != 0:
             raise ValueError(
-                "spawn: torch_xla knows the nodes by itself, call it on each of them without nnodes and node_rank; "
+                "spawn: torch_xla finds the nodes itself, call it on each of them without nnodes and node_rank; "
                 f"got nnodes={nnodes} and node_rank={node_rank}"
             )
         launch(_enter, args=(worker, nproc_per_node), debug_single_process=nproc_per_node == 1, **kwargs)
@@ -121,7 +122,7 @@ class XlaModel(ComputationModel):
             return [tensor.clone() for _ in range(count)]
         is_direct = tensor.dtype in _GATHERED
         flat = tensor.reshape(-1) if is_direct else to_bytes(tensor.cpu())
-        # flat, it has but one layout and need not be pinned; pinned, it would be summed, where -0.0 turns into 0.0
+        # A flat tensor has one layout and need not be pinned; pinned, it would be summed, which turns -0.0 into 0.0.
         rows = self._xm.all_gather(flat.to(self.device()), dim=0, pin_layout=False).chunk(count)
         if is_direct:
             return [row.view(tensor.shape).to(tensor.device) for row in rows]
@@ -142,9 +143,6 @@ class XlaModel(ComputationModel):
             )
         return list(ranks)
 
-    def members(self, group: Any) -> tuple[int, ...]:
-        raise TypeError(f"group must be a list of ranks, got {type(group).__name__}")
-
     def finalize(self) -> None:
         self._xla.sync()
 
@@ -164,13 +162,13 @@ class XlaModel(ComputationModel):
 
     def auto_loader(self, loader: Any) -> Any:
         moved = _require("torch_xla.distributed.parallel_loader").MpDeviceLoader(loader, self.device())
-        for name in ("dataset", "sampler", "batch_sampler", "batch_size"):  # an engine tells the sampler the epoch
+        for name in ("dataset", "sampler", "batch_sampler", "batch_size"):  # an engine calls sampler.set_epoch
             setattr(moved, name, getattr(loader, name))
         return moved
 
 
 def _enter(index: int, worker: Callable[[int], None], nproc_per_node: int) -> None:
-    """The first lines of a spawned process."""
+    """Run a worker in a spawned process."""
     runtime = _require("torch_xla.runtime")
     if nproc_per_node > 1 and runtime.local_device_count() != nproc_per_node:
         raise ValueError(

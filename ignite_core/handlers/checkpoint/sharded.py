@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ignite_core.distributed import utils as idist
+from ignite_core.distributed.current import acts_alone
 from ignite_core.exceptions import CheckpointError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def full(state: Any, rank: int | None = 0) -> Any:
     kind = dtensor_type()
     if kind is None or not is_sharded(state):
         return state
-    if idist._is_alone():
+    if acts_alone():
         raise CheckpointError(
             f"a state that is sharded over the ranks needs all of them, but rank {torch.distributed.get_rank()} saves "
             "alone; attach the handler that saves on all ranks"

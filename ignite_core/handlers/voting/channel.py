@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ignite_core.distributed import utils as idist
+from ignite_core.distributed.current import current_model
 from ignite_core.distributed.failures.api import begin, explained, finish
 from ignite_core.distributed.models.base import ComputationModel
 
@@ -80,7 +81,7 @@ _lanes: weakref.WeakKeyDictionary[ComputationModel, Lane] = weakref.WeakKeyDicti
 
 def lane() -> Lane:
     """The lane of this process, made when it is first needed, by all ranks together."""
-    model = idist._current()
+    model = current_model()
     if model not in _lanes:
         _lanes[model] = Lane()
     return _lanes[model]
@@ -88,6 +89,6 @@ def lane() -> Lane:
 
 def lose_step() -> None:
     """Do not rely on what was sent before: a run begins, or has ended with an error."""
-    found = _lanes.get(idist._current())
+    found = _lanes.get(current_model())
     if found is not None:
         found.is_in_step = False
