@@ -121,7 +121,7 @@ def test_what_is_no_number_is_refused_with_name_and_value(name: str, value: str)
     rank = value if name == "RANK" else "3"
 
     assert refusal(TORCH | {name: value}, "nccl") == (
-        f"idist.initialize (backend nccl, rank {rank}): {name}={value!r} must be a whole number of at least 0"
+        f"idist.initialize (backend nccl, rank {rank}): {name}={value!r} must be an integer of at least 0"
     )
 
 
@@ -270,8 +270,8 @@ def test_the_shell_of_salloc_is_refused_before_it_waits_for_the_others() -> None
         ({"SLURM_PROCID": "4"}, "SLURM_PROCID='4' must be below SLURM_NTASKS='4'"),
         ({"SLURM_NTASKS": "0", "SLURM_STEP_NUM_TASKS": "0"}, "SLURM_NTASKS='0' must be at least 1"),
         ({"SLURM_LOCALID": "4"}, "SLURM_LOCALID='4' must not be above SLURM_PROCID='3'"),
-        ({"SLURM_LOCALID": "x"}, "SLURM_LOCALID='x' must be a whole number of at least 0"),
-        ({"SLURM_JOB_ID": "x"}, "SLURM_JOB_ID='x' is no number"),
+        ({"SLURM_LOCALID": "x"}, "SLURM_LOCALID='x' must be an integer of at least 0"),
+        ({"SLURM_JOB_ID": "x"}, "SLURM_JOB_ID='x' is not a number"),
         ({"SLURM_STEP_NODELIST": "gpu[9-"}, "SLURM_STEP_NODELIST='gpu[9-' cannot be read"),
     ],
 )

@@ -513,7 +513,7 @@ def fail_slowly() -> None:
         own = failures._watcher
         assert own is not None
         deadline = time.monotonic() + 20
-        while idist.get_rank() == 1 and own.gone() != [0]:
+        while idist.get_rank() == 1 and own.departed() != [0]:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 

@@ -143,8 +143,8 @@ def test_different_ports_are_told_on_both() -> None:
         waited,
     )
     assert lost.startswith(
-        f"{who(1, 2)}no store at MASTER_ADDR='127.0.0.1' MASTER_PORT='{elsewhere}' (told by the environment): "
-        "nobody answered in 1 s: is it the same on all ranks, and does rank 0 run?"
+        f"{who(1, 2)}no store at MASTER_ADDR='127.0.0.1' MASTER_PORT='{elsewhere}' (from the environment): "
+        "no answer in 1 s: is it the same on all ranks, and does rank 0 run?"
     )
 
 
@@ -153,7 +153,7 @@ def test_without_a_time_limit_too_a_rank_that_finds_nobody_gives_up() -> None:
 
     [outcome] = launch(join, [second], None, 0.5)
 
-    assert "nobody answered in 0.5 s" in outcome.error
+    assert "no answer in 0.5 s" in outcome.error
     assert "If rank 0 starts later than that, pass timeout=timedelta(...)" in outcome.error
 
 
@@ -162,7 +162,7 @@ def test_what_is_waited_at_most_for_a_store_leaves_a_margin_to_the_limit() -> No
     looks_s = [limit.total_seconds() for limit in (rendezvous.CONNECT_TIMEOUT, rendezvous._TAKEN_TIMEOUT)]
 
     assert sum(looks_s) + 2 * rendezvous._ANSWER_S <= LIMIT_S - 3
-    assert rendezvous._FAREWELL_S <= 5
+    assert rendezvous._LINGER_S <= 5
 
 
 def test_a_host_that_nobody_knows_is_told_at_once() -> None:
@@ -171,7 +171,7 @@ def test_a_host_that_nobody_knows_is_told_at_once() -> None:
     for rank, error in enumerate(errors(outcomes)):
         assert error.startswith(
             f"{who(rank, 2)}the host of MASTER_ADDR='no.such.host.invalid' MASTER_PORT='29500' "
-            "(told by the environment) is not known here: "
+            "(from the environment) is not known here: "
         )
 
 
@@ -181,9 +181,9 @@ def test_a_port_that_something_else_listens_at_is_told() -> None:
         outcomes = launch(join, by_hand(2, port), None, 1.0, 1.0)
 
     first, second = errors(outcomes)
-    store = f"no store at MASTER_ADDR='127.0.0.1' MASTER_PORT='{port}' (told by the environment): "
+    store = f"no store at MASTER_ADDR='127.0.0.1' MASTER_PORT='{port}' (from the environment): "
     assert first == f"{who(0, 2)}{store}rank 0 must run on that host, and the port must be free"
-    assert second.startswith(f"{who(1, 2)}{store}nobody answered in 1 s")
+    assert second.startswith(f"{who(1, 2)}{store}no answer in 1 s")
 
 
 def test_a_rank_that_does_not_come_is_named() -> None:
@@ -213,7 +213,7 @@ def test_a_store_that_ends_while_the_ranks_meet_is_told() -> None:
 
     port = environments[0]["MASTER_PORT"]
     assert error.startswith(
-        f"{who(1, 2)}who runs the store at MASTER_ADDR='127.0.0.1' MASTER_PORT='{port}' has ended while the ranks met: "
+        f"{who(1, 2)}the store at MASTER_ADDR='127.0.0.1' MASTER_PORT='{port}' was closed while the ranks met: "
     )
 
 
@@ -259,7 +259,7 @@ def test_one_process_too_many_is_told_so_and_disturbs_nobody() -> None:
         Place(1, 2, 1, 2, 1, 0),
     ]
     assert meet_in_threads(store, (Launch(1, 2, 1), "gloo")) == [
-        "idist.initialize (backend gloo, rank 1 of 2): 3 processes came, but WORLD_SIZE='2'"
+        "idist.initialize (backend gloo, rank 1 of 2): 3 processes arrived, but WORLD_SIZE='2'"
     ]
 
 

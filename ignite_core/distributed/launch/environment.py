@@ -1,6 +1,6 @@
-"""Which process of how many this is, as the environment tells it. Pure functions of a mapping: nothing is started here.
+"""The rank of this process, read from environment variables. Pure functions of a mapping: nothing is started here.
 
-Three kinds of launcher are understood: torchrun and whoever else sets its variables, SLURM's ``srun``, and none.
+Supported launchers: torchrun and others that set its variables, SLURM's ``srun``, and none.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ __all__ = ["Launch", "Place", "expand_nodelist", "read_launch"]
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What a launcher told one of its processes.
+    """How a launcher started this process.
 
     Attributes:
-        rank: Number of the process, from 0.
+        rank: Rank of the process, from 0.
         world_size: Number of processes.
-        local_rank: Its number among those of its node, from 0; None if that is to be counted.
-        master_addr: Host of the store through which the processes find each other; None where one is alone.
-        master_port: Port of that store; None where one is alone.
-        node: What the launcher calls the node; None if it does not tell.
-        source: Who told it, for messages.
+        local_rank: Its rank on its node, from 0; None if it is not known.
+        master_addr: Host of the store in which the processes meet; None for a single process.
+        master_port: Port of that store; None for a single process.
+        node: The launcher's name of the node; None if it has none.
+        source: Where these values come from, for messages.
         launcher_runs_store: The launcher runs the store; else rank 0 does.
-        may_restart: The launcher may end the processes and start them anew, with the same store.
+        may_restart: The launcher may end and restart the processes with the same store.
     """
 
     rank: int
@@ -41,7 +41,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process stands among all, and on its node."""
+    """Rank of a process, and of its node."""
 
     rank: int = 0
     world_size: int = 1
@@ -51,11 +51,11 @@ class Place:
     node_rank: int = 0
 
 
-#: The variables of torchrun that say which process this is, and those of SLURM that say the same.
-_PLACE = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
-_MEETING = ("MASTER_ADDR", "MASTER_PORT")
+#: The variables of torchrun for the rank of a process, and those of SLURM with the same meaning.
+_RANKS = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
+_ADDRESS = ("MASTER_ADDR", "MASTER_PORT")
 
-#: Those that name the nodes of a step of SLURM, or else of its job.
+#: The variables for the nodes of a step of SLURM, or else of its job.
 _NODELISTS = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
 
 
@@ -67,11 +67,11 @@ def read_launch(environment: Mapping[str, str], backend: str = "gloo") -> Launch
         backend: For messages.
 
     Returns:
-        None if nobody launched it as one of several: no variable of torchrun is set, nor is it a task of ``srun``.
+        None if it was not launched as one of several: no variable of torchrun is set, and it is not a task of ``srun``.
 
     Raises:
-        ValueError: If variables are set in part, are no numbers, or contradict each other. The message names
-            them, their values, the rank as far as it is known, and the backend.
+        ValueError: If only some variables are set, are not numbers, or contradict each other. The message names the
+            variables, their values, the rank if it is known, and the backend.
 
     Example:
         >>> read_launch({}) is None
@@ -87,26 +87,28 @@ def read_launch(environment: Mapping[str, str], backend: str = "gloo") -> Launch
     is_task = "SLURM_PROCID" in known and not _is_small_batch(known)
     if is_task and "TORCHELASTIC_RUN_ID" not in known and not _is_launched_within_slurm(known, reader):
         return _read_slurm(known, reader)
-    names = [*_PLACE, *_MEETING]
+    names = [*_RANKS, *_ADDRESS]
     if not any(name in known for name in names):
         return None
-    wanted = list(_PLACE) if known.get("WORLD_SIZE") == "1" else names
-    missing = [name for name in wanted if name not in known]
+    required = list(_RANKS) if known.get("WORLD_SIZE") == "1" else names
+    missing = [name for name in required if name not in known]
     if missing:
-        there = ", ".join(f"{name}={known[name]!r}" for name in names if name in known)
-        raise reader.error(f"set are {there}, but not {', '.join(missing)}; set all of them, as torchrun does, or none")
-    rank, world_size, local_rank = (reader.number(name) for name in _PLACE)
+        present = ", ".join(f"{name}={known[name]!r}" for name in names if name in known)
+        raise reader.error(
+            f"set are {present}, but not {', '.join(missing)}; set all of them, as torchrun does, or none"
+        )
+    rank, world_size, local_rank = (reader.number(name) for name in _RANKS)
     launch = Launch(
         rank,
         world_size,
         local_rank,
-        *reader.meeting(),
+        *reader.address(),
         node=known.get("GROUP_RANK"),
         source="torchrun" if "TORCHELASTIC_RUN_ID" in known else "the environment",
         launcher_runs_store=known.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
         may_restart="TORCHELASTIC_RUN_ID" in known,
     )
-    _check(launch, reader, "RANK", "WORLD_SIZE", "LOCAL_RANK")
+    reader.check(launch, *_RANKS)
     return launch
 
 
@@ -117,7 +119,7 @@ def expand_nodelist(nodelist: str) -> list[str]:
         nodelist: Such as the value of ``SLURM_JOB_NODELIST``.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a node list.
 
     Example:
         >>> expand_nodelist("login,gpu[08-10,12]-a")
@@ -148,8 +150,8 @@ def _expand(entry: str) -> list[str]:
 
 
 def _read_slurm(known: Mapping[str, str], reader: _Reader) -> Launch:
-    """A task of ``srun``. Variables of torchrun may be set too, by site hooks or scripts, but must say the same."""
-    missing = [name for name in [*_PLACE.values(), "SLURM_JOB_ID"] if name not in known]
+    """A task of ``srun``. Variables of torchrun may be set too, by site hooks or scripts, to the same values."""
+    missing = [name for name in [*_RANKS.values(), "SLURM_JOB_ID"] if name not in known]
     nodes = next((name for name in _NODELISTS if name in known), None)
     if nodes is None:
         missing.append("SLURM_JOB_NODELIST")
@@ -158,14 +160,14 @@ def _read_slurm(known: Mapping[str, str], reader: _Reader) -> Launch:
             f"set is SLURM_PROCID={known['SLURM_PROCID']!r}, but not {', '.join(missing)}; "
             "start the script with srun, or unset SLURM_PROCID to run it alone"
         )
-    for name, theirs in _PLACE.items():
-        if name in known and reader.number(name) != reader.number(theirs):
+    for name, slurm_name in _RANKS.items():
+        if name in known and reader.number(name) != reader.number(slurm_name):
             raise reader.error(
-                f"{name}={known[name]!r} contradicts {theirs}={known[theirs]!r}; unset {name}, or make them the same"
+                f"{name}={known[name]!r} contradicts {slurm_name}={known[slurm_name]!r}; unset {name}, or make them "
+                "the same"
             )
     world_size = reader.number("SLURM_NTASKS")
-    step = known.get("SLURM_STEP_ID", known.get("SLURM_STEPID"))
-    if world_size > 1 and step is None:
+    if world_size > 1 and "SLURM_STEP_ID" not in known and "SLURM_STEPID" not in known:
         raise reader.error(
             f"SLURM_NTASKS='{world_size}', but SLURM_STEP_ID is not set: this process was not started by srun and "
             "would wait for the others forever; start it with srun, or unset SLURM_PROCID to run it alone"
@@ -183,49 +185,39 @@ def _read_slurm(known: Mapping[str, str], reader: _Reader) -> Launch:
         raise reader.error(f"{nodes}={known[nodes]!r} cannot be read") from error
     job = re.match(r"\d+", known["SLURM_JOB_ID"])
     if job is None:
-        raise reader.error(f"SLURM_JOB_ID={known['SLURM_JOB_ID']!r} is no number")
-    # the same port for all tasks of a step, another one for the next step of the job; below the ephemeral ones
+        raise reader.error(f"SLURM_JOB_ID={known['SLURM_JOB_ID']!r} is not a number")
+    # one port for all tasks of a step, another one for the next step of the job; below the ephemeral ports
     port = 20_000 + (int(job[0]) + 97 * reader.number("SLURM_STEP_ID", "SLURM_STEPID", default=0)) % 10_000
-    told_host, told_port = reader.meeting()
+    given_host, given_port = reader.address()
     launch = Launch(
         reader.number("SLURM_PROCID"),
         world_size,
         reader.number("SLURM_LOCALID"),
-        told_host or host,
-        told_port or port,
+        given_host or host,
+        given_port or port,
         node=known.get("SLURM_NODEID"),
         source="SLURM",
     )
-    _check(launch, reader, "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+    reader.check(launch, *_RANKS.values())
     return launch
 
 
-def _check(launch: Launch, reader: _Reader, rank: str, world_size: str, local_rank: str) -> None:
-    """What holds for any process, in the variables that told it."""
-    if launch.world_size < 1:
-        raise reader.error(f"{world_size}='0' must be at least 1")
-    if launch.rank >= launch.world_size:
-        raise reader.error(f"{rank}='{launch.rank}' must be below {world_size}='{launch.world_size}'")
-    if launch.local_rank is not None and launch.local_rank > launch.rank:
-        raise reader.error(f"{local_rank}='{launch.local_rank}' must not be above {rank}='{launch.rank}'")
-
-
 def _is_small_batch(known: Mapping[str, str]) -> bool:
-    """Whether this is the batch script of a job on one node that has asked for no number of tasks."""
-    is_told = any(name in known for name in ("SLURM_NTASKS", "SLURM_STEP_ID", "SLURM_STEPID"))
-    return not is_told and known.get("SLURM_JOB_NUM_NODES") == "1"
+    """Whether this is the batch script of a job on one node without a number of tasks."""
+    has_tasks = any(name in known for name in ("SLURM_NTASKS", "SLURM_STEP_ID", "SLURM_STEPID"))
+    return not has_tasks and known.get("SLURM_JOB_NUM_NODES") == "1"
 
 
 def _is_launched_within_slurm(known: Mapping[str, str], reader: _Reader) -> bool:
-    """Whether another launcher runs inside the task of ``srun``: it has set everything, for processes of its own."""
-    if not all(name in known for name in [*_PLACE, *_MEETING]):
+    """Whether another launcher runs inside the task of ``srun``: it has set all variables, for its own processes."""
+    if not all(name in known for name in [*_RANKS, *_ADDRESS]):
         return False
     has_store = known.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return has_store or reader.number("WORLD_SIZE") > reader.number("SLURM_NTASKS", default=1)
 
 
 class _Reader:
-    """Reads variables, and words what is wrong with them."""
+    """Reads and checks variables."""
 
     def __init__(self, known: Mapping[str, str], backend: str) -> None:
         self.known = known
@@ -240,13 +232,22 @@ class _Reader:
             if name in self.known:
                 value = self.known[name].strip()
                 if not value.isdecimal():
-                    raise self.error(f"{name}={self.known[name]!r} must be a whole number of at least 0")
+                    raise self.error(f"{name}={self.known[name]!r} must be an integer of at least 0")
                 return int(value)
         assert default is not None
         return default
 
-    def meeting(self) -> tuple[str | None, int | None]:
+    def address(self) -> tuple[str | None, int | None]:
         port = self.number("MASTER_PORT") if "MASTER_PORT" in self.known else None
         if port is not None and not 0 < port < 2**16:
             raise self.error(f"MASTER_PORT={self.known['MASTER_PORT']!r} must be between 1 and 65535")
         return self.known.get("MASTER_ADDR"), port
+
+    def check(self, launch: Launch, rank: str, world_size: str, local_rank: str) -> None:
+        """Check the ranks, which were read from variables with these names."""
+        if launch.world_size < 1:
+            raise self.error(f"{world_size}='0' must be at least 1")
+        if launch.rank >= launch.world_size:
+            raise self.error(f"{rank}='{launch.rank}' must be below {world_size}='{launch.world_size}'")
+        if launch.local_rank is not None and launch.local_rank > launch.rank:
+            raise self.error(f"{local_rank}='{launch.local_rank}' must not be above {rank}='{launch.rank}'")

@@ -1,4 +1,4 @@
-"""Functions of notebooks and interactive sessions, which new processes do not find: theirs are forked."""
+"""Functions of notebooks and interactive sessions: only a forked process has them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["check_forks", "is_of_session"]
 
 
 def is_of_session(fn: Callable[..., Any]) -> bool:
-    """Whether a function is defined in a main module that is not a file, as that of a notebook.
+    """Whether a function is defined in a main module that is not a file, such as a notebook.
 
     Example:
         >>> is_of_session(is_of_session)
@@ -31,7 +31,7 @@ def check_forks(fn: Callable[..., Any], start_method: str | None) -> str:
     """The start method for such a function.
 
     Raises:
-        ValueError: If another one is asked for, or a process cannot be forked here.
+        ValueError: If ``start_method`` is another one, or processes cannot be forked.
     """
     if start_method not in (None, "fork") or not hasattr(os, "fork"):
         got = f"got start_method={start_method!r} on {sys.platform}"

@@ -1,8 +1,8 @@
-"""How the processes of a run find each other and see at once whether they were told the same.
+"""How the processes of a run find each other, and find out at once whether their settings differ.
 
-torch's own rendezvous takes each process at its word: two that think they are rank 0, or that differ in the number of
-processes, wait for each other until the time limit. Here the first one to arrive at the store compares what all were
-told, and its verdict is what everyone else waits for.
+torch's own rendezvous trusts each process: two that claim rank 0, or that differ in the number of processes, wait for
+each other until the time limit. Here the first process to arrive at the store compares the settings of all, and the
+others wait for its verdict.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ __all__ = ["connect", "join", "open_store"]
 
 logger = logging.getLogger(__name__)
 
-#: How long to look for a store whose address was set by hand, unless a time limit is given.
+#: How long to try to connect to a store whose address was set by hand, by default.
 CONNECT_TIMEOUT = timedelta(seconds=20)
 
-#: The same where SLURM tells all ranks the same address: rank 0 may be long in importing from a shared file system.
+#: The same under SLURM, which gives all ranks the same address: rank 0 may import slowly from a shared file system.
 SLOW_START = timedelta(minutes=5)
 
-#: How long to look for the owner of a port that rank 0 wanted.
+#: How long rank 0 tries to connect to a port that it cannot bind.
 _TAKEN_TIMEOUT = timedelta(seconds=5)
 
-#: How much longer torch may take for that than it was told.
+#: How much longer than its time limit torch may take to connect.
 _ANSWER_S = 1.0
 
-#: How long rank 0 keeps its store after a refusal, so that the others can read why; and how often it looks.
-_FAREWELL_S, _POLL_S = 5.0, 0.01
+#: How long rank 0 keeps its store after a refusal, so that the others can read the reason; and how often it checks.
+_LINGER_S, _POLL_S = 5.0, 0.01
 
-#: After so many seconds the ranks that are missing are reported, and again each time so many have passed.
+#: How often missing ranks are logged.
 _REPORT_S = 30.0
 
-#: The stores that this process runs, by port. They stay when it leaves the others, for another rank may be back before
-#: that; where it is rank 0 again torch takes the one that is there.
+#: The stores that this process runs, by port. They are kept after ``finalize``, as another rank may join again first;
+#: torch reuses the one of a port.
 _own_stores: dict[int, TCPStore] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """What one process was told."""
+    """The settings of one process."""
 
     rank: int
     world_size: int
@@ -61,18 +61,21 @@ class _Arrival:
     backend: str
     node: str
 
+    def __str__(self) -> str:
+        return f"idist.initialize (backend {self.backend}, rank {self.rank} of {self.world_size})"
+
 
 def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
     """Connect to the store of a launch; rank 0 runs it, unless the launcher does.
 
     Raises:
-        RuntimeError: If the host is not known, the port is taken, or nobody answers in time.
+        RuntimeError: If the host is not known, the port is taken, or the store does not answer in time.
     """
     host, port = launch.master_addr, launch.master_port
     assert host is not None
     assert port is not None
     who = f"idist.initialize (backend {backend}, rank {launch.rank} of {launch.world_size})"
-    what = f"MASTER_ADDR={host!r} MASTER_PORT='{port}' (told by {launch.source})"
+    what = f"MASTER_ADDR={host!r} MASTER_PORT='{port}' (from {launch.source})"
     limit = timeout or (SLOW_START if launch.source == "SLURM" else CONNECT_TIMEOUT)
     try:
         socket.getaddrinfo(host, port)
@@ -87,15 +90,13 @@ def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
         except (RuntimeError, OSError):
             if not is_master:
                 raise
-            store = open_store(
-                host, port, False, _TAKEN_TIMEOUT
-            )  # if it belongs to another rank 0, both will hear of it
+            store = open_store(host, port, False, _TAKEN_TIMEOUT)  # if another rank 0 has it, both are refused below
     except (RuntimeError, OSError) as error:  # torch's errors of the network are RuntimeErrors
         if is_master:
             advice = "rank 0 must run on that host, and the port must be free"
         else:
             advice = (
-                f"nobody answered in {limit.total_seconds():g} s: is it the same on all ranks, and does rank 0 run? "
+                f"no answer in {limit.total_seconds():g} s: is it the same on all ranks, and does rank 0 run? "
                 "If rank 0 starts later than that, pass timeout=timedelta(...) to idist.initialize"
             )
         raise RuntimeError(f"{who}: no store at {what}: {advice}") from error
@@ -105,10 +106,10 @@ def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
 def open_store(host: str, port: int, is_master: bool, timeout: timedelta) -> TCPStore:
     """Run a store or connect to one.
 
-    In a thread: torch waits for ever where somebody listens at the port but does not answer as a store would.
+    In a thread: torch waits forever if another kind of server has the port.
 
     Raises:
-        RuntimeError: If the port is taken, or nobody answers in time.
+        RuntimeError: If the port is taken, or there is no answer in time.
     """
     made: list[TCPStore | BaseException] = []
 
@@ -121,26 +122,26 @@ def open_store(host: str, port: int, is_master: bool, timeout: timedelta) -> TCP
     thread = start_thread(make, "connects to a store", lambda: None, join_s=_ANSWER_S)
     thread.join(timeout.total_seconds() + _ANSWER_S)
     if not made:
-        raise RuntimeError(f"who listens at port {port} of {host} is no store")
+        raise RuntimeError(f"the server at port {port} of {host} is not a store")
     if isinstance(made[0], BaseException):
         raise made[0]
     return made[0]
 
 
 def join(store: Store, launch: Launch, backend: str, timeout: timedelta) -> tuple[Store, Place]:
-    """Wait until all processes have arrived, and make sure that they were told the same.
+    """Wait until all processes have arrived, and check that their settings agree.
 
     Args:
-        store: That all of them are connected to.
-        launch: What this one was told.
-        backend: That it was asked to use.
+        store: The store that all of them use.
+        launch: How this process was launched.
+        backend: The backend that it uses.
         timeout: How long to wait for the others.
 
     Returns:
-        The part of the store that belongs to this start of the processes, and the place of this one among them.
+        The part of the store for this start of the processes, and the place of this one.
 
     Raises:
-        RuntimeError: On all of them if what they were told does not fit together, or if some do not come in time.
+        RuntimeError: On all of them if their settings contradict each other, or some do not arrive in time.
     """
     node = launch.node or socket.gethostname()
     me = _Arrival(launch.rank, launch.world_size, launch.local_rank, backend, node)
@@ -151,18 +152,15 @@ def join(store: Store, launch: Launch, backend: str, timeout: timedelta) -> tupl
         return store, _meet(store, launch, me, deadline)
     except DistNetworkError as error:
         where = f"MASTER_ADDR={launch.master_addr!r} MASTER_PORT='{launch.master_port}'"
-        raise RuntimeError(
-            f"{_who(me)}: who runs the store at {where} has ended while the ranks met: {error}"
-        ) from error
+        raise RuntimeError(f"{me}: the store at {where} was closed while the ranks met: {error}") from error
 
 
 def _find_round(store: Store, me: _Arrival, deadline: float) -> Store:
-    """The part of a store that belongs to this start of the processes.
+    """The part of a store for this start of the processes.
 
-    A launcher that restarts them keeps its store, with all that the earlier ones have left there. How often it did so
-    nobody knows for sure: torchrun counts on each node, and only where a process has failed. So rank 0 opens a new
-    round, and the others ask for it, each under a name that nobody had before it; the questions of earlier processes
-    are answered too, but nobody hears that.
+    A launcher that restarts them keeps its store, with the keys of earlier ones. There is no reliable count of
+    restarts: torchrun counts on each node, and only where a process has failed. So rank 0 opens a new round, and the
+    others ask for it under a unique name; questions of earlier processes are answered too, which is harmless.
     """
     if me.rank > 0:
         name = uuid.uuid4().hex
@@ -190,23 +188,23 @@ def _find_round(store: Store, me: _Arrival, deadline: float) -> Store:
 
 
 def _meet(store: Store, launch: Launch, me: _Arrival, deadline: float) -> Place:
-    place_in_line = store.add("arrived", 1)
-    store.set(f"arrival_{place_in_line}", json.dumps(asdict(me)))
-    if place_in_line == 1:
-        refusal, arrivals = _judge(store, me, deadline)
+    number = store.add("arrived", 1)
+    store.set(f"arrival_{number}", json.dumps(asdict(me)))
+    if number == 1:
+        refusal, arrivals = _compare(store, me, deadline)
         store.set("verdict", json.dumps({"refusal": refusal, "arrivals": [asdict(arrival) for arrival in arrivals]}))
-    _wait_for(store, "verdict", me, deadline + _FAREWELL_S)
+    _wait_for(store, "verdict", me, deadline + _LINGER_S)
     verdict = json.loads(store.get("verdict"))
-    if verdict["refusal"] is None and place_in_line > me.world_size:
-        verdict["refusal"] = f"{place_in_line} processes came, but WORLD_SIZE='{me.world_size}'"
+    if verdict["refusal"] is None and number > me.world_size:
+        verdict["refusal"] = f"{number} processes arrived, but WORLD_SIZE='{me.world_size}'"
     if verdict["refusal"] is not None:
-        _take_leave(store, keeps_it=launch.rank == 0 and not launch.launcher_runs_store)
-        raise RuntimeError(f"{_who(me)}: {verdict['refusal']}")
+        _leave(store, runs_store=launch.rank == 0 and not launch.launcher_runs_store)
+        raise RuntimeError(f"{me}: {verdict['refusal']}")
     return _place(me, [_Arrival(**arrival) for arrival in verdict["arrivals"]])
 
 
-def _judge(store: Store, me: _Arrival, deadline: float) -> tuple[str | None, list[_Arrival]]:
-    """Compare all that arrive with the first one; why they cannot run together, if so."""
+def _compare(store: Store, me: _Arrival, deadline: float) -> tuple[str | None, list[_Arrival]]:
+    """Compare all arrivals with the first one; a refusal if they cannot run together, and the arrivals by rank."""
     arrivals: dict[int, _Arrival] = {}
     for number in range(1, me.world_size + 1):
         missing = [rank for rank in range(me.world_size) if rank not in arrivals]
@@ -239,10 +237,10 @@ def _differ(what: str, me: _Arrival, other: _Arrival, mine: Any, others: Any) ->
 
 
 def _wait_for(store: Store, key: str, me: _Arrival, deadline: float, missing: Iterable[int] = ()) -> None:
-    """Wait for a key, and say now and then on whom.
+    """Wait for a key, and log regularly which ranks it is waiting for.
 
     Raises:
-        RuntimeError: If it does not come in time.
+        RuntimeError: If it is not set in time.
     """
     began = time.monotonic()
     whom = f"ranks {list(missing)} of {me.world_size}" if missing else "the other ranks"
@@ -257,31 +255,27 @@ def _wait_for(store: Store, key: str, me: _Arrival, deadline: float, missing: It
             waited_s = time.monotonic() - began
             if time.monotonic() >= deadline or "timeout" not in str(error).lower():
                 raise RuntimeError(_absence(me, whom, waited_s)) from error
-            logger.warning("%s: waiting for %s since %.0f s", _who(me), whom, waited_s)
+            logger.warning("%s: waiting for %s since %.0f s", me, whom, waited_s)
 
 
 def _absence(me: _Arrival, whom: str, waited_s: float) -> str:
     return (
-        f"{_who(me)}: waited {waited_s:.1f} s for {whom}, which have not arrived; "
+        f"{me}: waited {waited_s:.1f} s for {whom}, which have not arrived; "
         f"were WORLD_SIZE='{me.world_size}' processes started?"
     )
 
 
-def _who(me: _Arrival) -> str:
-    return f"idist.initialize (backend {me.backend}, rank {me.rank} of {me.world_size})"
-
-
-def _take_leave(store: Store, keeps_it: bool) -> None:
-    """After a refusal: the one that keeps the store waits until the others have read why."""
-    deadline = time.monotonic() + _FAREWELL_S
-    with suppress(DistNetworkError):  # of two that call themselves rank 0 the one that keeps it may have left
+def _leave(store: Store, runs_store: bool) -> None:
+    """After a refusal: the rank that runs the store waits until the others have read the reason."""
+    deadline = time.monotonic() + _LINGER_S
+    with suppress(DistNetworkError):  # of two processes with rank 0 the one that runs the store may have left
         store.add("left", 1)
-        while keeps_it and store.add("left", 0) < store.add("arrived", 0) and time.monotonic() < deadline:
+        while runs_store and store.add("left", 0) < store.add("arrived", 0) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
 
 
 def _place(me: _Arrival, arrivals: list[_Arrival]) -> Place:
-    """Nodes are numbered in the order of their lowest ranks, or as the launcher numbers them."""
+    """The place of a process; nodes are numbered in the order of their lowest ranks."""
     nodes: Mapping[str, int] = Counter(arrival.node for arrival in arrivals)
     return Place(
         me.rank,
