@@ -1,4 +1,4 @@
-"""Checks of arguments, in words."""
+"""Checks of arguments, with readable messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_engine", "check_keys", "choice", "integer", "number"]
 
 
 def integer(where: str, name: str, value: Any, least: int) -> int:
-    """The argument as an int.
+    """Check that an argument is an integer, and return it as int.
 
     Raises:
         TypeError: If it is not an integer.
@@ -32,11 +32,11 @@ def integer(where: str, name: str, value: Any, least: int) -> int:
 
 
 def number(where: str, name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
-    """The argument as it is.
+    """Check that an argument is a number, and return it unchanged.
 
     Raises:
         TypeError: If it is not a number.
-        ValueError: If it is not above ``above``, or below ``least``; a NaN is neither.
+        ValueError: If it is not above ``above``, is below ``least``, or is NaN.
 
     Example:
         >>> number("TimeLimit", "limit_sec", 60, above=0)
@@ -53,10 +53,10 @@ def number(where: str, name: str, value: Any, *, above: float | None = None, lea
 
 
 def choice(where: str, name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """The argument as it is.
+    """Check that an argument is one of the choices, and return it unchanged.
 
     Raises:
-        ValueError: If it is none of the choices.
+        ValueError: If it is not one of the choices.
 
     Example:
         >>> choice("EarlyStopping", "mode", "max", ("max", "min"))
@@ -68,7 +68,7 @@ def choice(where: str, name: str, value: Any, choices: tuple[Any, ...]) -> Any:
 
 
 def check_engine(where: str, engine: Any, name: str = "engine") -> None:
-    """Make sure that an argument is an engine.
+    """Check that an argument is an Engine.
 
     Raises:
         TypeError: If it is not.
@@ -83,7 +83,7 @@ def check_engine(where: str, engine: Any, name: str = "engine") -> None:
 
 
 def check_keys(where: str, state_dict: Any, keys: Iterable[str]) -> None:
-    """Make sure that a state that is to be loaded is a mapping with these keys.
+    """Check that a state to be loaded is a mapping with these keys.
 
     Raises:
         TypeError: If it is not a mapping.

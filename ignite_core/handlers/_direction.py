@@ -1,4 +1,4 @@
-"""Whether larger values of a metric are better: asked of the metric, not guessed from its name."""
+"""Whether larger values of a metric are better."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def higher_is_better(engine: Engine, name: str) -> bool | None:
     """``higher_is_better`` of the metric behind ``engine.state.metrics[name]``.
 
     Returns:
-        None if no metric of the engine is attached under the name, or if the metric does not say.
+        None if no metric is attached under the name, or if the metric does not say.
 
     Example:
         >>> from ignite_core.metrics import Loss
         >>> evaluator = Engine(lambda engine, batch: batch)
-        >>> Loss(lambda y_pred, y: y).attach(evaluator, "loss")
+        >>> _ = Loss(lambda y_pred, y: y).attach(evaluator, "loss")
         >>> higher_is_better(evaluator, "loss"), higher_is_better(evaluator, "accuracy")
         (False, None)
     """

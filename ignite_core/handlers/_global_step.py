@@ -1,4 +1,4 @@
-"""Which engine's counters number what happens now."""
+"""Which engine provides the global step of an event."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ignite_core.engine.events import Events
 
 __all__ = ["clock_of", "global_step_from_engine", "step_of"]
 
-#: Where the work of an evaluator stands for a moment of the run that it evaluates.
+#: Events at which the results of an evaluator belong to a step of the engine that runs it.
 _OF_WHOLE_EPOCHS: Final = frozenset({Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED})
 
 
 def clock_of(engine: Engine, event: Any = None) -> Engine:
-    """The engine whose counters number an event: the one itself, or the one that runs it.
+    """The engine that provides the global step of an event: ``engine`` itself, or the engine that runs it.
 
-    An engine that another one runs for a single epoch is an evaluator: what it does at the end of its epoch is numbered
-    by the other one, as if it were done there. What it does at each iteration it numbers itself.
+    An engine that another one runs for a single epoch is an evaluator: at events of its epoch or run, the global step
+    is that of the other engine. At events of an iteration it is its own.
 
     Args:
-        engine: Whose event it is.
-        event: The event; by default the one reached last.
+        engine: The engine that fires the event.
+        event: The event; by default the last one.
 
     Example:
         >>> trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
@@ -41,14 +41,13 @@ def clock_of(engine: Engine, event: Any = None) -> Engine:
 
 
 def step_of(engine: Engine, event: Any) -> int:
-    """The step at which what happens at an event is logged.
+    """The step that loggers use at an event.
 
-    That is the count of the event: epochs at an event of an epoch or a run, iterations at one of an iteration, and at
-    one that no attribute of the state counts. For an evaluator it is that of the engine that runs it: its epoch, or its
-    iteration where the evaluator is run in the middle of an epoch.
+    It is the count of the event: epochs at an event of an epoch or a run, iterations at other events. For an evaluator
+    it is the count of the engine that runs it: its epoch, or its iteration if the evaluator runs inside an epoch.
 
     Args:
-        engine: Whose event it is.
+        engine: The engine that fires the event.
         event: With or without filter.
 
     Example:
@@ -62,10 +61,10 @@ def step_of(engine: Engine, event: Any) -> int:
         3
         1
     """
-    clock = clock_of(engine, event)
-    at = event if clock is engine else clock.last_event_name
-    attribute = clock.state.event_to_attr.get(at, "iteration")
-    step: int = getattr(clock.state, attribute)
+    source = clock_of(engine, event)
+    at = event if source is engine else source.last_event_name
+    attribute = source.state.event_to_attr.get(at, "iteration")
+    step: int = getattr(source.state, attribute)
     return step
 
 
@@ -75,9 +74,9 @@ def global_step_from_engine(
     """A ``global_step_transform`` that reads the counters of another engine.
 
     Args:
-        engine: Whose counters.
-        custom_event_name: Always the count of this event; by default that of the event at hand.
-        fallback_attr: The attribute of ``engine.state`` for events that no attribute counts.
+        engine: The engine whose counters are read.
+        custom_event_name: The event whose count is used; by default the event that is passed to the function.
+        fallback_attr: The attribute of ``engine.state`` for events that have no counter attribute.
 
     Returns:
         A function of (engine, event name).

@@ -1,4 +1,4 @@
-"""Schedulers of parameters of an optimizer, where pytorch-ignite has them."""
+"""The module of pytorch-ignite for schedulers of optimizer parameters."""
 
 from ignite_core.handlers.schedules.base import BaseParamScheduler
 from ignite_core.handlers.schedules.batch_size import BatchSizeScheduler

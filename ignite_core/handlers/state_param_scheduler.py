@@ -1,4 +1,4 @@
-"""Schedulers of attributes of the state, where pytorch-ignite has them."""
+"""The module of pytorch-ignite for schedulers of state attributes."""
 
 from ignite_core.handlers.schedules.state_scheduler import (
     ExpStateScheduler,

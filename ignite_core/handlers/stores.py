@@ -1,4 +1,4 @@
-"""All outputs of an epoch, kept in a list."""
+"""Keep all outputs of an epoch in a list."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from typing import Any
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import check_engine, check_keys
 
 __all__ = ["EpochOutputStore"]
 
 
 class EpochOutputStore:
-    """Keeps what the step returned in each iteration of an epoch, as for a picture of all predictions.
+    """Keeps the output of each iteration of an epoch, for example to plot all predictions.
 
-    Outputs are kept as they are: on their device, and with their graph if they have one. Let ``output_transform``
-    take what is needed, and detach it or move it to the CPU. On several ranks each keeps its own.
+    Outputs are kept as they are: on their device, and with their graph if they have one. Use ``output_transform`` to
+    select what is needed, and to detach it or move it to the CPU. On several ranks each keeps its own outputs.
 
     Args:
-        output_transform: What is kept, made of ``engine.state.output``.
+        output_transform: Computes what is kept from ``engine.state.output``.
 
     Attributes:
-        data: What was kept of this epoch, in order. Each epoch begins a new list.
+        data: What was kept in this epoch, in order. Each epoch begins a new list.
 
     Raises:
         TypeError: If ``output_transform`` is not callable.
 
     Example:
         >>> evaluator = Engine(lambda engine, batch: (batch, batch**2))
-        >>> EpochOutputStore(output_transform=lambda output: output[1]).attach(evaluator, "squares")
+        >>> handle = EpochOutputStore(output_transform=lambda output: output[1]).attach(evaluator, "squares")
         >>> evaluator.run([1, 2, 3]).squares
         [1, 4, 9]
     """
@@ -43,24 +44,30 @@ class EpochOutputStore:
         self.name: str | None = None
         self._is_loaded = False
 
-    def attach(self, engine: Engine, name: str | None = None) -> None:
+    def attach(self, engine: Engine, name: str | None = None) -> RemovableHandle:
         """Keep the outputs of an engine.
 
         Args:
-            engine: Mostly an evaluator.
-            name: At the end of each epoch, put the list on ``engine.state`` under this name.
+            engine: Usually an evaluator.
+            name: If given, ``engine.state`` has the list under this name at the end of each epoch.
+
+        Returns:
+            A handle that detaches it.
 
         Raises:
-            TypeError: If ``engine`` is no engine, or the name no string.
+            TypeError: If ``engine`` is not an Engine, or ``name`` not a string.
         """
         check_engine("EpochOutputStore.attach", engine)
         if not isinstance(name, str | None):
             raise TypeError(f"EpochOutputStore.attach: name must be a string, got {name!r}")
-        engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.update)
+        handles = [
+            engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch),
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.update),
+        ]
         if name is not None:
             self.name = name
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self.store, name)
+            handles.append(engine.add_event_handler(Events.EPOCH_COMPLETED, self.store, name))
+        return RemovableHandle(*(handle.remove for handle in handles))
 
     def reset(self) -> None:
         """Begin a new list."""
@@ -71,18 +78,18 @@ class EpochOutputStore:
         self.data.append(self.output_transform(engine.state.output))
 
     def store(self, engine: Engine, name: str | None = None) -> None:
-        """Put the list on ``engine.state``, by default under the name that was given last."""
+        """Set the attribute ``name`` of ``engine.state`` to the list, by default under the name given last."""
         name = self.name if name is None else name
         if name is None:
-            raise ValueError("EpochOutputStore.store: there is no name to store under; give one, or attach with one")
+            raise ValueError("EpochOutputStore.store: there is no name to store under; pass one, or attach with one")
         setattr(engine.state, name, self.data)
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """``data``, as it is: save this only if a run is to go on inside an epoch, and the outputs are small."""
+        """``data`` as it is. Save it only to resume inside an epoch, and if the outputs are small."""
         return OrderedDict(data=list(self.data))
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` saved.
+        """Load the result of :meth:`state_dict`.
 
         Raises:
             TypeError: If it is not a mapping with a list.
@@ -95,7 +102,7 @@ class EpochOutputStore:
         self._is_loaded = True
 
     def _begin_epoch(self, engine: Engine) -> None:
-        goes_on = self._is_loaded and engine.is_resumed
+        is_continued = self._is_loaded and engine.is_resumed
         self._is_loaded = False
-        if not goes_on:
+        if not is_continued:
             self.reset()

@@ -15,7 +15,7 @@ from ignite_core.distributed.failures import api as failures
 from ignite_core.distributed.failures.error_store import ErrorStore
 from ignite_core.distributed.failures.whereabouts import Whereabouts
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers.voting.channel import lane
+from ignite_core.handlers.voting.channel import side_channel
 from ignite_core.handlers.voting.vote import vote_of
 from ignite_core.metrics import Average
 from ignite_core.testing import run_distributed
@@ -76,7 +76,7 @@ def test_after_the_time_limit_the_others_name_the_rank_that_hangs_and_where_it_i
 def limits() -> list[float]:
     idist.finalize()
     idist.initialize("gloo", timeout=timedelta(seconds=33))
-    groups = [lane()._group, idist.new_group([0, 1]), idist.new_group([0], timeout=timedelta(seconds=5))]
+    groups = [side_channel()._group, idist.new_group([0, 1]), idist.new_group([0], timeout=timedelta(seconds=5))]
     found = [group for group in groups if isinstance(group, dist.ProcessGroup)]
     return [group._get_backend(idist.device()).options._timeout.total_seconds() for group in found]
 

@@ -102,8 +102,8 @@ PLANTED: list[Planted] = [
     Planted(
         "a run with NaN is saved",
         "ignite_core/handlers/checkpoint/collecting.py",
-        "            if vote.bad is not None:\n",
-        '            if vote.bad is None:\n                engine = engine.parent\n                continue\n            if vote.bad == "":\n',
+        "            if vote.unsafe_to_save is not None:\n",
+        '            if vote.unsafe_to_save is None:\n                engine = engine.parent\n                continue\n            if vote.unsafe_to_save == "":\n',
         "tests/handlers/checkpoint/test_checkpoint.py::test_nothing_is_saved_of_a_run_that_was_found_bad",
     ),
     Planted(
@@ -214,22 +214,22 @@ PLANTED: list[Planted] = [
     Planted(
         "a NaN stops the rank alone",
         "ignite_core/handlers/stopping/terminate_on_nan.py",
-        "        self._ask(LARGEST - self.found[0])\n",
+        "        self._request(LARGEST - self.found[0])\n",
         "        self.engine().terminate()\n",
         "tests/handlers/test_terminate_on_nan.py::test_all_ranks_stop_together_at_a_nan_of_one_of_them_and_keep_what_was_saved_before",
     ),
     Planted(
         "a save skips the check",
         "ignite_core/handlers/stopping/terminate_on_nan.py",
-        "            self.look(engine)  # who writes",
-        "            pass  # who writes",
+        "            self.check_output(engine)  # a handler",
+        "            pass  # a handler",
         "tests/handlers/test_terminate_on_nan.py::test_nothing_is_saved_from_the_first_bad_iteration_on",
     ),
     Planted(
         "each iteration waits",
         "ignite_core/handlers/stopping/terminate_on_nan.py",
-        "            self._flags.watch(engine.state.iteration, place, tensor)\n",
-        "            self._flags.watch(engine.state.iteration, place, tensor)\n            tensor.item()\n",
+        "            self._flags.update(engine.state.iteration, place, tensor)\n",
+        "            self._flags.update(engine.state.iteration, place, tensor)\n            tensor.item()\n",
         "tests/handlers/test_terminate_on_nan.py::test_nothing_waits_for_a_device_between_two_rounds_and_the_true_first_iteration_is_reported",
     ),
     Planted(
@@ -263,15 +263,15 @@ PLANTED: list[Planted] = [
     Planted(
         "resume forgets",
         "ignite_core/handlers/stopping/early_stopping.py",
-        "        if not (goes_on or self._is_loaded):\n",
+        "        if not (is_continued or self._is_loaded):\n",
         "        if True:\n",
         "tests/handlers/test_early_stopping.py::test_a_training_that_is_resumed_counts_on",
     ),
     Planted(
         "own asks only",
         "ignite_core/handlers/voting/vote.py",
-        "            self._decide(result[Summary.SIZE :])\n",
-        "            self._decide(list(self._asks.numbers))\n",
+        "            self._decide(result[DesyncCheck.SIZE :], actions)\n",
+        "            self._decide(list(self._flags.numbers), actions)\n",
         "tests/handlers/test_vote.py::test_all_ranks_act_after_the_same_iteration_at_most_2k_later",
     ),
     Planted(
@@ -291,22 +291,22 @@ PLANTED: list[Planted] = [
     Planted(
         "drift unseen",
         "ignite_core/handlers/voting/desync.py",
-        "        if _differ(self._place):\n",
+        "        if _differ(self._position):\n",
         "        if False:\n",
         "tests/handlers/test_vote.py::test_ranks_that_come_apart_are_all_told_where_each_of_them_is",
     ),
     Planted(
         "uneven refused",
         "ignite_core/handlers/voting/desync.py",
-        " and not (uneven and self.most <= Doing.ENDED)",
+        " and not (uneven and self.most <= Activity.ENDED)",
         "",
         "tests/handlers/test_vote.py::test_ranks_with_different_numbers_of_batches_end_together_stopped_or_not",
     ),
     Planted(
         "second signal caught",
         "ignite_core/handlers/_signals.py",
-        "        self.put_back()\n        self.came = number\n",
-        "        self.came = number\n",
+        "            self._restore(self._previous)\n            self.came = number\n",
+        "            self.came = number\n",
         "tests/handlers/test_stop_on_signal.py::test_a_second_signal_acts_at_once",
     ),
     Planted(
@@ -319,14 +319,14 @@ PLANTED: list[Planted] = [
     Planted(
         "let go too early",
         "ignite_core/handlers/stopping/stop_on_signal.py",
-        "        self._is_answered = True\n        self._save_what",
-        "        self._catcher.put_back()\n        self._is_answered = True\n        self._save_what",
+        "        self._is_handled = True\n        self._save_if",
+        "        self._catcher._restore(self._catcher.numbers)\n        self._is_handled = True\n        self._save_if",
         "tests/handlers/test_stop_on_signal_ranks.py::test_whoever_gets_a_signal_wherever_it_is_all_ranks_stop_after_one_step_with_one_checkpoint",
     ),
     Planted(
         "workers die of the signal",
         "ignite_core/handlers/stopping/stop_on_signal.py",
-        "            with shielded(catcher.numbers, lambda: catcher.wait(_MOMENT_S)):\n                yield\n",
+        "            with shielded(catcher.numbers, lambda: catcher.wait(_DELAY_S)):\n                yield\n",
         "            yield\n",
         "tests/handlers/test_loader_workers.py::test_workers_outlive_a_signal_to_the_group_which_the_run_answers",
     ),
@@ -340,7 +340,7 @@ PLANTED: list[Planted] = [
     Planted(
         "bad is saved",
         "ignite_core/handlers/stopping/stop_on_signal.py",
-        "        if vote.bad is not None:\n",
+        "        if vote.unsafe_to_save is not None:\n",
         "        if False:\n",
         "tests/handlers/test_stop_on_signal.py::test_a_run_that_has_met_a_nan_is_not_saved",
     ),
@@ -361,7 +361,7 @@ PLANTED: list[Planted] = [
     Planted(
         "not put back",
         "ignite_core/handlers/stopping/stop_on_signal.py",
-        "            catcher.put_back()\n            came,",
+        "            catcher.uninstall()\n            came,",
         "            came,",
         "tests/handlers/test_stop_on_signal.py::test_signals_are_left_alone_while_a_run_is_paused_and_caught_when_it_goes_on",
     ),
@@ -886,8 +886,8 @@ PLANTED: list[Planted] = [
     Planted(
         "a signal before the run is forgotten",
         "ignite_core/handlers/stopping/stop_on_signal.py",
-        "        engine.add_event_handler(Events.STARTED, self._ask_if_signalled, ask)\n",
-        "",
+        "            request(self._catcher.came)\n",
+        "            pass\n",
         "tests/handlers/test_stop_on_signal.py::test_a_signal_that_comes_before_anything_of_the_run_has_begun_is_answered_after_the_first_step",
     ),
     Planted(

@@ -162,7 +162,7 @@ def test_a_metric_that_the_engine_does_not_have_is_an_error_that_says_which_it_h
     evaluator = evaluated(iter(SCORES), trainer)
     EarlyStopping(2).attach(trainer, evaluator, metric="accuracy")
 
-    with pytest.raises(ValueError, match=r"no metric 'accuracy', its metrics are \['score'\]; attach that metric"):
+    with pytest.raises(ValueError, match=r"no metric 'accuracy', its metrics are \['score'\]; attach the metric"):
         trainer.run([0])
 
 
@@ -199,7 +199,9 @@ def test_a_score_before_the_training_counts_but_what_cannot_be_ended_is_an_error
 
     assert stopping.best_score == 0.5
     trainer.run([0], max_epochs=2)
-    with pytest.raises(RuntimeError, match="time to end the training, but the trainer is not running; run the eval"):
+    with pytest.raises(
+        RuntimeError, match="the training must be ended now, but the trainer is not running; run the eval"
+    ):
         evaluator.run([1])
 
 
@@ -222,13 +224,17 @@ def test_inside_an_engine_around_the_trainer_it_ends_the_trainer_alone() -> None
     [
         ({"patience": 0}, ValueError, "patience must be at least 1, got 0"),
         ({"patience": 1.5}, TypeError, "patience must be an integer, got 1.5"),
-        ({"score_function": 3}, TypeError, "score_function must be callable, or the name of a metric, got 3"),
+        ({"score_function": 3}, TypeError, "score_function must be a callable or the name of a metric, got 3"),
         ({"trainer": 3}, TypeError, "trainer must be an Engine, got 3"),
         ({"min_delta": -0.1}, ValueError, "min_delta must be at least 0, got -0.1"),
         ({"min_delta": "0.1"}, TypeError, "min_delta must be a number, got '0.1'"),
         ({"min_delta_mode": "max"}, ValueError, r"min_delta_mode must be one of \['abs', 'rel'\], got 'max'"),
         ({"mode": "rel"}, ValueError, r"mode must be one of \['max', 'min'\], got 'rel'"),
-        ({"min_delta": 0.1, "threshold": 0.2}, ValueError, "min_delta and threshold are the same, got 0.1 and 0.2"),
+        (
+            {"min_delta": 0.1, "threshold": 0.2},
+            ValueError,
+            "min_delta and threshold are the same argument, got 0.1 and 0.2",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], error: type[Exception], told: str) -> None:
@@ -239,13 +245,13 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], error: type[Exce
 def test_a_handler_without_score_or_trainer_is_refused() -> None:
     trainer, evaluator = Engine(nothing), Engine(nothing)
 
-    with pytest.raises(ValueError, match="there is no score; give a score_function"):
+    with pytest.raises(ValueError, match="there is no score; pass score_function"):
         EarlyStopping(2).attach(trainer, evaluator)
     with pytest.raises(ValueError, match="there is no trainer; call attach"):
         EarlyStopping(2, "score").attach(evaluator)
-    with pytest.raises(ValueError, match="another trainer already"):
+    with pytest.raises(ValueError, match="already has another trainer"):
         EarlyStopping(2, "score", trainer).attach(Engine(nothing), evaluator)
-    with pytest.raises(ValueError, match="the score is 'score' already, got metric='loss' besides"):
+    with pytest.raises(ValueError, match="the score is already 'score', got metric='loss' as well"):
         EarlyStopping(2, "score").attach(trainer, evaluator, metric="loss")
     with pytest.raises(TypeError, match="engine must be an Engine, got 3"):
         EarlyStopping(2, "score", trainer).attach(3)  # type: ignore[arg-type]

@@ -155,7 +155,7 @@ def test_a_worker_that_dies_of_a_signal_is_no_error_if_the_run_gets_it_too(
     is_signalled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That of a loader which has nothing to do with the run; torch raises wherever the main thread is."""
-    monkeypatch.setattr(stop_on_signal, "_MOMENT_S", 0.0 if not is_signalled else 20.0)
+    monkeypatch.setattr(stop_on_signal, "_DELAY_S", 0.0 if not is_signalled else 20.0)
     other = iter(loader())
     next(other)
 
@@ -233,7 +233,7 @@ def test_a_worker_whose_death_is_seen_only_after_the_run_raises_nothing_then() -
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch raises in __del__, too
 def test_without_a_signal_the_death_of_a_worker_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop_on_signal, "_MOMENT_S", 0.0)
+    monkeypatch.setattr(stop_on_signal, "_DELAY_S", 0.0)
     trainer = Engine(lambda engine, batch: None)
     StopOnSignal(lambda engine: pytest.fail("it saves")).attach(trainer)
     trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda: send_to_workers(signal.SIGKILL))

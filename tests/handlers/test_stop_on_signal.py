@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers import Checkpoint, StopOnSignal, TerminateOnNan, resume
+from ignite_core.handlers import Checkpoint, FlightRecorder, StopOnSignal, TerminateOnNan, resume
 
 STOP: Any = StopOnSignal  # called wrongly
 SIGNALS = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
@@ -315,7 +315,7 @@ def test_a_run_that_has_met_a_nan_is_not_saved(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.WARNING):
         assert ends.leave([0.5, float("nan"), 0.5]) == 143
     assert not ends.saved
-    assert "nothing is saved, as output is NaN or infinite, first in iteration 2" in caplog.text
+    assert "nothing is saved: output is NaN or infinite, first in iteration 2" in caplog.text
 
 
 def test_what_it_does_is_logged_with_what_happens_if_the_process_is_killed(caplog: pytest.LogCaptureFixture) -> None:
@@ -326,8 +326,8 @@ def test_what_it_does_is_logged_with_what_happens_if_the_process_is_killed(caplo
         Ends(engine).leave([1, 2, 3])
 
     assert [record.getMessage() for record in caplog.records] == [
-        "StopOnSignal: SIGTERM: the run ends after iteration 2; saving. If the process is killed before that is done, "
-        "the checkpoint before it stands, and a second signal ends the process at once",
+        "StopOnSignal: SIGTERM: the run ends after iteration 2; saving. If the process is killed before the save is "
+        "complete, the previous checkpoint is kept; a second signal takes effect immediately",
         "StopOnSignal: SIGTERM: saved",
     ]
 
@@ -454,15 +454,19 @@ def test_outside_the_main_thread_it_says_so() -> None:
     ("make", "error", "told"),
     [
         (lambda t: STOP(save=3), TypeError, "save must be callable with the trainer, got 3"),
-        (lambda t: StopOnSignal(signals=["SIGFOO"]), ValueError, "a signal must be one such as .* got 'SIGFOO'"),
-        (lambda t: StopOnSignal(signals=[9999]), ValueError, "a signal must be one such as .* got 9999"),
+        (
+            lambda t: StopOnSignal(signals=["SIGFOO"]),
+            ValueError,
+            "a signal must be a name or number such as .* got 'SIGFOO'",
+        ),
+        (lambda t: StopOnSignal(signals=[9999]), ValueError, "a signal must be a name or number such as .* got 9999"),
         (lambda t: StopOnSignal(signals=["SIGKILL"]), ValueError, "SIGKILL cannot be caught"),
         (lambda t: StopOnSignal(exit_code=256), ValueError, r"exit_code must be in \[0, 255\], .* got 256"),
         (lambda t: StopOnSignal(exit_code=True), ValueError, r"exit_code must be in \[0, 255\], .* got True"),
-        (lambda t: STOP().attach(3), TypeError, "takes engines, got 3"),
+        (lambda t: STOP().attach(3), TypeError, "engine must be an Engine, got 3"),
         (lambda t: StopOnSignal().attach(t, t), ValueError, "the trainer must not be among the evaluators"),
-        (lambda t: [STOP().attach(t) for _ in "ab"], RuntimeError, "one handler serves one trainer, and one"),
-        (lambda t: StopOnSignal(requeue=True).attach(t), RuntimeError, "for jobs of SLURM, but SLURM_JOB_ID is not"),
+        (lambda t: [STOP().attach(t) for _ in "ab"], RuntimeError, "a handler serves one trainer, and a"),
+        (lambda t: StopOnSignal(requeue=True).attach(t), RuntimeError, "for SLURM jobs, but SLURM_JOB_ID is not"),
     ],
 )
 def test_what_cannot_work_is_refused(make: Callable[[Any], Any], error: type[Exception], told: str) -> None:
@@ -521,10 +525,10 @@ def test_a_job_that_cannot_be_started_again_leaves_as_well_and_says_so(
     scontrol: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert leave_job(SLURM_JOB_ID="13") == [2]
-    assert "scontrol requeue 13 failed, so the job will not start again: Invalid job id" in caplog.text
+    assert "scontrol requeue 13 failed, the job is not requeued: Invalid job id" in caplog.text
     monkeypatch.setenv("PATH", "")
     assert leave_job(SLURM_JOB_ID="12") == [2]
-    assert "scontrol requeue 12 failed, so the job will not start again: " in caplog.text
+    assert "scontrol requeue 12 failed, the job is not requeued: " in caplog.text
 
 
 class Signalling(Dataset[int]):
@@ -581,3 +585,26 @@ def test_a_process_that_is_forked_in_a_run_can_be_terminated() -> None:
         signal.signal(signal.SIGTERM, before)
 
     assert exits == [-signal.SIGTERM]
+
+
+@pytest.mark.parametrize("order", ["recorder first", "recorder last"])
+def test_a_recorder_of_the_same_signal_writes_at_once_and_does_not_end_the_process(order: str, tmp_path: Path) -> None:
+    """Whichever was attached first; its previous handler, which would end the process, is not called after the run."""
+    engine = Engine(nothing)
+    ends = Ends(engine)
+    attach = [
+        lambda: FlightRecorder(tmp_path, signals=["SIGTERM"]).attach(engine),
+        lambda: StopOnSignal(ends.save).attach(engine),
+    ]
+    for one in attach if order == "recorder first" else reversed(attach):
+        one()
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), lambda: send())
+    engine.add_event_handler(Events.EXCEPTION_RAISED, lambda *_: (tmp_path / "flight_rank0.txt").unlink())
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        assert ends.leave([1, 2, 3]) == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert ends.saved == [2]
+    assert not (tmp_path / "flight_rank0.txt").exists(), "it was written once, before the run ended"

@@ -256,7 +256,10 @@ def test_a_process_that_is_killed_in_its_last_save_leaves_the_checkpoint_before_
         run.process.kill()
         run.rest()
 
-        assert "saving. If the process is killed before that is done, the checkpoint before it stands" in run.errors()
+        assert (
+            "saving. If the process is killed before the save is complete, the previous checkpoint is kept"
+            in run.errors()
+        )
         payload, manifest = load_newest(tmp_path)
         assert (payload["trainer"]["iteration"], manifest.step) == (10, 10)
         assert isinstance(payload["model"]["weight"], torch.Tensor)

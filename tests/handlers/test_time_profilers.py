@@ -371,7 +371,7 @@ def test_two_profilers_and_twice_the_same(make: Any) -> None:
     engine.run([0, 1])
 
     assert list(profiler.processing_times) == list(other.processing_times) == [7, 7]
-    with pytest.raises(ValueError, match="measures another engine"):
+    with pytest.raises(ValueError, match="already measures another engine"):
         profiler.attach(Engine(clock.passes(1)))
     with pytest.raises(TypeError, match="engine must be an Engine"):
         make().attach("engine")

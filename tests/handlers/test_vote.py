@@ -122,12 +122,12 @@ def test_a_new_run_forgets_what_was_asked_for_and_what_was_bad() -> None:
     acted: Trace = []
     ask = asker(vote, acted)
     ask()
-    vote.bad = "a NaN"
+    vote.unsafe_to_save = "a NaN"
 
     engine.run(range(5))
 
     assert not acted
-    assert vote.bad is None
+    assert vote.unsafe_to_save is None
 
 
 def test_an_engine_has_one_vote_and_asking_for_it_again_changes_only_what_is_said() -> None:
@@ -155,7 +155,7 @@ def test_there_is_room_for_as_many_things_as_a_round_carries() -> None:
     for _ in range(54):
         vote.add("thing", lambda engine, number: None)
 
-    with pytest.raises(RuntimeError, match="there is room for 54 things to ask for, got 'one more'"):
+    with pytest.raises(RuntimeError, match="an engine has at most 54 requests, got 'one more'"):
         vote.add("one more", lambda engine, number: None)
 
 
@@ -470,16 +470,16 @@ def apart(case: str) -> str:
 
 
 APART = {
-    "length": "all ranks must have as many batches in an epoch, but rank 0 has 6 batches; rank 1 has 7 batches; pass",
-    "unknown length": "rank 0 has no batch left after iteration 6; rank 1 goes on after iteration 8; give all ranks as",
-    "given out": "rank 0 goes on after iteration 8; rank 1 has no batch left after iteration 6; give",
-    "limit": "all ranks must run as far, but rank 0 has max_epochs=3; rank 1 has max_epochs=4; pass the same",
+    "length": "all ranks must have the same number of batches in an epoch, but rank 0 has 6 batches; rank 1 has 7",
+    "unknown length": "rank 0 has no batch left after iteration 6; rank 1 continues after iteration 8; give all",
+    "given out": "rank 0 continues after iteration 8; rank 1 has no batch left after iteration 6; give",
+    "limit": "all ranks must run to the same limit, but rank 0 has max_epochs=3; rank 1 has max_epochs=4; pass",
     "iteration": "but rank 0 begins an epoch after iteration 0; rank 1 begins an epoch after iteration 6; start all",
-    "names": "rank 0 asks for [] with every=2 and uneven=False; rank 1 asks for ['alone'] with every=2",
-    "terminate": "rank 0 goes on after iteration 4; rank 1 ends its run after iteration 3; give",
-    "terminate_epoch": "rank 0 goes on after iteration 4; rank 1 has no batch left after iteration 3; give",
-    "interrupt": "rank 0 goes on after iteration 4; rank 1 ends its run after iteration 3; give",
-    "settle": "rank 0 goes on after iteration 4; rank 1 saves, or ends an epoch, after iteration 3; give",
+    "names": "rank 0 has the requests [] with every=2 and uneven=False; rank 1 has the requests ['alone'] with every=2",
+    "terminate": "rank 0 continues after iteration 4; rank 1 ends its run after iteration 3; give",
+    "terminate_epoch": "rank 0 continues after iteration 4; rank 1 has no batch left after iteration 3; give",
+    "interrupt": "rank 0 continues after iteration 4; rank 1 ends its run after iteration 3; give",
+    "settle": "rank 0 continues after iteration 4; rank 1 saves, or ends an epoch, after iteration 3; give",
 }
 
 

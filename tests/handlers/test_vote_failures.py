@@ -102,7 +102,9 @@ def test_a_rank_that_goes_on_alone_after_an_error_is_no_riddle_to_the_others() -
 
     assert alone == ("ended", "")
     if kind == "RuntimeError":
-        expected = "but rank 0 goes on after iteration 4; rank 1 begins a run, or goes on after an error, at iteration"
+        expected = (
+            "but rank 0 continues after iteration 4; rank 1 begins a run, or continues after an error, at iteration"
+        )
         assert expected in told
         assert then[0] == "RankFailed"
     else:

@@ -52,8 +52,8 @@ def is_bad(engine: Engine | None) -> bool:
         vote = find_vote(engine)
         if vote is not None:
             vote.settle()
-            if vote.bad is not None:
-                engine.logger.warning("Checkpoint: nothing was saved: %s", vote.bad)
+            if vote.unsafe_to_save is not None:
+                engine.logger.warning("Checkpoint: nothing was saved: %s", vote.unsafe_to_save)
                 return True
         engine = engine.parent
     return False

@@ -1,4 +1,4 @@
-"""Traces in Chrome's format, which https://ui.perfetto.dev and chrome://tracing show: write one, merge several.
+"""Traces in Chrome's format, for https://ui.perfetto.dev and chrome://tracing: write one, merge several.
 
 The format: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU ("Trace Event Format"),
 with complete events (``X``), instants (``i``) and metadata (``M``). A process is a rank.
@@ -13,20 +13,20 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from ignite_core.handlers.profiling._records import Record, Report
+from ignite_core.handlers.profiling._report import Report, Span
 
 __all__ = ["as_trace", "main", "merge"]
 
-#: Says, in a file, who wrote it.
+#: Identifies the files of a FlightRecorder.
 _FORMAT: Final = "ignite_core flight record 1"
 
 
 def as_trace(report: Report) -> dict[str, Any]:
-    """The trace as JSON will have it; times are microseconds since the recorder was made."""
+    """The trace as a JSON object; times are microseconds since the recorder was created."""
     threads = {track.thread: number for number, track in enumerate(report.tracks, start=1)}
     began, _ = report.started
-    spans = [_event(record, began, report.rank, threads) for record in report.records]
-    spans += [_event(record, began, report.rank, threads, unfinished=True) for record in report.open]
+    spans = [_event(span, began, report.rank, threads) for span in report.spans]
+    spans += [_event(span, began, report.rank, threads, unfinished=True) for span in report.open]
     spans.sort(key=lambda event: (event["ts"], -event.get("dur", 0)))
     return {
         "traceEvents": [*_metadata(report, threads), *spans],
@@ -49,18 +49,18 @@ def as_trace(report: Report) -> dict[str, Any]:
 def _metadata(report: Report, threads: dict[tuple[int, str], int]) -> list[dict[str, Any]]:
     rank = report.rank
     process = f"rank {rank} ({report.host}, process {report.process})"
-    told: list[tuple[str, int, dict[str, Any]]] = [
+    entries: list[tuple[str, int, dict[str, Any]]] = [
         ("process_name", 0, {"name": process}),
         ("process_sort_index", 0, {"sort_index": rank}),
         *(("thread_name", number, {"name": name}) for (_, name), number in threads.items()),
     ]
-    return [{"ph": "M", "name": name, "pid": rank, "tid": thread, "args": args} for name, thread, args in told]
+    return [{"ph": "M", "name": name, "pid": rank, "tid": thread, "args": args} for name, thread, args in entries]
 
 
 def _event(
-    record: Record, began: int, rank: int, threads: dict[tuple[int, str], int], unfinished: bool = False
+    span: Span, began: int, rank: int, threads: dict[tuple[int, str], int], unfinished: bool = False
 ) -> dict[str, Any]:
-    label, start, end, iteration = record
+    label, start, end, iteration = span
     args: dict[str, Any] = {"engine": label.track.name, "iteration": iteration}
     if label.event:
         args["event"] = label.event
@@ -81,27 +81,29 @@ def _event(
 
 
 def merge(sources: Iterable[str | PathLike[str]], target: str | PathLike[str] | None = None) -> Path:
-    """Put the traces of several ranks into one file, on one axis of time: that of their wall clocks.
+    """Merge the traces of several ranks into one file, aligned by their wall clocks.
 
     Args:
         sources: Files, or folders with ``flight_rank*.json``.
-        target: The file to write; by default ``flight.json`` beside the first one.
+        target: The file to write; by default ``flight.json`` beside the first source.
 
     Returns:
-        The path of what was written.
+        The path of the file.
 
     Raises:
-        ValueError: If there is no trace, one is not by a flight recorder, or two are of the same rank.
+        ValueError: If there is no trace, a file is not from a FlightRecorder, or two are from the same rank.
     """
     paths = [path for source in sources for path in _files(Path(source))]
     if not paths:
-        raise ValueError("merge: there must be a flight_rank*.json, found none")
+        raise ValueError("merge: found no flight_rank*.json")
     traces = {path: _read(path) for path in paths}
     by_rank: dict[int, Path] = {}
     for path, trace in traces.items():
         rank = trace["otherData"]["rank"]
         if rank in by_rank:
-            raise ValueError(f"merge: each rank must come once, but {by_rank[rank]} and {path} are both of rank {rank}")
+            raise ValueError(
+                f"merge: each rank must occur once, but {by_rank[rank]} and {path} are both of rank {rank}"
+            )
         by_rank[rank] = path
     origin = min(_began(trace) for trace in traces.values())
     metadata, events = [], []
@@ -128,12 +130,12 @@ def _read(path: Path) -> dict[str, Any]:
     trace: Any = json.loads(path.read_text(encoding="utf-8"))
     other = trace.get("otherData", {}) if isinstance(trace, dict) else {}
     if other.get("format") != _FORMAT:
-        raise ValueError(f"merge: {path} must be a trace that a FlightRecorder has written")
+        raise ValueError(f"merge: {path} is not a trace written by a FlightRecorder")
     return trace  # type: ignore[no-any-return]
 
 
 def _began(trace: dict[str, Any]) -> int:
-    """When the recorder was made, by the wall clock at the end: over days the two clocks drift apart."""
+    """When the recorder was created, by the wall clock at the end: over days the two clocks drift apart."""
     other = trace["otherData"]
     began: int = other["wall_at_end_ns"] - (other["clock_at_end_ns"] - other["clock_at_start_ns"])
     return began
@@ -145,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("merge", help="merge the traces of several ranks into one file")
     command.add_argument("sources", nargs="+", help="folders, or files flight_rank*.json")
-    command.add_argument("-o", "--output", help="the file to write; by default flight.json beside the first one")
+    command.add_argument("-o", "--output", help="the file to write, by default flight.json beside the first source")
     asked = parser.parse_args(arguments)
     try:
         print(merge(asked.sources, asked.output))

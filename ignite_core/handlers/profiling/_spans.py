@@ -1,4 +1,4 @@
-"""Measure the fetches, steps and handler calls of an engine; the profilers and the flight recorder are built on it."""
+"""Measure the fetches, steps and handler calls of an engine: the basis of the profilers and the recorder."""
 
 from __future__ import annotations
 
@@ -9,36 +9,34 @@ from typing import Any, Final, Literal, TypeAlias
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Registration
+from ignite_core.engine.registration import Registration, RemovableHandle
 
-__all__ = ["OUTSIDE", "Note", "SpanRecorder"]
+__all__ = ["OUTSIDE", "Callback", "SpanRecorder"]
 
-#: The priority of handlers that measure: before and after those of all others, and not measured themselves.
+#: The priority of handlers that measure: before and after all others. They are not measured themselves.
 OUTSIDE: Final = 10**9
 
 #: What the engine does between events.
 Phase: TypeAlias = Literal["fetch", "step"]
 
 #: Called with the engine, and the begin and the end of a span.
-Note: TypeAlias = Callable[[Any, Any, Any], object]
+Callback: TypeAlias = Callable[[Any, Any, Any], object]
 
 
 class SpanRecorder:
-    """Reports each fetch, step and handler call of one engine when it has ended.
+    """Reports the begin and the end of each fetch, step and handler call of one engine.
 
     Args:
-        engine: What is measured from now on.
-        clock: Gives the time.
-        fetch: ``fetch(engine, began, ended)`` is called after each fetch of a batch, without the handlers
-            around it.
-        step: As ``fetch``, for the step.
-        handler: ``handler(registration)`` gives what is called after each call of that handler; None: it is not
-            measured.
+        clock: Returns the time.
+        fetch: ``fetch(engine, began, ended)`` is called after each fetch of a batch, which excludes its handlers.
+        step: ``step(engine, began, ended)`` is called after each step.
+        handler: ``handler(registration)`` returns the function that is called in the same way after each call of that
+            handler; None if the handler is not measured.
 
     Attributes:
         phase: The fetch or step in progress and when it began; None between them.
-        calls: The handlers in progress, the innermost last, and when they began.
-        running: How many runs are in progress: 0 or 1.
+        calls: The handlers in progress, innermost last, and when they began.
+        running: The number of runs in progress: 0 or 1.
         thread: Identifier and name of the thread of the last run.
 
     Example:
@@ -46,7 +44,7 @@ class SpanRecorder:
         >>> engine = Engine(lambda engine, batch: next(times))
         >>> def show(engine, began, ended):
         ...     print(began, ended)
-        >>> recorder = SpanRecorder(engine, lambda: next(times), show, show, lambda registration: None)
+        >>> handle = SpanRecorder(lambda: next(times), show, show, lambda registration: None).attach(engine)
         >>> state = engine.run([1])
         0 1
         2 4
@@ -54,26 +52,31 @@ class SpanRecorder:
 
     def __init__(
         self,
-        engine: Engine,
         clock: Callable[[], Any],
-        fetch: Note,
-        step: Note,
-        handler: Callable[[Registration], Note | None],
+        fetch: Callback,
+        step: Callback,
+        handler: Callable[[Registration], Callback | None],
     ) -> None:
         self._clock = clock
+        self._fetch = fetch
+        self._step = step
         self._handler = handler
         self.phase: tuple[Phase, Any] | None = None
         self.calls: list[tuple[Registration, Any]] = []
         self.running = 0
         self.thread: tuple[int, str] = (0, "MainThread")
-        for phase, note, first, last in (
-            ("fetch", fetch, Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED),
-            ("step", step, Events.ITERATION_STARTED, Events.ITERATION_COMPLETED),
+
+    def attach(self, engine: Engine) -> RemovableHandle:
+        """Begin to report; at most one engine."""
+        handles: list[RemovableHandle] = []
+        for phase, callback, first, last in (
+            ("fetch", self._fetch, Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED),
+            ("step", self._step, Events.ITERATION_STARTED, Events.ITERATION_COMPLETED),
         ):
-            engine.add_event_handler(first(priority=-OUTSIDE), self._begin(phase))
-            engine.add_event_handler(last(priority=OUTSIDE), self._end(note))
-        engine.instrument(self._measured)
-        engine.add_run_context(self._run)
+            handles.append(engine.add_event_handler(first(priority=-OUTSIDE), self._begin(phase)))
+            handles.append(engine.add_event_handler(last(priority=OUTSIDE), self._end(callback)))
+        handles += [engine.instrument(self._measured), engine.add_run_context(self._run)]
+        return RemovableHandle(*(handle.remove for handle in handles))
 
     def _begin(self, phase: Any) -> Callable[[], None]:
         clock = self._clock
@@ -83,19 +86,19 @@ class SpanRecorder:
 
         return begin
 
-    def _end(self, note: Note) -> Callable[[Engine], None]:
+    def _end(self, callback: Callback) -> Callable[[Engine], None]:
         clock = self._clock
 
         def end(engine: Engine) -> None:
             if self.phase is not None:
-                note(engine, self.phase[1], clock())
+                callback(engine, self.phase[1], clock())
                 self.phase = None
 
         return end
 
     def _measured(self, registration: Registration, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        note = None if abs(registration.priority) == OUTSIDE else self._handler(registration)
-        if note is None:
+        callback = None if abs(registration.priority) == OUTSIDE else self._handler(registration)
+        if callback is None:
             return call
         clock, calls = self._clock, self.calls
 
@@ -106,13 +109,13 @@ class SpanRecorder:
                 return call(engine)
             finally:
                 calls.pop()
-                note(engine, began, clock())
+                callback(engine, began, clock())
 
         return measured
 
     @contextmanager
     def _run(self, engine: Engine) -> Iterator[None]:
-        """Entered around each run. A run that goes on after a pause does not count the pause."""
+        """Entered around each run; a pause is not part of a fetch or step."""
         thread = threading.current_thread()
         self.thread = thread.ident or 0, thread.name
         if self.phase is not None:

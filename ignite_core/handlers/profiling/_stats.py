@@ -1,4 +1,4 @@
-"""What profilers make of times: total, extremes, mean and spread; and files with all of them."""
+"""Statistics of times, as the profilers report and write them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["name_of", "print_table", "stats", "write_csv"]
 
 
 def stats(times: Iterable[float]) -> dict[str, Any]:
-    """Total, and of several times the extremes with their places, the mean and the standard deviation.
+    """Total, minimum and maximum with their indices, mean and standard deviation (None for a single time).
 
     Args:
-        times: Seconds; NaN stands for what did not happen.
+        times: Seconds; NaN for what did not happen.
 
     Example:
         >>> stats([2.0, math.nan, 1.0, 3.0])
@@ -29,22 +29,22 @@ def stats(times: Iterable[float]) -> dict[str, Any]:
         {}
     """
     all_times = torch.tensor(list(times), dtype=torch.float64)
-    places = (~all_times.isnan()).nonzero().flatten()
-    if not len(places):
+    indices = (~all_times.isnan()).nonzero().flatten()
+    if not len(indices):
         return {}
-    happened = all_times[places]
-    least, most = int(happened.argmin()), int(happened.argmax())
+    known = all_times[indices]
+    least, most = int(known.argmin()), int(known.argmax())
     return {
-        "total": math.fsum(happened.tolist()),
-        "min": (happened[least].item(), int(places[least])),
-        "max": (happened[most].item(), int(places[most])),
-        "mean": happened.mean().item(),
-        "std": happened.std().item() if len(places) > 1 else None,
+        "total": math.fsum(known.tolist()),
+        "min": (known[least].item(), int(indices[least])),
+        "max": (known[most].item(), int(indices[most])),
+        "mean": known.mean().item(),
+        "std": known.std().item() if len(indices) > 1 else None,
     }
 
 
 def name_of(handler: Callable[..., Any]) -> str:
-    """The name of a handler as profilers show it."""
+    """The name of a handler in reports."""
     name: str = getattr(handler, "__qualname__", type(handler).__qualname__)
     return name
 
@@ -59,6 +59,6 @@ def write_csv(path: str | PathLike[str], header: Sequence[str], rows: Iterable[S
 
 
 def print_table(text: str) -> None:
-    """Print a text on any console; characters of names that its encoding lacks are escaped."""
+    """Print a text; characters that the encoding of the console lacks are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding))

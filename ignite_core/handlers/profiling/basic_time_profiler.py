@@ -1,4 +1,4 @@
-"""How long a run takes to fetch, to step, and to run the handlers of each event."""
+"""Measure the fetches, the steps, and the handlers of each event of a run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Registration
+from ignite_core.engine.registration import Registration, RemovableHandle, weak_call
 from ignite_core.handlers._arguments import check_engine
-from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder
+from ignite_core.handlers.profiling._spans import OUTSIDE, Callback, SpanRecorder
 from ignite_core.handlers.profiling._stats import name_of, print_table, stats, write_csv
 
 __all__ = ["BasicTimeProfiler"]
 
-#: The numbers of one iteration, in the order in which they are kept; those of events are the times of their handlers.
+#: The columns of an iteration; those of events hold the times of their handlers.
 _EPOCH, _ITERATION, _PROCESSING, _DATAFLOW, _IS, _IC, _GS, _GC = range(8)
 _WIDTH: Final = 8
 _BLANK: Final = array("d", [0.0, 0.0, math.nan, math.nan, 0.0, 0.0, 0.0, 0.0])
@@ -41,14 +41,14 @@ _NOTHING: Final = "not yet triggered"
 
 
 class BasicTimeProfiler:
-    """Measures, at each iteration, the fetch of the batch, the step, and the handlers of each event.
+    """Measures, in each iteration, the fetch of the batch, the step, and the handlers of each event.
 
-    A step that only hands work to an accelerator is as short as that takes; see
-    :class:`~ignite_core.handlers.TorchProfile` for what the device does. A new run starts from zero, a pause is not
+    The time of a step that only launches work on an accelerator is the time of the launch; see
+    :class:`~ignite_core.handlers.TorchProfile` for what the device does. A new run starts from zero; pauses are not
     counted.
 
     Args:
-        clock: What tells the time, in seconds.
+        clock: Returns the time in seconds.
 
     Attributes:
         events_to_ignore: Events whose handlers are not measured.
@@ -59,9 +59,9 @@ class BasicTimeProfiler:
     Example:
         >>> times = iter(range(1000))
         >>> trainer, profiler = Engine(lambda engine, batch: next(times)), BasicTimeProfiler(clock=lambda: next(times))
-        >>> profiler.attach(trainer)
+        >>> handle = profiler.attach(trainer)
         >>> state = trainer.run([1, 2], max_epochs=2)
-        >>> profiler.processing_times.tolist()  # the clock is read once before the step, once in it, once after it
+        >>> profiler.processing_times.tolist()  # reads: before, in and after the step
         [2.0, 2.0, 2.0, 2.0]
         >>> profiler.get_results()["processing_stats"]["total"]
         8.0
@@ -80,40 +80,52 @@ class BasicTimeProfiler:
         if not callable(clock):
             raise TypeError(f"BasicTimeProfiler: clock must be callable, got {clock!r}")
         self._clock = clock
-        self._engine: weakref.ref[Engine] | None = None
+        self._attached: tuple[weakref.ref[Engine], RemovableHandle] | None = None
         self._names: dict[Any, list[str]] = {}
         self._reset()
 
     def _reset(self) -> None:
-        self._rows = array("d")  # _WIDTH numbers an iteration
-        self._base = 0  # where those of this iteration begin
+        self._rows = array("d")  # _WIDTH numbers for each iteration
+        self._base = 0  # where the present iteration begins
         self._longer: dict[Any, list[list[Any]]] = {event: [] for event in (*_OF_RUN, *_OF_EPOCH)}
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Engine) -> RemovableHandle:
         """Measure the runs of an engine from now on; idempotent.
+
+        Returns:
+            A handle that detaches it; the times are kept.
 
         Raises:
             TypeError: If ``engine`` is not an Engine.
             ValueError: If this measures another engine.
         """
         check_engine("BasicTimeProfiler.attach", engine)
-        if self._engine is not None and self._engine() is engine:
-            return
-        if self._engine is not None:
-            raise ValueError("BasicTimeProfiler.attach: it measures another engine already; make one for each")
-        self._engine = weakref.ref(engine)
-        for event, handler in (
+        if self._attached is not None:
+            measured, handle = self._attached
+            if measured() is engine:
+                return handle
+            raise ValueError("BasicTimeProfiler.attach: it already measures another engine; create one for each")
+        handlers = (
             (Events.STARTED, self._begin_run),
             (Events.EPOCH_STARTED, self._begin_longer),
             (Events.GET_BATCH_STARTED, self._begin_row),
             (Events.ITERATION_STARTED, self._begin_iteration),
             (Events.EPOCH_COMPLETED, self._begin_longer),
             (Events.COMPLETED, self._begin_longer),
-        ):
-            engine.add_event_handler(event(priority=OUTSIDE), handler)
-        SpanRecorder(engine, self._clock, self._note_phase(_DATAFLOW), self._note_phase(_PROCESSING), self._note_call)
+        )
+        spans = SpanRecorder(self._clock, self._phase_column(_DATAFLOW), self._phase_column(_PROCESSING), self._column)
+        handles: list[RemovableHandle] = [
+            engine.add_event_handler(event(priority=OUTSIDE), one) for event, one in handlers
+        ]
+        handles.append(spans.attach(engine))
+        handle = RemovableHandle(weak_call(self._forget, [engine]), *(one.remove for one in handles))
+        self._attached = weakref.ref(engine), handle
+        return handle
 
-    # -------------------------------------------------------------------------------------- what is done at each event
+    def _forget(self, engine: Engine) -> None:
+        self._attached = None
+
+    # ------------------------------------------------------------------------------------------------------- events
 
     def _begin_run(self, engine: Engine) -> None:
         self._reset()
@@ -137,13 +149,13 @@ class BasicTimeProfiler:
         self._rows[self._base] = epoch
         self._rows[self._base + _ITERATION] = iteration
 
-    def _note_phase(self, place: int) -> Note:
+    def _phase_column(self, place: int) -> Callback:
         def note(engine: Engine, began: float, ended: float) -> None:
             self._rows[self._base + place] = ended - began
 
         return note
 
-    def _note_call(self, registration: Registration) -> Note | None:
+    def _column(self, registration: Registration) -> Callback | None:
         event = registration.bare_event
         place = _OF_ITERATION.get(event, 0) if isinstance(event, Events) else 0
 
@@ -156,14 +168,14 @@ class BasicTimeProfiler:
         return of_iteration if place else of_longer if event in self._longer else None
 
     def _handlers(self, engine: Engine, event: Events) -> list[str]:
-        """The names of the handlers, without those of profilers."""
+        """The names of the handlers, except those of profilers."""
         return [name_of(one.handler) for one in engine.handlers(event) if abs(one.priority) != OUTSIDE]
 
-    # ------------------------------------------------------------------------------------------------------ the results
+    # ------------------------------------------------------------------------------------------------------ results
 
     @property
     def processing_times(self) -> Tensor:
-        """Seconds of the step, by iteration; NaN where it did not return."""
+        """Seconds of the step, by iteration; NaN if it did not return."""
         return torch.tensor(self._rows[_PROCESSING::_WIDTH], dtype=torch.float64)
 
     @property
@@ -182,9 +194,9 @@ class BasicTimeProfiler:
         """The results of the run so far.
 
         Returns:
-            ``processing_stats`` and ``dataflow_stats``: ``total``, and of more than one time ``min/index``,
+            ``processing_stats`` and ``dataflow_stats``: ``total``, and for more than one time ``min/index``,
             ``max/index``, ``mean`` and ``std``, in seconds; ``event_handlers_stats``: the same by the name of the
-            event, and ``total_time``; ``event_handlers_names``: the handlers, by the name of the event and ``_names``.
+            event, and ``total_time``; ``event_handlers_names``: the handlers, by the name of the event with ``_names``.
         """
         of_events = self.event_handlers_times
         found: dict[str, Any] = {event.name: _basic_stats(times) for event, times in of_events.items()}
@@ -197,7 +209,7 @@ class BasicTimeProfiler:
         )
 
     def write_results(self, output_path: str | PathLike[str]) -> None:
-        """Write all times into a CSV file, a line for each iteration; what did not happen is empty.
+        """Write all times to a CSV file, a line for each iteration; what did not happen is empty.
 
         Args:
             output_path: The file.
@@ -219,10 +231,10 @@ class BasicTimeProfiler:
 
     @staticmethod
     def print_results(results: Mapping[str, Any]) -> str:
-        """Print what :meth:`get_results` returned.
+        """Print the result of :meth:`get_results`.
 
         Returns:
-            What was printed.
+            The printed text.
         """
         names, of_events = results["event_handlers_names"], results["event_handlers_stats"]
         rule = " " + "-" * 52
@@ -239,7 +251,7 @@ class BasicTimeProfiler:
 
 
 def _basic_stats(times: Tensor) -> dict[str, Any]:
-    """As pytorch-ignite names them; of a single time only the total."""
+    """With the keys of pytorch-ignite; only the total for a single time."""
     found = stats(times.tolist())
     if not found:
         return OrderedDict(total=_NOTHING)

@@ -1,12 +1,12 @@
-"""Remembers what engines did last, and writes it down when somebody wants to know."""
+"""Record what engines did last, and write it to files when a run fails or on request."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import signal
 import socket
-import sys
 import time
 import traceback
 import weakref
@@ -21,18 +21,17 @@ from typing import Any, Final
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Registration
+from ignite_core.engine.registration import Registration, RemovableHandle, weak_call
 from ignite_core.handlers._arguments import check_engine, integer
-from ignite_core.handlers._signal_watch import SignalWatch
-from ignite_core.handlers._signals import signal_number
+from ignite_core.handlers._signals import SignalCatcher
 from ignite_core.handlers.profiling._chrome_trace import as_trace
-from ignite_core.handlers.profiling._records import Label, Record, Report, Track, as_text
-from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder
+from ignite_core.handlers.profiling._report import Label, Report, Span, Track, as_text
+from ignite_core.handlers.profiling._spans import OUTSIDE, Callback, SpanRecorder
 from ignite_core.handlers.profiling._stats import name_of
 
 __all__ = ["FlightRecorder"]
 
-#: Events that are remembered as they are; those of an iteration are seen as a fetch and a step.
+#: Events that are recorded as instants; an iteration is recorded as a fetch and a step.
 _INSTANTS: Final = (
     Events.STARTED,
     Events.EPOCH_STARTED,
@@ -47,25 +46,25 @@ _FILES: Final = "flight_rank{rank}"
 
 
 class FlightRecorder:
-    """Remembers the last events, fetches, steps and calls of handlers, and writes them when a run fails.
+    """Records the last events, fetches, steps and handler calls, and writes them when a run fails.
 
-    Two files are written: ``flight_rank{rank}.json``, a trace for https://ui.perfetto.dev, and
-    ``flight_rank{rank}.txt``, ten lines; those of before are replaced. It happens when a run raises (the error gets a
-    note that says where they are), when one of ``signals`` comes, and by :meth:`dump`. The traces of several ranks
-    become one by ``python -m ignite_core trace merge FOLDER``.
+    Two files are written and replaced each time: ``flight_rank{rank}.json``, a trace for https://ui.perfetto.dev, and
+    ``flight_rank{rank}.txt``, a summary of ten lines. They are written when a run raises (a note on the error says
+    where they are), when one of ``signals`` comes, and by :meth:`dump`. ``python -m ignite_core trace merge FOLDER``
+    merges the traces of several ranks.
 
     Args:
-        folder: Where the files are written; it is made then.
-        capacity: How many spans are remembered.
-        signals: Signals, such as ``"SIGUSR2"``, at which the files are written while an engine runs. What handled them
-            before does so afterwards; ``SIGUSR1`` and ``SIGUSR2``, which would end the process, do no more. Python
-            looks at signals between two instructions: not while it waits inside a library, as for another rank.
-        clock: What tells the time, in nanoseconds.
-        wall_clock: What tells the time that all machines share, in nanoseconds since 1970.
+        folder: Where the files are written; created when needed.
+        capacity: How many spans are kept.
+        signals: Signals, such as ``"SIGUSR2"``, at which the files are written while an engine runs. The previous
+            handler is called afterwards, but ``SIGUSR1`` and ``SIGUSR2`` do not end the process. Python handles signals
+            between two instructions: not while it waits inside a library, for example for another rank.
+        clock: Returns the time in nanoseconds.
+        wall_clock: Returns the time that all machines share, in nanoseconds since 1970.
 
     Raises:
         TypeError: If ``capacity`` is not an integer.
-        ValueError: If it is below 1, or a signal cannot be caught.
+        ValueError: If ``capacity`` is below 1, or a signal cannot be caught.
 
     Example:
         >>> import tempfile
@@ -73,7 +72,7 @@ class FlightRecorder:
         ...     return 1 / batch
         >>> trainer = Engine(step)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     FlightRecorder(folder).attach(trainer, "trainer")
+        ...     handle = FlightRecorder(folder).attach(trainer, "trainer")
         ...     try:
         ...         _ = trainer.run([2, 1, 0])
         ...     except ZeroDivisionError:
@@ -97,46 +96,51 @@ class FlightRecorder:
         self._wall_clock = wall_clock
         self._started = clock(), wall_clock()
         capacity = integer("FlightRecorder", "capacity", capacity, least=1)
-        #: full from the start, so that its memory never grows
+        #: Full from the start, so that its memory does not grow.
         self._ring: deque[Any] = deque([None] * capacity, maxlen=capacity)
-        self._tracks: list[Track] = []
-        self._of_engine: weakref.WeakKeyDictionary[Engine, Track] = weakref.WeakKeyDictionary()
-        numbers = [signal_number("FlightRecorder", asked) for asked in signals]
-        self._watch = SignalWatch(numbers, self._on_signal)
+        self._tracks: weakref.WeakKeyDictionary[Engine, Track] = weakref.WeakKeyDictionary()
+        self._attached = 0  # so far, for default names
+        self._catcher = SignalCatcher("FlightRecorder", signals, self._on_signal, observes=True)
 
-    def attach(self, engine: Engine, name: str | None = None) -> None:
-        """Remember what an engine does from now on; several may be attached.
+    def attach(self, engine: Engine, name: str | None = None) -> RemovableHandle:
+        """Record what an engine does from now on; several may be attached.
 
         Args:
             engine: A trainer, or an evaluator.
-            name: What it is called in the files; by default ``engine``, ``engine 2``, ….
+            name: Its name in the files; by default ``engine``, ``engine 2``, ….
+
+        Returns:
+            A handle that detaches it. Spans that were recorded are kept.
 
         Raises:
-            TypeError: If it is no engine.
-            ValueError: If it is attached already.
+            TypeError: If ``engine`` is not an Engine.
+            ValueError: If it is already attached.
         """
         check_engine("FlightRecorder.attach", engine)
-        if engine in self._of_engine:
-            raise ValueError(
-                f"FlightRecorder.attach: the engine is attached already, as {self._of_engine[engine].name!r}"
-            )
-        number = len(self._tracks) + 1
-        track = Track(name or ("engine" if number == 1 else f"engine {number}"), weakref.ref(engine))
-        self._tracks.append(track)
-        self._of_engine[engine] = track
-        for event in _INSTANTS:
-            engine.add_event_handler(event(priority=OUTSIDE), self._instant(track, event))
-        engine.add_event_handler(Events.TERMINATE_SINGLE_EPOCH(priority=OUTSIDE), self._cut(track))
-        engine.add_event_handler(Events.EXCEPTION_RAISED(priority=OUTSIDE), self._fail)
-        fetch, step = (self._note(Label(track, what, "iteration")) for what in ("fetch", "step"))
-        track.spans = SpanRecorder(
-            engine, self._clock, fetch, step, lambda registration: self._note(_label(track, registration))
+        if engine in self._tracks:
+            raise ValueError(f"FlightRecorder.attach: the engine is already attached, as {self._tracks[engine].name!r}")
+        self._attached += 1
+        default = "engine" if self._attached == 1 else f"engine {self._attached}"
+        track = self._tracks[engine] = Track(name or default, weakref.ref(engine))
+        fetch, step = (self._append(Label(track, phase, "iteration")) for phase in ("fetch", "step"))
+        track.recorder = SpanRecorder(
+            self._clock, fetch, step, lambda registration: self._append(_label(track, registration))
         )
-        engine.add_run_context(self._running)
+        handles: list[RemovableHandle] = [
+            *(engine.add_event_handler(event(priority=OUTSIDE), self._instant(track, event)) for event in _INSTANTS),
+            engine.add_event_handler(Events.TERMINATE_SINGLE_EPOCH(priority=OUTSIDE), self._cut(track)),
+            engine.add_event_handler(Events.EXCEPTION_RAISED(priority=OUTSIDE), self._on_error),
+            track.recorder.attach(engine),
+            engine.add_run_context(self._catching),
+        ]
+        return RemovableHandle(weak_call(self._forget, [engine]), *(handle.remove for handle in handles))
 
-    # --------------------------------------------------------------------------------------------- what is remembered
+    def _forget(self, engine: Engine) -> None:
+        self._tracks.pop(engine)
 
-    def _note(self, label: Label) -> Note:
+    # ---------------------------------------------------------------------------------------------------- recording
+
+    def _append(self, label: Label) -> Callback:
         append = self._ring.append
         return lambda engine, began, ended: append((label, began, ended, engine.state.iteration))
 
@@ -148,8 +152,8 @@ class FlightRecorder:
             if event is Events.EPOCH_STARTED:
                 track.epoch_began = now
             elif event is not Events.DATALOADER_STOP_ITERATION:
-                assert track.spans is not None
-                track.spans.phase = None  # a fetch that found no batch
+                assert track.recorder is not None
+                track.recorder.phase = None  # a fetch that found no batch
             if event is Events.EPOCH_COMPLETED and track.epoch_began:
                 self._ring.append((of_epoch, track.epoch_began, now, iteration))
                 track.epoch_began = 0
@@ -162,25 +166,25 @@ class FlightRecorder:
         return lambda engine, iter_counter: note(engine)
 
     @contextmanager
-    def _running(self, engine: Engine) -> Iterator[None]:
+    def _catching(self, engine: Engine) -> Iterator[None]:
         """Entered around each run."""
-        self._watch.put_on()
+        self._catcher.install()
         try:
             yield
         finally:
-            self._watch.put_back()
+            self._catcher.uninstall()
 
-    # ----------------------------------------------------------------------------------------------- what is written
+    # ------------------------------------------------------------------------------------------------------ writing
 
     def dump(self, reason: str = "asked for", *, notes: Iterable[str] = ()) -> Path:
         """Write both files now.
 
         Args:
             reason: Why, for the files.
-            notes: More about that; the first one has a line in the text.
+            notes: Details; the first one has a line in the summary.
 
         Returns:
-            The path of the trace; the text lies beside it.
+            The path of the trace; the summary is beside it.
         """
         report = self._report(reason, tuple(notes))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -191,13 +195,15 @@ class FlightRecorder:
 
     def _report(self, reason: str, notes: tuple[str, ...]) -> Report:
         now = self._clock(), self._wall_clock()
-        in_progress = [record for track in self._tracks for record in _in_progress(track, now[0])]
+        spans = [Span(*span) for span in list(self._ring) if span is not None]
+        attached = list(self._tracks.values())
+        in_progress = [span for track in attached for span in _in_progress(track, now[0])]
         return Report(
             reason=reason,
             notes=notes,
-            records=tuple(Record(*record) for record in list(self._ring) if record is not None),
-            open=tuple(sorted(in_progress, key=lambda record: record.began)),
-            tracks=tuple(self._tracks),
+            spans=tuple(spans),
+            open=tuple(sorted(in_progress, key=lambda span: span.began)),
+            tracks=tuple(dict.fromkeys([*attached, *(span.label.track for span in spans)])),
             rank=idist.get_rank(),
             world_size=idist.get_world_size(),
             host=socket.gethostname(),
@@ -206,31 +212,32 @@ class FlightRecorder:
             written=now,
         )
 
-    def _fail(self, engine: Engine, error: BaseException) -> None:
-        """Write the files, once for each error; whatever comes of that, the error goes on its way."""
-        told = getattr(error, "__notes__", [])
-        if any(note.startswith("Flight record") for note in told):
-            return  # an engine inside this one has met it first
+    def _on_error(self, engine: Engine, error: BaseException) -> None:
+        """Write the files, once for each error; a failure to write must not replace the error."""
+        error_notes = getattr(error, "__notes__", [])
+        if any(note.startswith("Flight record") for note in error_notes):
+            return  # they were written for an engine inside this one
         try:
             summary = traceback.format_exception_only(error)[0].strip()
-            path = self.dump(summary, notes=[note for note in told if note.startswith("Raised by")])
+            path = self.dump(summary, notes=[note for note in error_notes if note.startswith("Raised by")])
             error.add_note(f"Flight record: {path}")
         except Exception as failure:
             error.add_note(f"Flight record: could not be written: {type(failure).__name__}: {failure}")
 
-    def _on_signal(self, name: str, frame: FrameType | None) -> None:
-        """Write the files; the run goes on whatever comes of that."""
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Write the files; a failure to write must not end the run."""
+        name = signal.Signals(number).name
         where = [] if frame is None else [f"at {frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"]
         try:
             path = self.dump(name, notes=where)
         except Exception:
-            self.logger.exception("FlightRecorder: %s came, but the files could not be written", name)
+            self.logger.exception("FlightRecorder: %s: the files could not be written", name)
         else:
-            self.logger.warning("FlightRecorder: %s came; wrote %s", name, path)
+            self.logger.warning("FlightRecorder: %s: wrote %s", name, path)
 
     @contextmanager
     def rehearse(self, folder: Path) -> Iterator[None]:
-        """Inside, files are written to another folder; see :func:`~ignite_core.debug.dev_run`."""
+        """Write to another folder inside the block; see :func:`~ignite_core.debug.dev_run`."""
         before, self.folder = self.folder, folder
         try:
             yield
@@ -243,24 +250,23 @@ def _label(track: Track, registration: Registration) -> Label:
     return Label(track, name_of(registration.handler), "handler", event if isinstance(event, str) else event.name)
 
 
-def _in_progress(track: Track, now: int) -> Iterator[Record]:
-    """The fetch or step and the handlers that an engine is in, as spans that end now."""
-    engine, spans = track.engine(), track.spans
-    if spans is None or not spans.running:
+def _in_progress(track: Track, now: int) -> Iterator[Span]:
+    """The fetch or step and the handlers in progress, as spans that end now."""
+    engine, recorder = track.engine(), track.recorder
+    if recorder is None or not recorder.running:
         return
     iteration = 0 if engine is None else engine.state.iteration
-    if spans.phase is not None:
-        yield Record(Label(track, spans.phase[0], "iteration"), spans.phase[1], now, iteration)
-    for registration, began in spans.calls:
-        yield Record(_label(track, registration), began, now, iteration)
+    if recorder.phase is not None:
+        yield Span(Label(track, recorder.phase[0], "iteration"), recorder.phase[1], now, iteration)
+    for registration, began in recorder.calls:
+        yield Span(_label(track, registration), began, now, iteration)
 
 
 def _write(path: Path, text: str) -> None:
-    """Put a file there as a whole, or not at all."""
+    """Write a file completely or not at all."""
     temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     finally:
-        if sys.exc_info()[0] is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

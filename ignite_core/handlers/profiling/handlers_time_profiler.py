@@ -1,4 +1,4 @@
-"""How long each handler takes, beside the fetch of batches and the step."""
+"""Measure each call of each handler, and the fetches and steps."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Registration
+from ignite_core.engine.registration import Registration, RemovableHandle, weak_call
 from ignite_core.handlers._arguments import check_engine
-from ignite_core.handlers.profiling._spans import OUTSIDE, Note, SpanRecorder
+from ignite_core.handlers.profiling._spans import OUTSIDE, Callback, SpanRecorder
 from ignite_core.handlers.profiling._stats import name_of, print_table, stats, write_csv
 
 __all__ = ["HandlersTimeProfiler"]
@@ -24,19 +24,19 @@ _HEADER: Final = ("Handler", "Event Name", "Total(s)", "Min(s)/IDX", "Max(s)/IDX
 
 
 class HandlersTimeProfiler:
-    """Measures each call of each handler, those of custom events and those that come during the run included.
+    """Measures each call of each handler, including handlers of custom events and those added during the run.
 
-    Handlers that are not due are not called, and so not measured. A handler in which another engine runs takes as long
-    as that does. A new run starts from zero, a pause is not counted.
+    Handlers that are not due are not called, and not measured. The time of a handler includes the engines that run in
+    it. A new run starts from zero; pauses are not counted.
 
     Args:
-        clock: What tells the time, in seconds.
+        clock: Returns the time in seconds.
 
     Attributes:
         processing_times: Seconds of each step.
         dataflow_times: Seconds of each fetch, without the handlers around it.
-        event_handlers_times: Seconds of each call, by event and by the name of the handler; of several with one name
-            the second is called ``name (2)``.
+        event_handlers_times: Seconds of each call, by event and by the name of the handler; if several have the same
+            name, the second one is called ``name (2)``.
 
     Raises:
         TypeError: If ``clock`` is not callable.
@@ -47,7 +47,7 @@ class HandlersTimeProfiler:
         >>> @trainer.on(Events.ITERATION_COMPLETED(every=2))
         ... def slow():
         ...     next(times)
-        >>> profiler.attach(trainer)
+        >>> handle = profiler.attach(trainer)
         >>> state = trainer.run(range(5))
         >>> profiler.event_handlers_times[Events.ITERATION_COMPLETED]
         {'slow': [2, 2]}
@@ -59,28 +59,37 @@ class HandlersTimeProfiler:
         if not callable(clock):
             raise TypeError(f"HandlersTimeProfiler: clock must be callable, got {clock!r}")
         self._clock = clock
-        self._engine: weakref.ref[Engine] | None = None
+        self._attached: tuple[weakref.ref[Engine], RemovableHandle] | None = None
         self._of_registration: dict[int, list[float]] = {}
         self.processing_times: list[float] = []
         self.dataflow_times: list[float] = []
         self.event_handlers_times: dict[Any, dict[str, list[float]]] = {}
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Engine) -> RemovableHandle:
         """Measure the runs of an engine from now on; idempotent.
+
+        Returns:
+            A handle that detaches it; the times are kept.
 
         Raises:
             TypeError: If ``engine`` is not an Engine.
             ValueError: If this measures another engine.
         """
         check_engine("HandlersTimeProfiler.attach", engine)
-        if self._engine is not None and self._engine() is engine:
-            return
-        if self._engine is not None:
-            raise ValueError("HandlersTimeProfiler.attach: it measures another engine already; make one for each")
-        self._engine = weakref.ref(engine)
-        engine.add_event_handler(Events.STARTED(priority=OUTSIDE), self._begin_run)
+        if self._attached is not None:
+            measured, handle = self._attached
+            if measured() is engine:
+                return handle
+            raise ValueError("HandlersTimeProfiler.attach: it already measures another engine; create one for each")
+        started = engine.add_event_handler(Events.STARTED(priority=OUTSIDE), self._begin_run)
         fetch, step = _appended_to(self.dataflow_times), _appended_to(self.processing_times)
-        SpanRecorder(engine, self._clock, fetch, step, lambda registration: _appended_to(self._times_of(registration)))
+        spans = SpanRecorder(self._clock, fetch, step, lambda registration: _appended_to(self._times_of(registration)))
+        handle = RemovableHandle(weak_call(self._forget, [engine]), started.remove, spans.attach(engine).remove)
+        self._attached = weakref.ref(engine), handle
+        return handle
+
+    def _forget(self, engine: Engine) -> None:
+        self._attached = None
 
     def _times_of(self, registration: Registration) -> list[float]:
         times = self._of_registration.get(registration.number)
@@ -99,15 +108,15 @@ class HandlersTimeProfiler:
         for times in (self.processing_times, self.dataflow_times, *self._of_registration.values()):
             times.clear()
 
-    # ------------------------------------------------------------------------------------------------------ the results
+    # ------------------------------------------------------------------------------------------------------ results
 
     def get_results(self) -> list[list[Any]]:
         """The results of the run so far.
 
         Returns:
-            For each handler its name, that of the event, the total, the shortest time with its index, the longest with
-            its index, the mean and the standard deviation, in seconds; ``"not triggered"`` and ``"None"`` where there
-            are none. Then such rows for ``Total``, ``Processing`` and ``Dataflow``.
+            For each handler a row with its name, the name of the event, and in seconds the total, the minimum with its
+            index, the maximum with its index, the mean and the standard deviation; ``"not triggered"`` and ``"None"``
+            if it was not called. Then rows for ``Total``, ``Processing`` and ``Dataflow``.
         """
         rows = [
             [name, getattr(event, "name", str(event)), *_row(times)]
@@ -121,7 +130,7 @@ class HandlersTimeProfiler:
         return rows
 
     def write_results(self, output_path: str | PathLike[str]) -> None:
-        """Write all times into a CSV file: a column for each handler, in which the k-th line is its k-th call.
+        """Write all times to a CSV file: a column for each handler, with its k-th call in the k-th line.
 
         Args:
             output_path: The file.
@@ -137,7 +146,7 @@ class HandlersTimeProfiler:
 
     @staticmethod
     def print_results(results: Sequence[Sequence[Any]]) -> None:
-        """Print what :meth:`get_results` returned, as a table."""
+        """Print the result of :meth:`get_results` as a table."""
         *of_handlers, total, processing, dataflow = results
         table = [list(_HEADER), *(list(map(_show, row)) for row in of_handlers), list(map(_show, total))]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -148,7 +157,7 @@ class HandlersTimeProfiler:
         print_table("\n".join(lines))
 
 
-def _appended_to(times: list[float]) -> Note:
+def _appended_to(times: list[float]) -> Callback:
     append = times.append
     return lambda engine, began, ended: append(ended - began)
 
@@ -175,5 +184,5 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     ]
 
 
-def _sentence(what: str, event: str, total: str, least: str, most: str, mean: str, std: str) -> str:
-    return f"{what} took total {total}s [min/index: {least}, max/index: {most}, mean: {mean}s, std: {std}s]"
+def _sentence(name: str, event: str, total: str, least: str, most: str, mean: str, std: str) -> str:
+    return f"{name} took total {total}s [min/index: {least}, max/index: {most}, mean: {mean}s, std: {std}s]"

@@ -1,8 +1,9 @@
-"""How long something takes, between events or by hand."""
+"""Measure durations, driven by events or by hand."""
 
 from __future__ import annotations
 
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,27 +13,26 @@ import torch
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.engine.registration import RemovableEventHandle
 from ignite_core.handlers._arguments import check_engine, check_keys, integer, number
 
 __all__ = ["Timer"]
 
-_HERE = "Timer"
-
 
 class Timer:
-    """Measures seconds: a stopwatch that runs from the moment it is made, and that events can drive.
+    """Measures seconds: a stopwatch that runs from its creation, and that events can control.
 
     Args:
-        average: :meth:`value` is the time of a step: the total divided by the calls of :meth:`step`, or by 1 if there
-            was none.
-        synchronize: Wait for all work of the accelerator, if there is one, before each look at the clock; else what was
-            only launched is not part of the time. It makes each look a wait.
-        clock: What tells the time, in seconds.
+        average: :meth:`value` is the time of a step: the total divided by the number of calls of :meth:`step` (1 if
+            there was none).
+        synchronize: Wait for all work of the accelerator before each reading of the clock. Otherwise work that was only
+            launched is not part of the time.
+        clock: Returns the time in seconds.
 
     Attributes:
         total: Seconds up to the last pause.
         step_count: How often :meth:`step` was called.
-        running: Whether time is being measured now.
+        running: Whether it is measuring now.
 
     Raises:
         TypeError: If ``clock`` is not callable.
@@ -58,6 +58,7 @@ class Timer:
             raise TypeError(f"Timer: clock must be callable, got {clock!r}")
         self._average = average
         self._now = partial(_after_all_work, clock) if synchronize else clock
+        self._handles: weakref.WeakKeyDictionary[Engine, list[RemovableEventHandle]] = weakref.WeakKeyDictionary()
         self._is_loaded = False
         self.reset()
 
@@ -69,20 +70,20 @@ class Timer:
         resume: Any = None,
         step: Any = None,
     ) -> Timer:
-        """Let events of an engine drive this; at one event, in the order of the arguments.
+        """Control the timer by events of an engine; at the same event, in the order of the arguments.
 
         Args:
             engine: Any engine.
-            start: When to begin anew, from zero. A run, or epoch, that goes on from a loaded state goes on here too.
+            start: When to restart from zero. A run or epoch that continues from a loaded state continues the time.
             pause: When to stop measuring.
-            resume: When to go on.
+            resume: When to continue measuring.
             step: When to count a step.
 
         Returns:
-            This timer.
+            This timer; :meth:`detach` undoes this.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
 
         Example:
             >>> trainer = Engine(lambda engine, batch: None)
@@ -90,17 +91,22 @@ class Timer:
             >>> at = {"resume": Events.ITERATION_STARTED, "pause": Events.ITERATION_COMPLETED}
             >>> timer = timer.attach(trainer, step=Events.ITERATION_COMPLETED, **at)
             >>> state = trainer.run(range(4))
-            >>> timer.value(), timer.step_count  # only the first iteration is measured with the one before it
+            >>> timer.value(), timer.step_count  # the first iteration is measured from iteration 0
             (0.125, 4)
         """
         check_engine("Timer.attach", engine)
         for event, handler in ((start, self._start), (pause, self.pause), (resume, self.resume), (step, self.step)):
             if event is not None:
-                engine.add_event_handler(event, handler)
+                self._handles.setdefault(engine, []).append(engine.add_event_handler(event, handler))
         return self
 
+    def detach(self, engine: Engine) -> None:
+        """Undo :meth:`attach`. Idempotent."""
+        for handle in self._handles.pop(engine, []):
+            handle.remove()
+
     def reset(self, *args: Any) -> Timer:
-        """Begin anew, from zero."""
+        """Restart from zero."""
         self.total = 0.0
         self.step_count = 0
         self.running = True
@@ -114,13 +120,13 @@ class Timer:
             self.running = False
 
     def resume(self, *args: Any) -> None:
-        """Go on measuring."""
+        """Continue measuring."""
         if not self.running:
             self.running = True
             self._since = self._now()
 
     def value(self) -> float:
-        """Seconds measured so far, of all or of a step."""
+        """The measured seconds, in total or per step."""
         total = self.total
         if self.running:
             total += self._now() - self._since
@@ -131,29 +137,29 @@ class Timer:
         self.step_count += 1
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """``total`` (with what is being measured), ``step_count`` and ``running``."""
+        """``total`` up to now, ``step_count`` and ``running``."""
         total = self.total + (self._now() - self._since if self.running else 0.0)
         return OrderedDict(total=total, step_count=self.step_count, running=self.running)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` saved.
+        """Load the result of :meth:`state_dict`.
 
         Raises:
-            TypeError: If it is not a mapping, or a value is no number.
+            TypeError: If it is not a mapping, or a value is not a number.
             ValueError: If a key is missing, or a number is negative.
         """
         check_keys("Timer", state_dict, ["total", "step_count", "running"])
-        total = number(_HERE, "total", state_dict["total"], least=0)
-        self.step_count = integer(_HERE, "step_count", state_dict["step_count"], least=0)
+        total = number("Timer", "total", state_dict["total"], least=0)
+        self.step_count = integer("Timer", "step_count", state_dict["step_count"], least=0)
         self.total, self.running = float(total), bool(state_dict["running"])
         self._since = self._now()
         self._is_loaded = True
 
     def _start(self, engine: Engine) -> None:
-        goes_on = self._is_loaded and engine.is_resumed
+        is_continued = self._is_loaded and engine.is_resumed
         self._is_loaded = False
-        if goes_on:
-            self._since = self._now()  # the time since it was loaded is not the run's
+        if is_continued:
+            self._since = self._now()  # exclude the time between loading and the run
         else:
             self.reset()
 

@@ -1,4 +1,4 @@
-"""Profile some iterations with torch.profiler, and write them as Chrome traces."""
+"""Profile some iterations with torch.profiler and write Chrome traces."""
 
 from __future__ import annotations
 
@@ -12,47 +12,46 @@ from typing import Any
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import RemovableEventHandle
+from ignite_core.engine.registration import RemovableEventHandle, RemovableHandle
 from ignite_core.handlers._arguments import check_engine, integer
 
 __all__ = ["TorchProfile"]
 
-#: After all other handlers of an iteration, which so belong to it.
+#: After all other handlers of an iteration, so that they belong to it.
 _LAST = -(10**9)
 
 
 class TorchProfile:
     """Runs :class:`torch.profiler.profile` over some iterations of each run, and writes a trace of each cycle.
 
-    A cycle is ``wait`` iterations without profiling, ``warmup`` ones whose results are thrown away, and ``active`` ones
-    that are written to ``folder/trace_rank{rank}_{number}.json``, for https://ui.perfetto.dev or chrome://tracing.
-    Before and after the cycles nothing is measured. A run that ends in the middle of a cycle writes what there is.
+    A cycle has ``wait`` iterations without profiling, ``warmup`` iterations whose results are discarded, and ``active``
+    iterations that are written to ``folder/trace_rank{rank}_{number}.json``, for https://ui.perfetto.dev or
+    chrome://tracing. Nothing is measured before and after the cycles. A run that ends inside a cycle writes what was
+    measured. If a trace cannot be written, the run raises.
 
     Args:
-        folder: Where the traces are written; it is made then.
+        folder: Where the traces are written; created when needed.
         wait: Iterations before each cycle.
-        warmup: Iterations of each cycle that are thrown away; torch warns if there are none.
+        warmup: Iterations of each cycle that are discarded; torch warns if there are none.
         active: Iterations of each cycle that are written, at least 1.
-        repeat: How many cycles; 0: to the end of the run.
+        repeat: The number of cycles; 0: to the end of the run.
         skip_first: Iterations before the first cycle.
-        kwargs: Handed to :class:`torch.profiler.profile`, such as ``record_shapes``, ``profile_memory``,
-            ``with_stack`` and ``activities``.
+        kwargs: Passed to :class:`torch.profiler.profile`, such as ``record_shapes``, ``profile_memory``, ``with_stack``
+            and ``activities``.
 
     Attributes:
         paths: The traces that were written.
 
     Raises:
         TypeError: If a number is not an integer.
-        ValueError: If one is too small.
-
-    A trace that cannot be written makes the run raise.
+        ValueError: If a number is too small.
 
     Example:
         >>> import tempfile, torch
         >>> trainer = Engine(lambda engine, batch: torch.ones(2) + batch)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     profile = TorchProfile(folder, wait=1, warmup=1, active=2)
-        ...     profile.attach(trainer)
+        ...     handle = profile.attach(trainer)
         ...     state = trainer.run(range(6))
         ...     print([path.name for path in profile.paths])
         ['trace_rank0_1.json']
@@ -78,22 +77,25 @@ class TorchProfile:
         self._kwargs = kwargs
         self._profiler: Any = None
         self._handle: RemovableEventHandle | None = None
-        self._failure: Exception | None = None  # in writing
-        self._left: int | None = None  # iterations until all cycles are done; None: there is no end
+        self._failure: Exception | None = None  # of writing
+        self._left: int | None = None  # iterations until all cycles are done; None: no limit
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Engine) -> RemovableHandle:
         """Profile the runs of an engine.
 
+        Returns:
+            A handle that detaches it; inside a run, it ends the cycle in progress.
+
         Raises:
-            TypeError: If it is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("TorchProfile.attach", engine)
-        engine.add_run_context(self._profiling)
+        return engine.add_run_context(self._profiling)
 
     @contextmanager
     def _profiling(self, engine: Engine) -> Iterator[None]:
-        """What each run happens inside of."""
-        from torch.profiler import profile, schedule  # most programs never need it
+        """Entered around each run."""
+        from torch.profiler import profile, schedule  # slow to import
 
         parts = self._schedule
         cycle = parts["wait"] + parts["warmup"] + parts["active"]
@@ -107,14 +109,14 @@ class TorchProfile:
             try:
                 self._end()
             except Exception as failure:
-                error.add_note(f"TorchProfile: nor could the trace be written: {type(failure).__name__}: {failure}")
+                error.add_note(f"TorchProfile: the trace could not be written: {type(failure).__name__}: {failure}")
             raise
         self._end()
 
     def _step(self) -> None:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*Profiler clears events")  # they were written
-            profiler, self._profiler = self._profiler, None  # if this fails it must not be stopped: it would crash
+            warnings.filterwarnings("ignore", ".*Profiler clears events")  # they are written
+            profiler, self._profiler = self._profiler, None  # after a failure, stop() would crash
             profiler.step()
             self._profiler = profiler
         if self._failure is not None:
@@ -125,7 +127,7 @@ class TorchProfile:
                 self._end()
 
     def _end(self) -> None:
-        """Stop for this run; twice does no harm."""
+        """Stop for this run. Idempotent."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
@@ -136,7 +138,7 @@ class TorchProfile:
                 self._raise()
 
     def _write(self, profiler: Any) -> None:
-        """Write a cycle. An error must not leave here: torch's profiler, stopped in the middle, crashes at its end."""
+        """Write a cycle. It must not raise: torch's profiler would crash at the end of the process."""
         path = self.folder / f"trace_rank{idist.get_rank()}_{len(self.paths) + 1}.json"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +154,7 @@ class TorchProfile:
 
     @contextmanager
     def rehearse(self, folder: Path) -> Iterator[None]:
-        """Inside, traces are written to another folder; see :func:`~ignite_core.debug.dev_run`."""
+        """Write to another folder inside the block; see :func:`~ignite_core.debug.dev_run`."""
         before = self.folder, self.paths
         self.folder, self.paths = folder, []
         try:

@@ -1,4 +1,4 @@
-"""Find the NaN or infinity in whatever structure a step returns, without waiting for a device."""
+"""Find a NaN or an infinity in the nested output of a step, without waiting for a device."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 
 from ignite_core.handlers.checkpoint.sharded import dtensor_type
 
-__all__ = ["DeviceFlags", "Place", "holds_numbers", "is_finite", "non_finite", "show"]
+__all__ = ["DeviceFlags", "Place", "find_nonfinite", "holds_numbers", "is_finite", "show"]
 
-#: Where something lies in a structure: the place around it and the key there; None is the structure itself.
+#: The place of a value in a nested structure: that of its container, and the key; None is the structure itself.
 Place = tuple[Any, Any] | None
 
-#: Stands for the iteration of a NaN that was not met.
+#: The iteration of a NaN that was not found.
 _NEVER: Final = 2**62
 
-#: Places by number: as many as fit into the lowest bits of what a device keeps.
+#: Bits for the number of a place, below those of the iteration.
 _BITS: Final = 12
 
 
 def show(place: Place, name: str = "output") -> str:
-    """A place as it would be written in Python.
+    """A place as a Python expression.
 
     Example:
         >>> show(((None, "losses"), 2))
@@ -36,23 +36,23 @@ def show(place: Place, name: str = "output") -> str:
     return name if place is None else f"{show(place[0], name)}[{place[1]!r}]"
 
 
-def non_finite(value: Any, later: list[tuple[Place, Tensor]], place: Place = None) -> Place | Literal[False]:
+def find_nonfinite(value: Any, on_devices: list[tuple[Place, Tensor]], place: Place = None) -> Place | Literal[False]:
     """The first place in a structure that holds a NaN or an infinity; False if there is none.
 
     Args:
-        value: Numbers and tensors in mappings and sequences, nested at will; what else is there is passed over.
-        later: Gets the tensors on devices, with their places: to look at them would be to wait.
-        place: Where ``value`` lies in the whole.
+        value: Numbers and tensors in nested mappings and sequences; other values are skipped.
+        on_devices: The tensors on devices are appended to this list, with their places, since checking them would wait.
+        place: The place of ``value`` in the whole structure.
 
     Example:
-        >>> non_finite({"loss": 1e100, "scores": [1, torch.tensor([0.0, torch.inf])]}, [])
+        >>> find_nonfinite({"loss": 1e100, "scores": [1, torch.tensor([0.0, torch.inf])]}, [])
         ((None, 'scores'), 1)
     """
-    if type(value) is float:  # the quick way, for what most steps return
+    if type(value) is float:  # fast path for the output of most steps
         return False if math.isfinite(value) else place
     if isinstance(value, Tensor):
         if not value.is_cpu:
-            later.append((place, value))
+            on_devices.append((place, value))
             return False
         return False if is_finite(value) else place
     if isinstance(value, Number):
@@ -64,14 +64,14 @@ def non_finite(value: Any, later: list[tuple[Place, Tensor]], place: Place = Non
     else:
         return False
     for key, one in pairs:
-        found = non_finite(one, later, (place, key))
+        found = find_nonfinite(one, on_devices, (place, key))
         if found is not False:
             return found
     return False
 
 
 def holds_numbers(value: Any) -> bool:
-    """Whether there is any number or tensor in a structure."""
+    """Whether a structure holds any number or tensor."""
     if isinstance(value, Tensor | Number):
         return True
     if isinstance(value, Mapping):
@@ -80,7 +80,7 @@ def holds_numbers(value: Any) -> bool:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a number, or all of a tensor of the CPU, is finite. What has no NaN (whole numbers) is."""
+    """Whether a number, or each element of a CPU tensor, is finite."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, Tensor):
@@ -89,9 +89,9 @@ def is_finite(value: Any) -> bool:
         values = _values(value)
         if values is None:
             return True
-        least, largest = torch.aminmax(values)  # both are NaN if any is; on a CPU nothing is quicker
+        least, largest = torch.aminmax(values)  # both are NaN if any element is; the fastest way on a CPU
         return math.isfinite(least.item()) and math.isfinite(largest.item())
-    if isinstance(value, int | Rational):  # of any size: a float could not hold it
+    if isinstance(value, int | Rational):  # may be too large for a float
         return True
     if isinstance(value, complex):
         return cmath.isfinite(value)
@@ -104,12 +104,12 @@ def is_finite(value: Any) -> bool:
 
 
 def _values(tensor: Tensor) -> Tensor | None:
-    """What may be NaN or infinite in a tensor, as real numbers; None if nothing can be."""
+    """The elements of a tensor that may be NaN or infinite, as real numbers; None if there are none."""
     if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() == 0:
         return None
     values = tensor.detach()
     if isinstance(values, dtensor_type() or ()):
-        values = values.to_local()  # each rank looks at its part, which may be empty
+        values = values.to_local()  # each rank checks its part, which may be empty
     if values.layout is torch.sparse_coo:
         values = values._values()
     elif values.layout is not torch.strided:
@@ -122,14 +122,14 @@ def _values(tensor: Tensor) -> Tensor | None:
 
 
 class DeviceFlags:
-    """Remembers on a device when and where the first NaN or infinity was met there; nothing waits until it is asked."""
+    """Keeps, on each device, when and where the first NaN or infinity was found; only :meth:`first` waits."""
 
     def __init__(self) -> None:
         self._places: dict[Place, int] = {}
         self._first: dict[torch.device, Tensor] = {}  # iteration and number of the place, as one number
 
-    def watch(self, iteration: int, place: Place, tensor: Tensor) -> None:
-        """Take note, on the device, if the tensor is not finite."""
+    def update(self, iteration: int, place: Place, tensor: Tensor) -> None:
+        """Record on the device whether the tensor has a NaN or an infinity."""
         values = _values(tensor)
         if values is None:
             return
@@ -138,19 +138,19 @@ class DeviceFlags:
         first = self._first.get(tensor.device)
         if first is None:
             first = self._first[tensor.device] = torch.full((), _NEVER, dtype=torch.int64, device=tensor.device)
-        # No scalar travels to the device: where() would copy it, and wait.
+        # No where() with scalars: it would copy them to the device, and wait.
         is_finite = torch.linalg.vector_norm(values, torch.inf).lt(torch.inf)  # the largest magnitude, or NaN
         now = is_finite.mul(_NEVER - code).add(code)
         torch.minimum(first, now, out=first)
 
     def first(self) -> tuple[int, Place] | None:
-        """The iteration and the place of the first one, if there was any; waits for the devices."""
+        """The first iteration and place; None if all values were finite. Waits for the devices."""
         codes = [int(first.item()) for first in self._first.values()]
         code = min(codes, default=_NEVER)
         if code == _NEVER:
             return None
         return code >> _BITS, list(self._places)[code & (2**_BITS - 1)]
 
-    def forget(self) -> None:
-        """Begin anew."""
+    def reset(self) -> None:
+        """Forget everything."""
         self._first.clear()

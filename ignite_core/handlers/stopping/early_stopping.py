@@ -1,4 +1,4 @@
-"""End the training when a score does not get better any more."""
+"""End the training when a score no longer improves."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from typing import Any, Literal
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.engine.registration import RemovableHandle, weak_call
 from ignite_core.exceptions import few
 from ignite_core.handlers._arguments import check_engine, check_keys, choice, integer, number
 from ignite_core.handlers._direction import higher_is_better
 
 __all__ = ["EarlyStopping"]
 
-_HERE = "EarlyStopping"
-
 
 class EarlyStopping:
     """Ends the training when a score has not improved for a number of evaluations.
 
-    A score that is NaN or infinite is no improvement. On several ranks the score of rank 0 counts, so that all of them
-    decide alike: the evaluation must run on all ranks.
+    A NaN or infinite score is no improvement. On several ranks the score of rank 0 counts, so that all ranks take the
+    same decision: the evaluation must run on all ranks.
 
     Args:
-        patience: So many evaluations in a row without improvement end the training.
-        score_function: ``score_function(engine) -> score``, called with the engine at whose event this is attached; or
-            the name of a metric of that engine.
-        trainer: Whose run is ended.
-        min_delta: By how much more than that a score must be better to be an improvement, at least 0.
-        cumulative_delta: Measure ``min_delta`` from the last improvement; otherwise from the best score so far.
-        min_delta_mode: ``"abs"``: ``min_delta`` is a difference; ``"rel"``: a share of the magnitude of the best score.
-        mode: ``"max"``: larger scores are better; ``"min"``: smaller ones. By default ``"max"`` for a score function;
-            of a metric, ``higher_is_better`` decides.
-        threshold: Another name of ``min_delta``, as are ``cumulative`` and ``threshold_mode`` of the two others.
-        cumulative: See ``threshold``.
-        threshold_mode: See ``threshold``.
+        patience: How many evaluations in a row without improvement end the training.
+        score_function: ``score_function(engine) -> score``, called with the engine whose event triggers this handler;
+            or the name of a metric of that engine.
+        trainer: The engine whose run is ended.
+        min_delta: The smallest improvement that counts, at least 0.
+        cumulative_delta: Measure ``min_delta`` from the last improvement instead of from the best score.
+        min_delta_mode: ``"abs"``: ``min_delta`` is a difference; ``"rel"``: a fraction of the magnitude of the best
+            score.
+        mode: ``"max"``: larger scores are better; ``"min"``: smaller ones. The default is ``"max"`` for a score
+            function, and follows ``higher_is_better`` for a metric.
+        threshold: Another name of ``min_delta``.
+        cumulative: Another name of ``cumulative_delta``.
+        threshold_mode: Another name of ``min_delta_mode``.
 
     Attributes:
         counter: Evaluations since the last improvement.
-        best_score: The best score, as far as it counts as an improvement; None so far.
+        best_score: The score that the next improvement is measured from; None if there was no score.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If a number is too small, a mode is none of these, or an argument is given under both its names.
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is too small, a mode is unknown, or an argument is given under both of its names.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: None)
@@ -77,21 +77,23 @@ class EarlyStopping:
     ) -> None:
         if not (score_function is None or callable(score_function) or isinstance(score_function, str)):
             raise TypeError(
-                f"EarlyStopping: score_function must be callable, or the name of a metric, got {score_function!r}"
+                f"EarlyStopping: score_function must be a callable or the name of a metric, got {score_function!r}"
             )
-        self.patience = integer(_HERE, "patience", patience, least=1)
+        self.patience = integer("EarlyStopping", "patience", patience, least=1)
         self.score_function = score_function
         delta = _one_of("min_delta", min_delta, "threshold", threshold, 0.0)
         delta_mode = _one_of("min_delta_mode", min_delta_mode, "threshold_mode", threshold_mode, "abs")
-        self.min_delta = number(_HERE, "min_delta", delta, least=0)
-        self.min_delta_mode = choice(_HERE, "min_delta_mode", delta_mode, ("abs", "rel"))
+        self.min_delta = number("EarlyStopping", "min_delta", delta, least=0)
+        self.min_delta_mode = choice("EarlyStopping", "min_delta_mode", delta_mode, ("abs", "rel"))
         self.cumulative_delta = bool(_one_of("cumulative_delta", cumulative_delta, "cumulative", cumulative, False))
         mode = "max" if mode is None and callable(score_function) else mode
-        self.mode = None if mode is None else choice(_HERE, "mode", mode, ("max", "min"))
+        self.mode = None if mode is None else choice("EarlyStopping", "mode", mode, ("max", "min"))
         self.counter = 0
         self.best_score: float | None = None
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
-        self._trainer: weakref.ref[Engine] | None = None  # it may hold this
+        self._trainer: weakref.ref[Engine] | None = None  # the trainer may hold this handler
+        self._attached = 0
+        self._before_attach: tuple[Any, Any, Any] = (None, None, None)  # what detaching restores
         self._is_loaded = False
         if trainer is not None:
             self._set_trainer(trainer)
@@ -110,28 +112,31 @@ class EarlyStopping:
         *,
         event: Any = Events.COMPLETED,
         metric: str | None = None,
-    ) -> None:
-        """Look at the score at the end of each evaluation; a new run of the trainer begins anew.
+    ) -> RemovableHandle:
+        """Check the score at the end of each evaluation, and reset at the start of a new run of the trainer.
 
         Args:
-            engine: The trainer, if an evaluator is given; else the engine that has the score. An event may stand in the
-                place of the evaluator.
-            evaluator: The engine that has the score; it runs in a handler of the trainer.
-            reset_engine: Who makes this begin anew, the trainer by default.
-            reset_event: When. At ``STARTED`` a run that goes on, or was loaded, goes on here too.
-            event: When to look at the score.
-            metric: The name of the metric of the evaluator that is the score, instead of a score function.
+            engine: The trainer if ``evaluator`` is given; otherwise the engine that has the score.
+            evaluator: The engine that has the score, which runs in a handler of the trainer; or ``event``.
+            reset_engine: The engine that resets the counter and the best score, by default the trainer.
+            reset_event: When they are reset. At ``STARTED`` they are kept if the run continues or was loaded.
+            event: When to check the score.
+            metric: The name of the metric of the evaluator to use as score, instead of a score function.
+
+        Returns:
+            A handle that detaches it.
 
         Raises:
-            TypeError: If an engine is none.
-            ValueError: If there is no score, two, or no trainer.
+            TypeError: If ``engine`` is not an Engine.
+            ValueError: If there is no score, two scores, or no trainer.
 
         Example:
             >>> from ignite_core.metrics import Accuracy
             >>> trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: batch)
-            >>> Accuracy().attach(evaluator, "accuracy")
-            >>> EarlyStopping(patience=10).attach(trainer, evaluator, metric="accuracy")
+            >>> _ = Accuracy().attach(evaluator, "accuracy")
+            >>> handle = EarlyStopping(patience=10).attach(trainer, evaluator, metric="accuracy")
         """
+        before = self._trainer, self.score_function, self.mode
         if isinstance(evaluator, Engine):
             self._set_trainer(engine)
             engine = evaluator
@@ -141,23 +146,32 @@ class EarlyStopping:
         if metric is not None:
             if self.score_function not in (None, metric):
                 raise ValueError(
-                    f"EarlyStopping.attach: the score is {self.score_function!r} already, got metric={metric!r} besides"
+                    f"EarlyStopping.attach: the score is already {self.score_function!r}, got metric={metric!r} as well"
                 )
             self.score_function = metric
         if self.score_function is None:
-            raise ValueError("EarlyStopping.attach: there is no score; give a score_function, or attach(metric=...)")
+            raise ValueError("EarlyStopping.attach: there is no score; pass score_function, or attach(metric=...)")
         trainer = self.trainer
         if trainer is None:
             raise ValueError("EarlyStopping.attach: there is no trainer; call attach(trainer, evaluator)")
-        engine.add_event_handler(event, self)
-        (reset_engine or trainer).add_event_handler(reset_event, self._begin_anew)
+        if self._attached == 0:
+            self._before_attach = before
+        self._attached += 1
+        checked = engine.add_event_handler(event, self)
+        reset = (reset_engine or trainer).add_event_handler(reset_event, self._reset_for_run)
+        return RemovableHandle(weak_call(self._detach, [engine]), checked.remove, reset.remove)
+
+    def _detach(self, engine: Engine) -> None:
+        self._attached -= 1
+        if self._attached == 0:
+            self._trainer, self.score_function, self.mode = self._before_attach
 
     def __call__(self, engine: Engine) -> None:
-        """Take in the score of an evaluation, and end the training if that was one too many."""
+        """Take the score of an evaluation into account, and end the training if the patience is exhausted."""
         trainer = self._trainer_of(engine)
         score = self._score(engine)
         if self.mode is None:
-            self.mode = _direction(engine, str(self.score_function))
+            self.mode = _mode_of_metric(engine, str(self.score_function))
         if self._improves(score):
             self.counter = 0
             return
@@ -166,14 +180,14 @@ class EarlyStopping:
         if self.counter >= self.patience:
             if not trainer._is_running:
                 raise RuntimeError(
-                    "EarlyStopping: it is time to end the training, but the trainer is not running; run the evaluator "
+                    "EarlyStopping: the training must be ended now, but the trainer is not running; run the evaluator "
                     "in a handler of the trainer"
                 )
             self.logger.info("EarlyStopping: the best score is %s; the run ends", self.best_score)
             trainer.terminate(final=True)
 
     def reset(self) -> None:
-        """Forget all scores."""
+        """Reset the counter and the best score."""
         self.counter = 0
         self.best_score = None
 
@@ -182,47 +196,47 @@ class EarlyStopping:
         return OrderedDict(counter=self.counter, best_score=self.best_score)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` saved, here or in pytorch-ignite.
+        """Load the result of :meth:`state_dict`, also of pytorch-ignite.
 
         Raises:
-            TypeError: If it is not a mapping, or a value is no number.
+            TypeError: If it is not a mapping, or a value is not a number.
             ValueError: If a key is missing.
         """
         check_keys("EarlyStopping", state_dict, ["counter", "best_score"])
         counter, best = state_dict["counter"], state_dict["best_score"]
-        counter, best = integer(_HERE, "counter", counter, least=0), None if best is None else _number(best)
+        counter, best = integer("EarlyStopping", "counter", counter, least=0), None if best is None else _number(best)
         self.counter, self.best_score = counter, best
         self._is_loaded = True
 
     def _set_trainer(self, trainer: Engine) -> None:
         check_engine("EarlyStopping", trainer, "trainer")
         if self.trainer not in (None, trainer):
-            raise ValueError("EarlyStopping.attach: it has another trainer already; make one for each trainer")
+            raise ValueError("EarlyStopping.attach: it already has another trainer; create one for each trainer")
         self._trainer = weakref.ref(trainer)
 
-    def _begin_anew(self, engine: Engine) -> None:
-        goes_on = engine.last_event_name == Events.STARTED and (engine.state.iteration > 0 or engine.is_resumed)
-        if not (goes_on or self._is_loaded):
+    def _reset_for_run(self, engine: Engine) -> None:
+        is_continued = engine.last_event_name == Events.STARTED and (engine.state.iteration > 0 or engine.is_resumed)
+        if not (is_continued or self._is_loaded):
             self.reset()
         self._is_loaded = False
 
     def _trainer_of(self, engine: Engine) -> Engine:
-        """The trainer, if it is one that an evaluation by ``engine`` can end."""
+        """The trainer; raises if an evaluation by ``engine`` cannot end its run."""
         trainer = self.trainer
         if trainer is None:
-            raise RuntimeError("EarlyStopping: there is no trainer (any more); pass trainer, or attach to it")
+            raise RuntimeError("EarlyStopping: there is no trainer, or it was deleted; pass trainer, or attach to it")
         around: Engine | None = engine
         while around is not None and around is not trainer:
             around = around.parent
         if trainer is engine and engine.parent is not None and engine.state.max_epochs == 1:
             raise RuntimeError(
-                "EarlyStopping: the trainer is the evaluator itself, whose own run ends with the evaluation, so "
-                "nothing would be stopped; pass as trainer the engine in whose handler the evaluator runs"
+                "EarlyStopping: the trainer is the evaluator itself, whose run ends with the evaluation anyway; "
+                "pass as trainer the engine in whose handler the evaluator runs"
             )
         if around is None and engine.parent is not None:
             raise RuntimeError(
-                "EarlyStopping: the evaluation runs inside another engine than the trainer, which it therefore cannot "
-                "end; pass as trainer the engine in whose handler the evaluator runs"
+                "EarlyStopping: the evaluation runs inside another engine than the trainer, so it cannot end the "
+                "trainer; pass as trainer the engine in whose handler the evaluator runs"
             )
         return trainer
 
@@ -231,18 +245,18 @@ class EarlyStopping:
             if self.score_function not in engine.state.metrics:
                 raise ValueError(
                     f"EarlyStopping: the engine has no metric {self.score_function!r}, its metrics are "
-                    f"{few(sorted(engine.state.metrics))}; attach that metric to the engine whose event this listens to"
+                    f"{few(sorted(engine.state.metrics))}; attach the metric to the engine that triggers this handler"
                 )
             score = engine.state.metrics[self.score_function]
         elif self.score_function is None:
-            raise ValueError("EarlyStopping: there is no score; give a score_function, or attach(metric=...)")
+            raise ValueError("EarlyStopping: there is no score; pass score_function, or attach(metric=...)")
         else:
             score = self.score_function(engine)
-        told: float = idist.broadcast(_number(score))
-        return told
+        of_rank_0: float = idist.broadcast(_number(score))
+        return of_rank_0
 
     def _improves(self, score: float) -> bool:
-        """Whether the score is an improvement; remembers it if it is, or if it is the best so far."""
+        """Whether the score is an improvement; keeps it as best score if it is, or if it is the best so far."""
         if not math.isfinite(score):
             return False
         best = self.best_score
@@ -260,11 +274,11 @@ class EarlyStopping:
         return improves
 
 
-def _direction(engine: Engine, metric: str) -> Literal["max", "min"]:
+def _mode_of_metric(engine: Engine, metric: str) -> Literal["max", "min"]:
     is_higher = higher_is_better(engine, metric)
     if is_higher is None:
         raise ValueError(
-            f"EarlyStopping: mode must be given for {metric!r}, as no metric is attached under this name that says "
+            f"EarlyStopping: mode must be given for {metric!r}, as no metric with this name is attached that says "
             "whether higher values are better; pass mode='max' or mode='min'"
         )
     return "max" if is_higher else "min"
@@ -280,7 +294,7 @@ def _number(score: Any) -> float:
 
 
 def _one_of(name: str, value: Any, alias: str, other: Any, default: Any) -> Any:
-    """What is given under either of two names."""
+    """An argument that may be given under either of two names."""
     if value is not None and other is not None:
-        raise ValueError(f"EarlyStopping: {name} and {alias} are the same, got {value!r} and {other!r}")
+        raise ValueError(f"EarlyStopping: {name} and {alias} are the same argument, got {value!r} and {other!r}")
     return next((one for one in (value, other) if one is not None), default)

@@ -1,8 +1,8 @@
-"""Workers of DataLoaders that leave the signals of a run to their parent.
+"""DataLoader workers that leave the signals of a run to their parent process.
 
-What torchrun, ``scancel``, a cgroup or a terminal sends reaches the workers of a DataLoader too. torch lets them die of
-it, and their parent raises wherever it is, so it neither saves nor leaves in order. Inside :func:`shielded`, workers
-are started that ignore these signals, and the death of older ones is no error if it goes with a signal to the parent.
+Signals from torchrun, ``scancel``, a cgroup or a terminal reach the workers of a DataLoader too. With torch's defaults
+they die, and the parent raises at an arbitrary place instead of saving and exiting. Workers that are started inside
+:func:`shielded` ignore these signals; the death of an older worker is no error if the parent gets a signal as well.
 After the block the workers can be terminated again.
 """
 
@@ -27,33 +27,33 @@ from torch.utils.data import DataLoader
 
 __all__ = ["iterators_of_lost_workers", "shielded"]
 
-#: How long a worker may take to end when the program does, before it is killed, in seconds.
+#: How long a worker may take to end at interpreter exit before it is killed, in seconds.
 _TERMINATE_S: Final = 5.0
 
-#: After the threads that ignite_core ends, and before multiprocessing waits for its processes without a limit.
+#: After the threads of ignite_core are stopped, before multiprocessing waits for its processes without a limit.
 _PRIORITY: Final = 10
 
-#: What that server imports when it starts.
+#: The module that the fork server imports when it starts.
 _FORK_SERVER: Final = "ignite_core._forkserver"
 
-#: How many blocks of :func:`shielded` this process is in; its workers read it. Also whose number it is.
+#: The number of :func:`shielded` blocks that this process is in, in memory shared with its workers; and its owner.
 _depth: Any = None
 _depth_pid = 0
 
-#: Iterators over loaders whose workers ignore signals, and these workers.
+#: Iterators over loaders with shielded workers, and these workers.
 _iterators: weakref.WeakSet[Any] = weakref.WeakSet()
 _workers: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 @contextmanager
 def shielded(numbers: Iterable[int], excuse: Callable[[], object]) -> Iterator[None]:
-    """Let workers that are started in the block ignore signals until it is left; in the main thread.
+    """Workers that are started inside the block ignore signals until its end. For use in the main thread.
 
-    Persistent workers that were started before are replaced when their loader is next iterated.
+    Persistent workers that were started earlier are replaced when their loader is next iterated.
 
     Args:
-        numbers: The signals. One that is ignored already stays ignored.
-        excuse: Called when a worker has died of a signal: whether that is not to be raised.
+        numbers: The signals. One that is already ignored stays ignored.
+        excuse: Called when a worker was killed by a signal; if it returns true, no error is raised.
 
     Example:
         >>> with shielded([signal.SIGTERM], lambda: False):
@@ -63,38 +63,38 @@ def shielded(numbers: Iterable[int], excuse: Callable[[], object]) -> Iterator[N
         tensor([1])
     """
     signals = tuple(numbers)
-    _spare_fork_server()
-    pid, depth = os.getpid(), _own_depth()
-    replaced = [(kind, kind.__iter__) for kind in _kinds(DataLoader) if "__iter__" in vars(kind)]
-    watch = _ChildWatch(excuse)
-    for kind, original in replaced:
-        setattr(kind, "__iter__", _shielding(original, signals, depth, watch))  # noqa: B010 - for mypy it is a method
-    watch.put_on()
+    _preload_fork_server()
+    pid, depth = os.getpid(), _depth_of_process()
+    replaced = [(cls, cls.__iter__) for cls in _classes(DataLoader) if "__iter__" in vars(cls)]
+    child_handler = _ChildHandler(excuse)
+    for cls, original in replaced:
+        setattr(cls, "__iter__", _shielding(original, signals, depth, child_handler))  # noqa: B010 - mypy: a method
+    child_handler.install()
     depth.value += 1
     try:
         yield
     finally:
         if os.getpid() == pid:
             depth.value -= 1
-            watch.put_back()
-        for kind, original in replaced:
-            setattr(kind, "__iter__", original)  # noqa: B010
+            child_handler.uninstall()
+        for cls, original in replaced:
+            setattr(cls, "__iter__", original)  # noqa: B010
 
 
-def _spare_fork_server() -> None:
-    """If processes are forked by a server that starts from now on, it blocks signals too."""
+def _preload_fork_server() -> None:
+    """A fork server that starts from now on blocks signals too."""
     server: Any = forkserver._forkserver
     if _FORK_SERVER not in server._preload_modules:
         server.set_forkserver_preload([*server._preload_modules, _FORK_SERVER])
 
 
-def _kinds(kind: Any) -> Iterator[Any]:
-    yield kind
-    for derived in kind.__subclasses__():
-        yield from _kinds(derived)
+def _classes(base: Any) -> Iterator[Any]:
+    yield base
+    for derived in base.__subclasses__():
+        yield from _classes(derived)
 
 
-def _own_depth() -> Any:
+def _depth_of_process() -> Any:
     global _depth, _depth_pid
     if _depth_pid != os.getpid():
         _depth, _depth_pid = RawValue("i", 0), os.getpid()
@@ -103,64 +103,64 @@ def _own_depth() -> Any:
 
 
 def iterators_of_lost_workers(error: BaseException) -> list[Any]:
-    """The iterators over loaders that raised an error, of any type, because a worker did not answer any more.
+    """The iterators over loaders that raised ``error``, of any type, because a worker no longer answered.
 
-    Shut them down before the error is dropped: torch may not have noticed the death of the worker yet, and would raise
-    it later, wherever the main thread is then.
+    Shut them down before the error is discarded: torch may not have noticed the death of the worker yet, and would
+    raise later at an arbitrary place in the main thread.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return [frame.f_locals["self"] for frame in frames if frame.f_code.co_name == "_try_get_data"]
 
 
-class _ChildWatch:
-    """Stands before torch's handler of SIGCHLD, which raises in the main thread when a worker has died of a signal."""
+class _ChildHandler:
+    """Wraps torch's handler of SIGCHLD, which raises in the main thread when a worker was killed by a signal."""
 
     def __init__(self, excuse: Callable[[], object]) -> None:
         self._excuse = excuse
-        self._before: Any = None
+        self._torchs: Any = None
 
-    def put_on(self) -> None:
-        """Begin, if torch's handler is there: it comes with the first worker. Idempotent."""
+    def install(self) -> None:
+        """Idempotent; has no effect before torch installs its handler with the first worker."""
         if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
             found = signal.getsignal(signal.SIGCHLD)
             if callable(found) and found != self._handle:
-                self._before = found
+                self._torchs = found
                 signal.signal(signal.SIGCHLD, self._handle)
 
-    def put_back(self) -> None:
-        """End, unless the handler was replaced by another one since."""
-        if self._before is not None and signal.getsignal(signal.SIGCHLD) == self._handle:
-            signal.signal(signal.SIGCHLD, self._before)
+    def uninstall(self) -> None:
+        """Restore torch's handler, unless another one was installed since."""
+        if self._torchs is not None and signal.getsignal(signal.SIGCHLD) == self._handle:
+            signal.signal(signal.SIGCHLD, self._torchs)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         try:
-            self._before(number, frame)
+            self._torchs(number, frame)
         except RuntimeError:
             if not self._excuse():
                 raise
 
 
 def _shielding(
-    iterate: Callable[[Any], Any], numbers: tuple[int, ...], depth: Any, watch: _ChildWatch
+    iterate: Callable[[Any], Any], numbers: tuple[int, ...], depth: Any, child_handler: _ChildHandler
 ) -> Callable[[Any], Any]:
-    """``DataLoader.__iter__``, such that the workers that it starts ignore signals."""
+    """``DataLoader.__iter__`` whose workers ignore signals."""
 
     @wraps(iterate)
     def shielded_iter(loader: Any) -> Any:
         if not loader.num_workers or isinstance(loader.worker_init_fn, _Shield):
             return iterate(loader)
         if getattr(loader, "_iterator", None) not in _iterators:
-            loader._iterator = None  # its workers were started before: others take their place
+            loader._iterator = None  # its persistent workers were started earlier: replace them
         _start_helpers(loader)
         init = loader.worker_init_fn
         loader.worker_init_fn = _Shield(numbers, depth, init)
-        blocked = _block(numbers)  # inherited by the workers: what comes before they are ready waits
+        blocked = _block(numbers)  # inherited by the workers: signals wait until they are ready
         try:
             iterator = iterate(loader)
         finally:
             _set_blocked(blocked)
             loader.worker_init_fn = init
-            watch.put_on()
+            child_handler.install()
         _iterators.add(iterator)
         _workers.update(getattr(iterator, "_workers", ()))
         return iterator
@@ -169,7 +169,7 @@ def _shielding(
 
 
 def _start_helpers(loader: Any) -> None:
-    """Start what multiprocessing starts before its first process: it would unblock signals, or inherit them blocked."""
+    """Start the helper processes of multiprocessing: they would unblock signals, or inherit them blocked."""
     method = (loader.multiprocessing_context or multiprocessing.get_context()).get_start_method()
     if method == "forkserver":
         forkserver.ensure_running()
@@ -178,7 +178,7 @@ def _start_helpers(loader: Any) -> None:
 
 
 class _Shield:
-    """The first thing that a worker does, before the ``worker_init_fn`` of the user."""
+    """A ``worker_init_fn`` that shields the worker and then calls the one of the user."""
 
     def __init__(self, numbers: tuple[int, ...], depth: Any, init: Callable[[int], object] | None) -> None:
         self._numbers = numbers
@@ -195,14 +195,14 @@ class _Shield:
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         if self._depth.value == 0:
-            os._exit(0)  # as torch does: another code would be an error to the parent, which is ending it
+            os._exit(0)  # as torch does: the parent, which is ending the worker, treats other codes as an error
 
 
 def _end_workers() -> None:
-    """The program ends: end workers that are left, also those that are stuck, for which multiprocessing would wait."""
+    """At interpreter exit, end the remaining workers, also those that hang: multiprocessing would wait for them."""
     workers = [worker for worker in _workers if worker.is_alive()]
     if workers and hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes a killed worker for an error
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler treats a killed worker as an error
     for worker in workers:
         worker.terminate()
     for worker in workers:
@@ -222,7 +222,7 @@ if hasattr(signal, "pthread_sigmask"):
     def _set_blocked(numbers: Any) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, numbers)
 
-else:  # Windows, where signals are not sent to other processes
+else:  # Windows: signals are not sent to other processes
 
     def _block(numbers: Iterable[int]) -> Any:
         return None

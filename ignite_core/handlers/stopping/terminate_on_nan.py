@@ -1,4 +1,4 @@
-"""End the run at a NaN or an infinity."""
+"""End a run when the step returns a NaN or an infinity."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor
 from ignite_core.engine.describe import describe
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.engine.registration import RemovableHandle, weak_call
 from ignite_core.handlers._arguments import check_engine
-from ignite_core.handlers.stopping._nonfinite import DeviceFlags, Place, holds_numbers, non_finite, show
+from ignite_core.handlers.stopping._nonfinite import DeviceFlags, Place, find_nonfinite, holds_numbers, show
 from ignite_core.handlers.voting.vote import FIRST, LARGEST, vote_of
 
 __all__ = ["TerminateOnNan"]
@@ -22,21 +23,21 @@ __all__ = ["TerminateOnNan"]
 class TerminateOnNan:
     """Ends the run when the step returns a NaN or an infinity.
 
-    Numbers and tensors on the CPU are looked at at once. For tensors on an accelerator nothing waits: the device itself
-    keeps the first iteration and place, and is asked for them every ``k`` iterations, before a checkpoint is written
-    and at the end of each epoch. So the run may end a little later, but what is reported is the first bad iteration,
-    and nothing is saved after it. On several ranks all stop after the same iteration, at most ``2k`` later; see
+    Numbers and tensors on the CPU are checked immediately. For tensors on an accelerator nothing waits: the device
+    itself keeps the first iteration and place, which are read every ``k`` iterations, before a checkpoint is written
+    and at the end of each epoch. The run may therefore end a little later, but the first bad iteration is reported and
+    nothing is saved from it on. On several ranks all stop after the same iteration, at most ``2k`` later; see
     :func:`~ignite_core.handlers.voting.vote.vote_of` for ``k``.
 
     Args:
-        output_transform: What is looked at, made of ``engine.state.output``: tensors and numbers, in mappings and
-            sequences nested at will. Anything else in it is passed over.
+        output_transform: Computes what is checked from ``engine.state.output``: tensors and numbers, in arbitrarily
+            nested mappings and sequences. Values of other types in it are skipped.
 
     Attributes:
-        bad_iteration: The first iteration that was bad, on any rank; None so far.
+        bad_iteration: The first bad iteration on any rank; None if there was none.
 
     Raises:
-        TypeError: If ``output_transform`` is not callable; at the first event, if there is no number to be looked at.
+        TypeError: If ``output_transform`` is not callable; at the first event, if there is no number to check.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: {"loss": batch})
@@ -56,108 +57,123 @@ class TerminateOnNan:
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self.bad_iteration: int | None = None
         self._output_transform = output_transform
-        self._watches: weakref.WeakKeyDictionary[Engine, _Watch] = weakref.WeakKeyDictionary()
-        self._latest: _Watch | None = None  # the one that was used last
+        self._monitors: weakref.WeakKeyDictionary[Engine, _Monitor] = weakref.WeakKeyDictionary()
+        self._latest: _Monitor | None = None  # a cache: the monitor that was used last
 
-    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> None:
-        """Look at the output of an engine whenever ``event`` is fired.
+    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> RemovableHandle:
+        """Check the output of an engine each time ``event`` is fired.
 
         Args:
-            engine: Mostly the trainer.
+            engine: Usually the trainer.
             event: With or without filter.
 
+        Returns:
+            A handle that detaches it.
+
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("TerminateOnNan.attach", engine)
-        self._watch(engine, event)
-        engine.add_event_handler(event, self)
+        self._monitor(engine, event)
+        handle = engine.add_event_handler(event, self)
+        return RemovableHandle(weak_call(self._detach, [engine]), handle.remove)
+
+    def _detach(self, engine: Engine) -> None:
+        if engine in self._monitors and not engine.has_event_handler(self):  # attached at one event only
+            self._monitors.pop(engine).detach()
+            self._latest = None
 
     def __call__(self, engine: Engine) -> None:
-        """Look at the output of an engine now."""
-        watch = self._latest
-        if watch is None or watch.engine() is not engine:
-            watch = self._latest = self._watch(engine, engine.last_event_name)
-        watch.look(engine)
+        """Check the output of an engine now."""
+        monitor = self._latest
+        if monitor is None or monitor.engine() is not engine:
+            monitor = self._latest = self._monitor(engine, engine.last_event_name)
+        monitor.check_output(engine)
 
-    def _watch(self, engine: Engine, event: Any) -> _Watch:
-        watch = self._watches.get(engine)
-        if watch is None:
-            ask = vote_of(engine).add(type(self).__name__, self._stop)
-            watch = self._watches[engine] = _Watch(engine, event, self._output_transform, ask)
-        return watch
+    def _monitor(self, engine: Engine, event: Any) -> _Monitor:
+        monitor = self._monitors.get(engine)
+        if monitor is None:
+            monitor = self._monitors[engine] = _Monitor(engine, event, self._output_transform, self._stop)
+        return monitor
 
     def _stop(self, engine: Engine, number: int) -> None:
-        """What all ranks do when one of them has met something bad; who has met it first tells the others what."""
-        vote, found = vote_of(engine), self._watches[engine].found
+        """Runs on all ranks when one of them has found something; the first one describes it to the others."""
+        vote, found = vote_of(engine), self._monitors[engine].found
         iteration = self.bad_iteration = LARGEST - number
-        told = vote.gather(found[1] if found is not None and found[0] == iteration else None)
-        rank, what = next((rank, what) for rank, what in enumerate(told) if what is not None)
-        where = f" on rank {rank}" if len(told) > 1 else ""
-        vote.bad = f"{what} is NaN or infinite{where}, first in iteration {iteration}"
-        self.logger.warning("%s: %s; the run ends", type(self).__name__, vote.bad)
+        places = vote.gather(found[1] if found is not None and found[0] == iteration else None)
+        rank, place = next((rank, place) for rank, place in enumerate(places) if place is not None)
+        where = f" on rank {rank}" if len(places) > 1 else ""
+        vote.unsafe_to_save = f"{place} is NaN or infinite{where}, first in iteration {iteration}"
+        self.logger.warning("%s: %s; the run ends", type(self).__name__, vote.unsafe_to_save)
         engine.terminate()
 
 
-class _Watch:
-    """What is known of the output of one engine in the present run."""
+class _Monitor:
+    """Checks the outputs of one engine.
+
+    Attributes:
+        found: The first bad iteration of this run on this rank, and what was bad.
+    """
 
     def __init__(
         self,
         engine: Engine,
         event: Any,
         output_transform: Callable[[Any], Any] | None,
-        ask: Callable[[int], None],
+        stop: Callable[[Engine, int], None],
     ) -> None:
+        vote = vote_of(engine)
         self.engine = weakref.ref(engine)
-        self.found: tuple[int, str] | None = None  #: the first bad iteration of this rank, and what was bad
+        self.found: tuple[int, str] | None = None
         self._sees_each_iteration = event == Events.ITERATION_COMPLETED
         self._output_transform = output_transform
-        self._ask = ask
+        self._request = vote.add("TerminateOnNan", stop)
         self._flags = DeviceFlags()
-        self._has_met_numbers = False
-        vote_of(engine).add_check(self._check)
-        engine.add_event_handler(Events.STARTED(priority=FIRST), self._forget)
+        self._has_seen_numbers = False
+        check = vote.add_check(self._check_before_round)
+        started = engine.add_event_handler(Events.STARTED(priority=FIRST), self._reset)
+        self._handle = RemovableHandle(self._request.remove, check.remove, started.remove)
 
-    def look(self, engine: Engine) -> None:
-        """Look at what the step has returned."""
+    def detach(self) -> None:
+        self._handle.remove()
+
+    def check_output(self, engine: Engine) -> None:
         output = engine.state.output
         if self._output_transform is not None:
             output = self._output_transform(output)
-        if not self._has_met_numbers:
-            self._has_met_numbers = _check_numbers(output, self._output_transform)
-        later: list[tuple[Place, Tensor]] = []
-        place = non_finite(output, later)
+        if not self._has_seen_numbers:
+            self._has_seen_numbers = _check_numbers(output, self._output_transform)
+        on_devices: list[tuple[Place, Tensor]] = []
+        place = find_nonfinite(output, on_devices)
         if place is not False:
-            self._note(engine.state.iteration, place)
-        for place, tensor in later:
-            self._flags.watch(engine.state.iteration, place, tensor)
+            self._report(engine.state.iteration, place)
+        for place, tensor in on_devices:
+            self._flags.update(engine.state.iteration, place, tensor)
 
-    def _check(self) -> None:
-        """Before a round, or before something is saved: ask the devices, and look at what was not looked at yet."""
+    def _check_before_round(self) -> None:
         engine = self.engine()
         assert engine is not None, "the engine holds its vote"
         if self._sees_each_iteration and engine.last_event_name == Events.ITERATION_COMPLETED:
-            self.look(engine)  # who writes a checkpoint may come before this handler
+            self.check_output(engine)  # a handler that saves may run before this one
         first = self._flags.first()
         if first is not None:
-            self._note(*first)
+            self._report(*first)
 
-    def _note(self, iteration: int, place: Place) -> None:
+    def _report(self, iteration: int, place: Place) -> None:
         if self.found is None or iteration < self.found[0]:
             self.found = iteration, show(place)
-        self._ask(LARGEST - self.found[0])
+        self._request(LARGEST - self.found[0])
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.found = None
-        self._flags.forget()
+        self._flags.reset()
 
 
 def _check_numbers(output: Any, output_transform: Callable[[Any], Any] | None) -> bool:
     if holds_numbers(output):
         return True
-    what = "the output of the step" if output_transform is None else f"what {describe(output_transform)} makes of it"
+    what = "the output of the step" if output_transform is None else f"the result of {describe(output_transform)}"
     raise TypeError(
         f"TerminateOnNan: {what} must hold a number or a tensor, in mappings and sequences if need be, got {output!r}; "
-        "return the loss from the step, or give an output_transform that does"
+        "return the loss from the step, or pass an output_transform that does"
     )

@@ -1,4 +1,4 @@
-"""End the run when its time is up."""
+"""End a run after a time limit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 from ignite_core.engine.data.position import Position
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.engine.registration import RemovableHandle, weak_call
 from ignite_core.handlers._arguments import check_engine, number
-from ignite_core.handlers.voting.vote import vote_of
+from ignite_core.handlers.voting.vote import Request, vote_of
 
 __all__ = ["TimeLimit"]
 
@@ -20,11 +21,11 @@ __all__ = ["TimeLimit"]
 class TimeLimit:
     """Ends the run when it has taken longer than a limit; on several ranks, all of them after the same iteration.
 
-    It counts from the start of each run, with the pauses in it.
+    The time is counted from the start of each run and includes pauses.
 
     Args:
         limit_sec: Seconds, 8 hours by default.
-        clock: What tells the time, in seconds.
+        clock: Returns the time in seconds.
 
     Raises:
         TypeError: If ``limit_sec`` is not a number, or ``clock`` not callable.
@@ -34,7 +35,7 @@ class TimeLimit:
         >>> trainer = Engine(lambda engine, batch: batch)
         >>> limit = TimeLimit(60, clock=lambda: 25.0 * trainer.state.iteration)
         >>> handle = trainer.add_event_handler(Events.ITERATION_COMPLETED, limit)
-        >>> trainer.run(range(10)).iteration  # it began at 25 s
+        >>> trainer.run(range(10)).iteration  # the clock starts at 25 s
         4
     """
 
@@ -46,38 +47,47 @@ class TimeLimit:
         self.limit_sec = number("TimeLimit", "limit_sec", limit_sec, above=0)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self._clock = clock
-        self._run: weakref.ref[Position] | None = None  # the one that is timed
+        self._run: weakref.ref[Position] | None = None  # the timed run
         self._ends = 0.0
-        self._asks: weakref.WeakKeyDictionary[Engine, Callable[[], None]] = weakref.WeakKeyDictionary()
+        self._requests: weakref.WeakKeyDictionary[Engine, Request] = weakref.WeakKeyDictionary()
 
-    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> None:
-        """Look at the clock whenever ``event`` of an engine is fired, on all ranks.
+    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> RemovableHandle:
+        """Check the time each time ``event`` of an engine is fired; on all ranks.
+
+        Returns:
+            A handle that detaches it.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("TimeLimit.attach", engine)
-        self._ask_of(engine)
-        engine.add_event_handler(event, self)
+        self._add_request(engine)
+        handle = engine.add_event_handler(event, self)
+        return RemovableHandle(weak_call(self._detach, [engine]), handle.remove)
+
+    def _detach(self, engine: Engine) -> None:
+        if engine in self._requests and not engine.has_event_handler(self):  # attached at one event only
+            self._requests.pop(engine).remove()
+            self._run = None
 
     def __call__(self, engine: Engine) -> None:
-        """Look at the clock."""
+        """Check the time."""
         run = self._run
         if run is None or run() is not engine._position:
-            self._begin(engine)
+            self._begin_run(engine)
         if self._clock() > self._ends:
-            self._asks[engine]()
+            self._requests[engine]()
 
-    def _begin(self, engine: Engine) -> None:
-        """The first look in a run, which began a little earlier."""
+    def _begin_run(self, engine: Engine) -> None:
+        """The first check in a run, which began a little earlier."""
         self._run = weakref.ref(engine._position)
         self._ends = self._clock() - engine._position.seconds_in_run() + self.limit_sec
-        self._ask_of(engine)
+        self._add_request(engine)
 
-    def _ask_of(self, engine: Engine) -> None:
-        if engine not in self._asks:
-            self._asks[engine] = vote_of(engine).add(type(self).__name__, self._stop)
+    def _add_request(self, engine: Engine) -> None:
+        if engine not in self._requests:
+            self._requests[engine] = vote_of(engine).add("TimeLimit", self._stop)
 
-    def _stop(self, engine: Engine, asked: int) -> None:
+    def _stop(self, engine: Engine, number: int) -> None:
         self.logger.info("The time limit of %s s is reached: the run ends", self.limit_sec)
         engine.terminate()

@@ -1,4 +1,4 @@
-"""The way on which all votes of a process travel: a gloo group of their own, beside what the user's step exchanges."""
+"""The side channel of votes: a gloo process group that is separate from the collectives of the user's step."""
 
 from __future__ import annotations
 
@@ -15,26 +15,31 @@ from ignite_core.distributed.current import current_model
 from ignite_core.distributed.failures.api import begin, explained, finish
 from ignite_core.distributed.models.base import ComputationModel
 
-__all__ = ["Lane", "Round", "lane", "lose_step"]
+__all__ = ["Round", "SideChannel", "mark_unsynchronized", "side_channel"]
 
 T = TypeVar("T")
 
 
 class Round:
-    """Numbers under way to all ranks."""
+    """Numbers that are being reduced over all ranks.
+
+    Args:
+        numbers: The numbers of this rank, replaced by the results.
+        work: The asynchronous reduction; None if it is complete.
+    """
 
     __slots__ = ("numbers", "work")
 
     def __init__(self, numbers: Tensor, work: Any) -> None:
         self.numbers = numbers
-        self.work = work  #: None: they have come already
+        self.work = work
 
     def result(self) -> list[int]:
-        """The largest of each number; it waits for ranks that have not begun this round, unless one of them fails.
+        """The maximum of each number; waits for ranks that have not begun this round, unless one of them fails.
 
         Raises:
             RankFailed: If another rank has failed.
-            RuntimeError: If a rank does not begin it in time; it says where that is.
+            RuntimeError: If a rank does not begin the round in time; the message says where that rank is.
         """
         if self.work is not None:
             with explained("vote", idist.get_rank(), idist.get_world_size(), "gloo"):
@@ -43,23 +48,22 @@ class Round:
         return largest
 
 
-class Lane:
-    """Exchanges numbers without waiting; all ranks make it at the same moment.
+class SideChannel:
+    """Reduces numbers over all ranks without waiting. All ranks must create it together.
 
     Attributes:
-        is_in_step: What this rank sends next belongs to what the others send next. It does not where a run begins, or
-            ended with an error: there may be rounds left that some ranks have begun and others never will.
+        is_synchronized: Whether the next round of this rank pairs with the next round of the others. It may not at the
+            start of a run, or after an error: some ranks may have begun rounds that others never will.
     """
 
     def __init__(self) -> None:
-        self.is_in_step = False
+        self.is_synchronized = False
         is_asynchronous = idist.model_name() == "native-dist" and dist.is_gloo_available()
         ranks = list(range(idist.get_world_size()))
-        #: None where the framework has nothing of the kind: then each round waits at once.
-        self._group = idist.new_group(ranks, backend="gloo") if is_asynchronous else None
+        self._group = idist.new_group(ranks, backend="gloo") if is_asynchronous else None  # None: each round waits
 
     def send(self, numbers: Sequence[int]) -> Round:
-        """Send numbers of 64 bits, as many as all ranks send.
+        """Begin a round with 64-bit numbers; each rank must send equally many.
 
         Raises:
             RankFailed: If another rank has failed.
@@ -71,24 +75,24 @@ class Lane:
         return Round(tensor, dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self._group, async_op=True))
 
     def gather(self, value: T) -> list[T]:
-        """What each rank brings, in the order of the ranks."""
+        """The values of all ranks, in the order of the ranks."""
         return idist.all_gather_object(value, self._group)
 
 
-#: They live as long as the ranks are joined.
-_lanes: weakref.WeakKeyDictionary[ComputationModel, Lane] = weakref.WeakKeyDictionary()
+#: Each lives as long as the process group.
+_channels: weakref.WeakKeyDictionary[ComputationModel, SideChannel] = weakref.WeakKeyDictionary()
 
 
-def lane() -> Lane:
-    """The lane of this process, made when it is first needed, by all ranks together."""
+def side_channel() -> SideChannel:
+    """The side channel of this process, created on first use by all ranks together."""
     model = current_model()
-    if model not in _lanes:
-        _lanes[model] = Lane()
-    return _lanes[model]
+    if model not in _channels:
+        _channels[model] = SideChannel()
+    return _channels[model]
 
 
-def lose_step() -> None:
-    """Do not rely on what was sent before: a run begins, or has ended with an error."""
-    found = _lanes.get(current_model())
+def mark_unsynchronized() -> None:
+    """A run begins, or has failed: rounds that are in progress may have no counterpart on other ranks."""
+    found = _channels.get(current_model())
     if found is not None:
-        found.is_in_step = False
+        found.is_synchronized = False

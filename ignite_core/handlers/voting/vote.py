@@ -1,20 +1,18 @@
-"""A vote of all ranks: whatever one of them asks for, all do after the same iteration.
+"""A vote of all ranks: what any rank requests, all ranks do after the same iteration.
 
-Every ``k`` iterations each rank sends a few numbers, without waiting, and reads at the next such iteration what came of
-it. Each round of exchange has the same shape whatever it is for, and tells what each rank is doing. So rounds always
-pair up, and ranks that do different things (one saves, one has no batch left) are told so, instead of waiting for each
-other for ever. In this order, on several ranks:
+Every ``k`` iterations each rank sends a few numbers without waiting, and reads the result ``k`` iterations later. Every
+round has the same shape and reports what each rank is doing. So rounds always pair up, and ranks that do different
+things (one saves, another has no batch left) raise an error instead of waiting for each other. On several ranks:
 
-- ``EPOCH_STARTED``, last of its handlers: a round that waits. The ranks agree on the length of the epoch.
-- ``ITERATION_COMPLETED``, last: every ``k`` iterations the round before is read and the next one begins.
-- ``EPOCH_COMPLETED``: first, where the epoch is not as long as agreed (cut, or of a length that nobody knew) or ranks
-  may have different numbers of batches: rounds until no rank has one left. Last: a round that waits, so that nothing is
-  under way between epochs.
-- ``TERMINATE`` and ``INTERRUPT``, first, ``COMPLETED``, last: a round that waits.
-- ``EXCEPTION_RAISED``: the round under way is dropped.
-- Before the first round of a run, or after an error: rounds until all ranks have come here.
+- ``EPOCH_STARTED``, last: a round that waits. The ranks compare the lengths of their epochs.
+- ``ITERATION_COMPLETED``, last: every ``k`` iterations the previous round is read and the next one is sent.
+- ``EPOCH_COMPLETED``, first: if the epoch was cut or its length was not known, or if ranks may have different numbers
+  of batches, rounds until no rank has a batch left. Last: a round that waits, so that none is pending between epochs.
+- ``TERMINATE`` and ``INTERRUPT``, first, and ``COMPLETED``, last: a round that waits.
+- ``EXCEPTION_RAISED``: the pending round is dropped.
+- Before the first round of a run, or after an error: rounds until all ranks have come to this point.
 
-A process that is alone asks itself: what was asked for is done at the end of the same iteration.
+On one process, a requested action runs at the end of the same iteration.
 """
 
 from __future__ import annotations
@@ -22,18 +20,18 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
-from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from ignite_core.distributed import utils as idist
 from ignite_core.distributed.failures.api import agreed
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import integer
-from ignite_core.handlers.voting.channel import Round, lane, lose_step
-from ignite_core.handlers.voting.desync import Doing, Notice, Summary
+from ignite_core.handlers.voting.channel import Round, mark_unsynchronized, side_channel
+from ignite_core.handlers.voting.desync import Activity, DesyncCheck, RankReport
 
-__all__ = ["FIRST", "LAST", "Vote", "find_vote", "vote_of"]
+__all__ = ["FIRST", "LAST", "Request", "Vote", "find_vote", "vote_of"]
 
 T = TypeVar("T")
 
@@ -41,44 +39,80 @@ T = TypeVar("T")
 FIRST: Final = 10**6
 LAST: Final = -FIRST
 
-#: The largest number that can be asked with.
+#: The largest number of a request.
 LARGEST: Final = 2**62
 
-#: Iterations from one round to the next, where nothing else is said.
-_EVERY = 10
+#: The default number of iterations between two rounds.
+_EVERY: Final = 10
 
-#: How many things can be asked for on one engine; a round has room for all of them, so that it always has one size.
-_ROOM = 54
+#: How many requests an engine may have: every round has a number for each, so that all rounds have the same size.
+_CAPACITY: Final = 54
 
 
-class _Asks:
-    """What this rank asks for. It is apart from the vote: who may ask holds it, and the vote holds who may ask."""
+class _Flags:
+    """What this rank requests. Request objects hold this instead of the vote, which would be a reference cycle."""
 
-    __slots__ = ("acts_at_once", "awake", "numbers")
+    __slots__ = ("awake", "is_alone", "numbers")
 
     def __init__(self) -> None:
-        self.numbers = [0] * _ROOM
-        self.acts_at_once = True  # the process is alone
-        self.awake = False  # each iteration is to be looked at
+        self.numbers = [0] * _CAPACITY
+        self.is_alone = True
+        self.awake = False  # the vote must act at the end of this iteration
 
-    def ask(self, place: int, number: int = 1) -> None:
-        self.numbers[place] = max(self.numbers[place], number)
-        if self.acts_at_once:
-            self.awake = True
+
+class Request:
+    """Requests an action of a vote when it is called; made by :meth:`Vote.add`.
+
+    Call it with a number from 1 to 2**62, by default 1, at any time and on any rank, also in a signal handler: it only
+    sets a flag.
+    """
+
+    __slots__ = ("_flags", "_place", "_vote")
+
+    def __init__(self, vote: Vote, place: int) -> None:
+        self._flags = vote._flags
+        self._place: int | None = place
+        self._vote = weakref.ref(vote)
+
+    def __call__(self, number: int = 1) -> None:
+        place, flags = self._place, self._flags
+        if place is not None:
+            flags.numbers[place] = max(flags.numbers[place], number)
+            if flags.is_alone:
+                flags.awake = True
+
+    def remove(self) -> None:
+        """Remove the request from the vote, on all ranks at the same event. Idempotent."""
+        place, self._place = self._place, None
+        vote = self._vote()
+        if place is not None and vote is not None:
+            vote._remove_request(place)
+
+
+class _Action(NamedTuple):
+    name: str
+    callback: Callable[[Engine, int], object]
+
+
+class _Pending(NamedTuple):
+    round: Round
+    report: RankReport
+    actions: dict[int, _Action]  # those that the numbers of the round belong to
 
 
 def vote_of(engine: Engine, every: int | None = None, uneven: bool | None = None) -> Vote:
-    """The vote of an engine, made when it is first asked for; on several ranks all ask for it at the same event.
+    """The vote of an engine, created on first use. On several ranks, all ranks must call this at the same event.
 
     Args:
-        engine: Whose iterations are counted.
-        every: Iterations between two rounds, 10 by default. What is asked for is done at most twice as many later.
-        uneven: The ranks may have different numbers of batches in an epoch, as in an evaluation; False by default: then
-            it is an error. Those that have no more wait until no rank has.
+        engine: The engine whose iterations are counted.
+        every: Iterations between two rounds, 10 by default. A requested action runs at most twice as many iterations
+            later.
+        uneven: Whether the ranks may have different numbers of batches in an epoch, as in an evaluation. Ranks without
+            batches then wait until no rank has any. False by default: different numbers are an error.
 
     Raises:
         TypeError: If ``every`` is not an integer.
-        ValueError: If it is below 1.
+        ValueError: If ``every`` is below 1.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: batch)
@@ -88,9 +122,10 @@ def vote_of(engine: Engine, every: int | None = None, uneven: bool | None = None
         >>> trainer.run(range(100)).iteration
         3
     """
-    vote = find_vote(engine)
+    vote: Vote | None = getattr(engine, "_vote", None)
     if vote is None:
         vote = engine._vote = Vote(engine)  # type: ignore[attr-defined]
+    vote._attach(engine)
     if every is not None:
         vote.every = integer("vote_of", "every", every, least=1)
     if uneven is not None:
@@ -99,18 +134,21 @@ def vote_of(engine: Engine, every: int | None = None, uneven: bool | None = None
 
 
 def find_vote(engine: Engine) -> Vote | None:
-    """The vote of an engine, if it has one."""
-    return getattr(engine, "_vote", None)
+    """The vote of an engine; None if it has none."""
+    vote: Vote | None = getattr(engine, "_vote", None)
+    return vote if vote is not None and vote._handle is not None else None
 
 
 class Vote:
-    """What the ranks of a run decide together, for one engine; :func:`vote_of` makes it.
+    """Decisions that the ranks of a run take together, for one engine; created by :func:`vote_of`.
+
+    It detaches from the engine when its last request and check are removed.
 
     Attributes:
         every: Iterations between two rounds.
-        uneven: The ranks may have different numbers of batches in an epoch.
-        bad: Why what the run holds now must not be saved (a NaN was found); None: nothing speaks against it. After
-            :meth:`settle` it is the same on all ranks. A new run forgets it.
+        uneven: Whether the ranks may have different numbers of batches in an epoch.
+        unsafe_to_save: Why the present state must not be saved, such as a NaN that was found; None if it may be. After
+            :meth:`settle` it is the same on all ranks. A new run resets it.
     """
 
     not_in_calendar = True
@@ -119,22 +157,28 @@ class Vote:
     def __init__(self, engine: Engine) -> None:
         self.every = _EVERY
         self.uneven = False
-        self.bad: str | None = None
+        self.unsafe_to_save: str | None = None
         self._engine = weakref.ref(engine)
-        self._names: list[str] = []
-        self._acts: list[Callable[[Engine, int], object]] = []
-        self._checks: list[Callable[[], object]] = []
-        self._asks = _Asks()
-        self._decided: deque[tuple[int, int]] = deque()  # to be done now, on all ranks
-        self._under_way: tuple[Round, Notice] | None = None
+        self._handle: RemovableHandle | None = None
+        self._flags = _Flags()
+        self._actions: dict[int, _Action] = {}  # by the place of their number in a round
+        self._checks: dict[object, Callable[[], object]] = {}
+        self._decided: deque[tuple[int, _Action, int]] = (
+            deque()
+        )  # actions to run now on all ranks: place, action, number
+        self._pending: _Pending | None = None
         self._left = 0  # iterations until the next round
         self._is_alone = True
-        self._length: int | None = None  # of this epoch
-        self._before = 0  # iterations before it
-        self._has_left = False  # this epoch: no rank has a batch left
-        self._forget()
+        self._epoch_length: int | None = None
+        self._epoch_start = 0  # iterations before this epoch
+        self._is_exhausted = False  # no rank has a batch left in this epoch
+
+    def _attach(self, engine: Engine) -> None:
+        if self._handle is not None:
+            return
+        self._reset()
         self._note_epoch(engine)
-        for event, handler in (
+        handlers = (
             (Events.STARTED(priority=FIRST), self._begin_run),
             (Events.EPOCH_STARTED(priority=LAST), self._begin_epoch),
             (Events.ITERATION_COMPLETED(priority=LAST), self._end_iteration),
@@ -145,207 +189,243 @@ class Vote:
             (Events.INTERRUPT(priority=FIRST), self._stop),
             (Events.COMPLETED(priority=LAST), self._stop),
             (Events.EXCEPTION_RAISED(priority=FIRST), self._drop),
-        ):
-            engine.add_event_handler(event, handler)
+        )
+        handles = [engine.add_event_handler(event, handler) for event, handler in handlers]
+        self._handle = RemovableHandle(*(handle.remove for handle in handles))
 
-    # ------------------------------------------------------------------------------------------------ what is asked
+    def _detach_if_unused(self) -> None:
+        if self._handle is not None and not self._actions and not self._checks:
+            self._handle.remove()
+            self._handle = None
+            self._pending = None
+            self.unsafe_to_save = None
 
-    def add(self, name: str, act: Callable[[Engine, int], object]) -> Callable[..., None]:
-        """Add something that can be asked for; the same on all ranks, in the same order.
+    # ------------------------------------------------------------------------------------------ requests and checks
+
+    def add(self, name: str, callback: Callable[[Engine, int], object]) -> Request:
+        """Add an action that can be requested; on all ranks, in the same order.
 
         Args:
             name: What it is, for messages.
-            act: ``act(engine, number)`` is called on all ranks after the same iteration, when any of them has asked;
-                with the largest number that was given.
+            callback: ``callback(engine, number)`` is called on all ranks after the same iteration if any of them has
+                requested it, with the largest requested number.
 
         Returns:
-            ``ask(number=1)``, for numbers from 1 to 2**62. It only takes a note: it may be called at any time, on any
-            rank, also by a signal handler.
+            The :class:`Request`: call it to request the action, or remove it.
 
         Raises:
-            RuntimeError: If there are too many of them.
+            RuntimeError: If there are too many requests.
         """
-        place = len(self._names)
-        if place == _ROOM:
-            raise RuntimeError(f"Vote.add: there is room for {_ROOM} things to ask for, got {name!r} besides")
-        self._names.append(name)
-        self._acts.append(act)
-        return partial(self._asks.ask, place)
+        place = next((place for place in range(_CAPACITY) if place not in self._actions), None)
+        if place is None:
+            raise RuntimeError(f"Vote.add: an engine has at most {_CAPACITY} requests, got {name!r} in addition")
+        engine = self._engine()
+        if engine is not None:
+            self._attach(engine)
+        self._actions[place] = _Action(name, callback)
+        return Request(self, place)
 
-    def add_check(self, check: Callable[[], object]) -> None:
-        """Add what costs too much at each iteration, such as reading from a device; it is called before each round."""
-        self._checks.append(check)
+    def _remove_request(self, place: int) -> None:
+        self._actions.pop(place, None)
+        self._flags.numbers[place] = 0
+        self._detach_if_unused()
+
+    def add_check(self, check: Callable[[], object]) -> RemovableHandle:
+        """Call a function before each round: for what is too expensive in each iteration, such as reading a device.
+
+        Returns:
+            A handle that removes the check.
+        """
+        engine = self._engine()
+        if engine is not None:
+            self._attach(engine)
+        key, reference = object(), weakref.ref(self)
+        self._checks[key] = check
+
+        def remove() -> None:
+            vote = reference()
+            if vote is not None:
+                vote._checks.pop(key)
+                vote._detach_if_unused()
+
+        return RemovableHandle(remove)
 
     def settle(self) -> None:
-        """Have done now whatever is asked for: make all checks, and on several ranks one round that waits.
+        """Run the checks and all requested actions now; on several ranks, in one round that waits.
 
-        On several ranks all of them must call it at the same event.
+        On several ranks all of them must call this at the same event.
 
         Raises:
-            RuntimeError: On all ranks, if they have come apart; it says where each of them is.
+            RuntimeError: On all ranks, if they are out of sync; the message says where each of them is.
             RankFailed: If another rank has failed.
-            BaseException: What is done may raise.
+            BaseException: What an action raises.
         """
         engine = self._engine()
         assert engine is not None, "the engine holds its vote"
-        self._settle(engine, Doing.SETTLING)
+        self._settle(engine, Activity.SETTLING)
 
     def gather(self, value: T) -> list[T]:
-        """What each rank brings, for things that are done on all ranks: in the order of the ranks."""
-        return [value] if self._is_alone else lane().gather(value)
+        """The values of all ranks, in the order of the ranks; for use in actions, which run on all ranks."""
+        return [value] if self._is_alone else side_channel().gather(value)
 
-    # ----------------------------------------------------------------------------------------------- when it is asked
+    # ------------------------------------------------------------------------------------------------------- events
 
     def _begin_run(self) -> None:
-        self._forget()
-        lose_step()
+        self._reset()
+        mark_unsynchronized()
 
-    def _forget(self) -> None:
-        self.bad = None
+    def _reset(self) -> None:
+        self.unsafe_to_save = None
         self._decided.clear()
-        self._under_way = None
+        self._pending = None
         self._left = self.every
         self._is_alone = idist.get_world_size() == 1
-        asks = self._asks
-        asks.numbers[:] = [0] * _ROOM
-        asks.acts_at_once, asks.awake = self._is_alone, self.uneven and not self._is_alone
+        flags = self._flags
+        flags.numbers[:] = [0] * _CAPACITY
+        flags.is_alone, flags.awake = self._is_alone, self.uneven and not self._is_alone
 
     def _begin_epoch(self, engine: Engine) -> None:
         self._note_epoch(engine)
         if not self._is_alone:
-            self._settle(engine, Doing.BEGINNING)
-            if self.uneven and self._length == 0:  # here the run can still be ended before EPOCH_COMPLETED
-                self._wait_for_all(engine, Doing.EXHAUSTED)
+            self._settle(engine, Activity.BEGINNING)
+            if self.uneven and self._epoch_length == 0:  # the run can still be ended before EPOCH_COMPLETED
+                self._wait_for_all(engine, Activity.EXHAUSTED)
 
     def _note_epoch(self, engine: Engine) -> None:
-        self._length = engine.state.epoch_length
-        self._before = engine.state.iteration - engine.epoch_iteration
-        self._has_left = False
+        self._epoch_length = engine.state.epoch_length
+        self._epoch_start = engine.state.iteration - engine.epoch_iteration
+        self._is_exhausted = False
 
     def _end_iteration(self, engine: Engine) -> None:
         self._left -= 1
-        if not self._left or self._asks.awake:
-            self._take_turn(engine)
+        if not self._left or self._flags.awake:
+            self._vote_in_iteration(engine)
 
-    def _take_turn(self, engine: Engine) -> None:
+    def _vote_in_iteration(self, engine: Engine) -> None:
         is_due = self._left == 0
         if is_due:
             self._left = self.every
         if self._is_alone:
-            self._ask_oneself(engine, look=is_due)
+            self._decide_alone(engine, run_checks=is_due)
             return
         if is_due:
             self._catch_up(engine)
             if not engine.should_terminate:
-                self._begin_round(engine, Doing.STEPPING)
-        is_last = engine.epoch_iteration == self._length or engine.state.iteration == engine.state.max_iters
+                self._begin_round(engine, Activity.STEPPING)
+        is_last = engine.epoch_iteration == self._epoch_length or engine.state.iteration == engine.state.max_iters
         if self.uneven and is_last:
-            self._wait_for_all(engine, Doing.EXHAUSTED)
+            self._wait_for_all(engine, Activity.EXHAUSTED)
 
     def _cut_epoch(self, engine: Engine, iter_counter: int) -> None:
-        if self.uneven and not self._is_alone and not self._has_left:
-            self._wait_for_all(engine, Doing.EXHAUSTED)
+        if self.uneven and not self._is_alone and not self._is_exhausted:
+            self._wait_for_all(engine, Activity.EXHAUSTED)
 
     def _leave_epoch(self, engine: Engine) -> None:
-        is_short = engine.state.iteration - self._before != self._length  # or of a length that nobody knew
-        if (self.uneven or is_short) and not self._is_alone and not self._has_left:
-            self._wait_for_all(engine, Doing.ENDED)
+        is_short = engine.state.iteration - self._epoch_start != self._epoch_length  # or the length was not known
+        if (self.uneven or is_short) and not self._is_alone and not self._is_exhausted:
+            self._wait_for_all(engine, Activity.ENDED)
 
     def _end_epoch(self, engine: Engine) -> None:
-        self._settle(engine, Doing.SETTLING)
+        self._settle(engine, Activity.SETTLING)
 
     def _stop(self, engine: Engine) -> None:
-        self._settle(engine, Doing.STOPPING)
+        self._settle(engine, Activity.STOPPING)
 
     def _drop(self, engine: Engine, error: BaseException) -> None:
         """Other ranks may be at another round, or gone."""
-        self._under_way = None
+        self._pending = None
         self._decided.clear()
-        lose_step()
+        mark_unsynchronized()
 
-    def _wait_for_all(self, engine: Engine, doing: Doing) -> None:
-        """Have rounds, for those that still have batches, until no rank has or the run is ended."""
-        self._has_left = True
+    def _wait_for_all(self, engine: Engine, activity: Activity) -> None:
+        """Take part in the rounds of ranks that have batches until no rank has any, or the run is ended."""
+        self._is_exhausted = True
         self._catch_up(engine)
         while not engine.should_terminate:
-            self._begin_round(engine, doing)
-            if self._read(engine) >= Doing.EXHAUSTED:
+            self._begin_round(engine, activity)
+            if self._read(engine) >= Activity.EXHAUSTED:
                 return
 
-    # ------------------------------------------------------------------------------------------------- how it is asked
+    # ------------------------------------------------------------------------------------------------------- rounds
 
-    def _settle(self, engine: Engine, doing: Doing) -> None:
+    def _settle(self, engine: Engine, activity: Activity) -> None:
         if self._is_alone:
-            self._ask_oneself(engine, look=True)
+            self._decide_alone(engine, run_checks=True)
         else:
             self._catch_up(engine)
-            self._begin_round(engine, doing)
+            self._begin_round(engine, activity)
             self._read(engine)
 
-    def _ask_oneself(self, engine: Engine, look: bool) -> None:
-        if look:
-            for check in self._checks:
+    def _decide_alone(self, engine: Engine, run_checks: bool) -> None:
+        if run_checks:
+            for check in list(self._checks.values()):
                 check()
-        self._asks.awake = False  # not after: somebody may ask in between
-        self._decide(self._asks.numbers)
-        self._act(engine)
+        self._flags.awake = False  # not later: a signal handler may make a request in between
+        self._decide(self._flags.numbers, self._actions)
+        self._run_decided(engine)
 
-    def _begin_round(self, engine: Engine, doing: Doing) -> None:
-        for check in self._checks:
+    def _begin_round(self, engine: Engine, activity: Activity) -> None:
+        for check in list(self._checks.values()):
             check()
-        if not lane().is_in_step:
-            self._meet(engine)
-        notice = self._notice(engine, doing)
-        self._under_way = lane().send([*notice.numbers(), *self._asks.numbers]), notice
+        channel = side_channel()
+        if not channel.is_synchronized:
+            self._synchronize(engine)
+        report = self._report(engine, activity)
+        sent = channel.send([*report.numbers(), *self._flags.numbers])
+        self._pending = _Pending(sent, report, dict(self._actions))
 
-    def _meet(self, engine: Engine) -> None:
-        """Pass over rounds that are left of an earlier run, until all ranks do so."""
-        numbers = [*self._notice(engine, Doing.MEETING).numbers(), *([0] * _ROOM)]
-        while Summary(lane().send(numbers).result()).least is not Doing.MEETING:
+    def _synchronize(self, engine: Engine) -> None:
+        """Skip rounds that are left of an earlier run, until all ranks do so."""
+        numbers = [*self._report(engine, Activity.SYNCHRONIZING).numbers(), *([0] * _CAPACITY)]
+        channel = side_channel()
+        while DesyncCheck(channel.send(numbers).result()).least is not Activity.SYNCHRONIZING:
             pass
-        lane().is_in_step = True
+        channel.is_synchronized = True
 
-    def _notice(self, engine: Engine, doing: Doing) -> Notice:
-        state, names = engine.state, tuple(self._names)
+    def _report(self, engine: Engine, activity: Activity) -> RankReport:
+        state = engine.state
+        last = max(self._actions, default=-1)
+        names = tuple(self._actions[place].name if place in self._actions else "" for place in range(last + 1))
         limit = (state.max_epochs or 0) if state.max_iters is None else -state.max_iters
         rank, length = idist.get_rank(), state.epoch_length
-        return Notice(rank, names, self.every, self.uneven, doing, state.iteration, length, limit)
+        return RankReport(rank, names, self.every, self.uneven, activity, state.iteration, length, limit)
 
     def _catch_up(self, engine: Engine) -> None:
-        """Finish what was begun: things that were decided (something is done that settles), and the round under way."""
-        self._act(engine)
-        if self._under_way is not None:
+        """Finish what is pending: decided actions (one of them may have called :meth:`settle`), and the last round."""
+        self._run_decided(engine)
+        if self._pending is not None:
             self._read(engine)
 
-    def _read(self, engine: Engine) -> Doing:
-        """Take in what came of the round under way; returns what those ranks do that have come least far.
+    def _read(self, engine: Engine) -> Activity:
+        """Act on the result of the pending round; returns the activity of the ranks that are furthest behind.
 
         Raises:
-            RuntimeError: If the ranks are not at the same place; it says where they are.
+            RuntimeError: If the ranks are out of sync; the message says where they are.
         """
-        assert self._under_way is not None
-        (under_way, notice), self._under_way = self._under_way, None
-        result = under_way.result()
-        summary = Summary(result)
-        fault = summary.fault(self.uneven)
+        assert self._pending is not None
+        (sent, report, actions), self._pending = self._pending, None
+        result = sent.result()
+        check = DesyncCheck(result)
+        fault = check.fault(self.uneven)
         if fault is not None:
-            error = RuntimeError(summary.complaint(fault, self.gather(notice) if summary.is_of_one_moment else None))
-            raise error if summary.most is Doing.MEETING else agreed(error)
-        if not summary.least < summary.most is Doing.ENDED:  # some are at EPOCH_COMPLETED: all do it there
-            self._decide(result[Summary.SIZE :])
-            self._act(engine)
-        return summary.least
+            error = RuntimeError(check.message(fault, self.gather(report) if check.can_gather else None))
+            raise error if check.most is Activity.SYNCHRONIZING else agreed(error)
+        if not check.least < check.most is Activity.ENDED:  # some are at EPOCH_COMPLETED: all act there
+            self._decide(result[DesyncCheck.SIZE :], actions)
+            self._run_decided(engine)
+        return check.least
 
-    def _decide(self, asked: list[int]) -> None:
-        """Have done on this rank what any rank has asked for."""
-        own = self._asks.numbers
-        for place, number in enumerate(asked):
+    def _decide(self, requested: list[int], actions: dict[int, _Action]) -> None:
+        """Queue the actions that any rank has requested."""
+        own = self._flags.numbers
+        for place, number in enumerate(requested):
             if number:
-                self._decided.append((place, number))
+                self._decided.append((place, actions[place], number))
                 if own[place] <= number:
                     own[place] = 0
 
-    def _act(self, engine: Engine) -> None:
+    def _run_decided(self, engine: Engine) -> None:
         while self._decided:
-            place, number = self._decided.popleft()
-            self._acts[place](engine, number)
+            place, action, number = self._decided.popleft()
+            if self._actions.get(place) is action:  # it was not removed since
+                action.callback(engine, number)

@@ -293,7 +293,7 @@ def test_nothing_is_saved_of_a_run_that_was_found_bad(caplog: pytest.LogCaptureF
 
     def check() -> None:
         if trainer.state.iteration >= 4:
-            vote.bad = "NaN in output at iteration 4"
+            vote.unsafe_to_save = "NaN in output at iteration 4"
 
     vote.add_check(check)
     Checkpoint({"model": model()}, memory, n_saved=None).attach(trainer, every=2)

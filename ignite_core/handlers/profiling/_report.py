@@ -1,14 +1,16 @@
-"""What a flight recorder writes: the last spans with their labels, as data and as ten lines of text."""
+"""The report that a recorder writes: the last spans with their labels, as data and as ten lines of text."""
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from ignite_core.engine.engine import Engine
 from ignite_core.handlers.profiling._spans import SpanRecorder
 
-__all__ = ["Label", "Record", "Report", "Track", "as_text"]
+__all__ = ["Label", "Report", "Span", "Track", "as_text"]
 
 _LINES: Final = 10
 _ENGINES: Final = 3
@@ -17,32 +19,32 @@ _WIDTH: Final = 160
 
 @dataclass(eq=False)
 class Track:
-    """One engine.
+    """One recorded engine.
 
     Attributes:
-        name: What it is called.
+        name: Its name in the files.
         engine: A weak reference.
-        spans: What it is doing now.
-        epoch_began: In nanoseconds.
+        recorder: Its fetch, step and handlers in progress.
+        epoch_began: In nanoseconds; 0 outside of an epoch.
     """
 
     name: str
-    engine: Any
-    spans: SpanRecorder | None = None
+    engine: weakref.ref[Engine]
+    recorder: SpanRecorder | None = None
     epoch_began: int = 0
 
     @property
     def thread(self) -> tuple[int, str]:
         """Identifier and name of the thread of its last run."""
-        assert self.spans is not None
-        return self.spans.thread
+        assert self.recorder is not None
+        return self.recorder.thread
 
 
 class Label(NamedTuple):
-    """What a span is of.
+    """What a span is.
 
     Args:
-        track: Of which engine.
+        track: The engine.
         name: The name of a handler or an event; ``fetch`` or ``step``.
         kind: ``"handler"``, ``"event"``, ``"epoch"``, or ``"iteration"`` for fetch and step.
         event: The event of a handler.
@@ -54,8 +56,8 @@ class Label(NamedTuple):
     event: str = ""
 
 
-class Record(NamedTuple):
-    """A span; an event is one without length. They are made as plain tuples, which is faster."""
+class Span(NamedTuple):
+    """A span of time; an event has length 0. The recorder makes plain tuples, which is faster."""
 
     label: Label
     began: int  #: in nanoseconds of the recorder's clock, as is the end
@@ -65,26 +67,26 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What is written, at one moment.
+    """The content of the files.
 
     Attributes:
-        reason: Why it is written, in words.
-        notes: More about that, such as which handler raised.
-        records: In the order in which they ended.
-        open: Spans in progress, the outermost first.
+        reason: Why they are written.
+        notes: Details, such as which handler raised.
+        spans: In the order of their ends.
+        open: Spans in progress, outermost first.
         tracks: The engines.
-        rank: Of this process.
-        world_size: How many processes there are.
-        host: The name of the machine.
-        process: The number of the process.
-        started: The recorder's clock and the wall clock, in nanoseconds, when the recorder was made.
-        written: The same now.
+        rank: The rank of this process.
+        world_size: The number of processes.
+        host: The host name.
+        process: The process id.
+        started: The recorder's clock and the wall clock, in nanoseconds, when the recorder was created.
+        written: The same, now.
     """
 
     reason: str
     notes: tuple[str, ...]
-    records: tuple[Record, ...]
-    open: tuple[Record, ...]
+    spans: tuple[Span, ...]
+    open: tuple[Span, ...]
     tracks: tuple[Track, ...]
     rank: int
     world_size: int
@@ -95,7 +97,7 @@ class Report:
 
 
 def as_text(report: Report) -> str:
-    """When and where it was written and why, what each engine is doing, and what happened last."""
+    """When, where and why it was written, what each engine is doing, and the last spans."""
     when = datetime.fromtimestamp(report.written[1] / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     lines = [
         f"rank {report.rank} of {report.world_size}, {report.host}, process {report.process}, {when}",
@@ -105,7 +107,7 @@ def as_text(report: Report) -> str:
         "last, in seconds before this was written:",
     ]
     left = _LINES - len(lines)
-    lines += [_record(record, report.written[0]) for record in report.records[-left:]]
+    lines += [_span(span, report.written[0]) for span in report.spans[-left:]]
     return "".join(f"{_one_line(line)}\n" for line in lines)
 
 
@@ -117,18 +119,18 @@ def _one_line(text: str) -> str:
 def _engine(track: Track, report: Report) -> str:
     engine = track.engine()
     if engine is None:
-        return f"{track.name}: gone"
+        return f"{track.name}: deleted"
     state, now = engine.state, report.written[0]
     doing = [f"{one.label.name} for {(now - one.began) / 1e9:.3f} s" for one in report.open if one.label.track is track]
     limit = f" of {state.max_epochs}" if state.max_epochs is not None else ""
     place = f"{track.name}: epoch {state.epoch}{limit}, iteration {state.iteration}"
-    if track.spans is None or not track.spans.running:
+    if track.recorder is None or not track.recorder.running:
         return f"{place}, not running"
     return f"{place}, last event {engine.last_event_name!r}" + (f", in {', '.join(doing)}" if doing else "")
 
 
-def _record(record: Record, now: int) -> str:
-    label = record.label
-    what = f"{label.name} at {label.event}" if label.event else label.name
-    took = "" if label.kind == "event" else f", took {(record.ended - record.began) / 1e6:.3f} ms"
-    return f"-{(now - record.ended) / 1e9:.3f}: {label.track.name} {record.iteration}: {what}{took}"
+def _span(span: Span, now: int) -> str:
+    label = span.label
+    name = f"{label.name} at {label.event}" if label.event else label.name
+    took = "" if label.kind == "event" else f", took {(span.ended - span.began) / 1e6:.3f} ms"
+    return f"-{(now - span.ended) / 1e9:.3f}: {label.track.name} {span.iteration}: {name}{took}"
