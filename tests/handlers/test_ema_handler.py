@@ -178,7 +178,7 @@ def test_an_attribute_that_is_there_already_is_told_and_used() -> None:
     trainer = Engine(lambda engine, batch: None)
     trainer.state.ema_momentum = 0.5
 
-    with pytest.warns(UserWarning, match="has an attribute 'ema_momentum' already"):
+    with pytest.warns(UserWarning, match="already has an attribute 'ema_momentum'"):
         EMAHandler(nn.Linear(1, 1)).attach(trainer)
     EMAHandler(nn.Linear(1, 1)).attach(trainer, warn_if_exists=False)
 
@@ -538,7 +538,7 @@ def test_an_average_that_rounding_holds_is_told(make: Any, dtype: torch.dtype, w
         make(nn.Linear(1, 1).to(dtype))
     told = [str(one.message) for one in caught]
     assert len(told) == warns
-    assert all(f"{dtype} rounds most of its small steps away; keep the weights in float32" in one for one in told)
+    assert all(f"{dtype} rounds most small updates to zero; keep the weights in float32" in one for one in told)
 
 
 # ------------------------------------------------------------------------------------------------ accumulation, ranks
@@ -604,7 +604,7 @@ LINEAR = nn.Linear(1, 1)
         (lambda: EMAHandler(LINEAR, handle_buffers="no"), ValueError, r"one of \['copy', 'update', 'ema_train'\]"),
         (lambda: EMAHandler(LINEAR).attach(3), TypeError, "engine must be an Engine, got 3"),
         (lambda: EMAHandler(LINEAR).attach(Engine(print), 3), TypeError, "name must be a string, got 3"),
-        (lambda: EMAHandler(LINEAR).swap_in_during(3), TypeError, "takes an Engine, got 3"),
+        (lambda: EMAHandler(LINEAR).swap_in_during(3), TypeError, "evaluator must be an Engine, got 3"),
         (lambda: EMAHandler(LINEAR).load_state_dict({}), ValueError, r"'ema_model' is missing, got \[\]"),
         (lambda: EMAHandler(LINEAR).load_state_dict(3), TypeError, "must be a mapping, got int"),
         (lambda: EMAWarmUp(0.1, 2, 0.2).load_state_dict({}), ValueError, "'event_index' is missing"),

@@ -195,7 +195,7 @@ def test_a_state_that_was_forgotten_is_told(kind: str) -> None:
     handler.attach(trainer)
     trainer.load_state_dict({"epoch": 3, "epoch_length": 2, "max_epochs": 4})
 
-    with pytest.warns(UserWarning, match="goes on from iteration 6, but the state of this handler was not loaded"):
+    with pytest.warns(UserWarning, match="continues from iteration 6, but the state of this handler was not loaded"):
         trainer.run(DATA)
 
 

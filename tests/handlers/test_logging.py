@@ -113,7 +113,7 @@ def test_what_is_no_number_is_warned_of_once_and_the_rest_is_logged(value: Any, 
     book.attach(engine, handler, Events.ITERATION_COMPLETED)
 
     with pytest.warns(
-        UserWarning, match=r"OutputHandler: 'tag/bad' must be a number or a tensor of one, got"
+        UserWarning, match=r"OutputHandler: 'tag/bad' must be a number or a tensor with one element, got"
     ) as warned:
         engine.run([1, 2])
     assert len(warned) == 1
@@ -150,7 +150,7 @@ def test_a_missing_metric_is_warned_of_once() -> None:
     engine.state.metrics["loss"] = 0.5
     book.attach_output_handler(engine, Events.ITERATION_COMPLETED, tag="tag", metric_names=["los", "loss"])
 
-    with pytest.warns(UserWarning, match=r"there is no metric 'los' among those of the engine, \['loss'\]") as warned:
+    with pytest.warns(UserWarning, match=r"the engine has no metric 'los', its metrics are \['loss'\]") as warned:
         engine.run([1, 2])
     assert len(warned) == 1
     assert book.rows == [(1, {"tag/loss": 0.5}), (2, {"tag/loss": 0.5})]
@@ -341,9 +341,9 @@ def test_models_and_whitelists_are_checked_at_once(kind: Any) -> None:
 def test_a_reduction_must_make_a_number() -> None:
     with pytest.raises(TypeError, match="reduction must be callable, got 3"):
         WeightsScalarHandler(Net(), reduction=3)
-    with pytest.raises(TypeError, match=r"reduction must make a number of a tensor, got a tensor of shape \(4, 2\)"):
+    with pytest.raises(TypeError, match=r"reduction must return a number, got a tensor of shape \(4, 2\)"):
         WeightsScalarHandler(Net(), reduction=lambda tensor: tensor)
-    with pytest.raises(TypeError, match="reduction must make a number of a tensor, got 'a'"):
+    with pytest.raises(TypeError, match="reduction must return a number, got 'a'"):
         GradsScalarHandler(Net(), reduction=lambda tensor: "a")
 
 

@@ -28,7 +28,7 @@ from tests.engine.scripts import one_thread
 one_thread = pytest.fixture(autouse=True)(one_thread)
 theirs = pytest.importorskip("ignite.handlers.lr_finder")
 
-NOT_DIVERGED = "ignore:FastaiLRFinder. the run is over and the loss has not diverged"
+NOT_DIVERGED = "ignore:FastaiLRFinder. the run has ended and the loss has not diverged"
 
 
 # ------------------------------------------------------------------------------------------------- the digits
@@ -251,9 +251,9 @@ def test_the_plot_shows_the_curve_and_the_suggestion(tmp_path: Any) -> None:
     plain = finder.plot(skip_start=0, skip_end=0, log_lr=False, display_suggestion=False, ax=axes.figure.add_subplot())
     assert plain.get_xscale() == "linear"
     assert len(plain.collections) == 0
-    with pytest.warns(UserWarning, match="is not among those that are drawn"):
+    with pytest.warns(UserWarning, match="is not among the plotted iterations"):
         finder.plot(skip_start=len(lrs) - 3, skip_end=0)
-    with pytest.raises(ValueError, match="two iterations must be left to draw"):
+    with pytest.raises(ValueError, match="at least two iterations must remain"):
         finder.plot(skip_start=len(lrs) - 1, skip_end=0)
     matplotlib.pyplot.close("all")
 
@@ -450,7 +450,7 @@ def test_a_suggestion_is_written_into_each_group_after_the_block() -> None:
 @pytest.mark.filterwarnings(NOT_DIVERGED)
 @pytest.mark.parametrize("losses", [[1.0, 2.0, 3.0], [2.0, 1.0, 3.0], [math.nan]])
 def test_a_curve_that_does_not_fall_has_no_suggestion(losses: list[float]) -> None:
-    with pytest.raises(RuntimeError, match="the loss must fall before it is lowest"):
+    with pytest.raises(RuntimeError, match="the loss must decrease at first"):
         Losses(losses).find(smooth_f=0).lr_suggestion()
 
 
@@ -721,7 +721,7 @@ def test_wrong_arguments_are_told_and_nothing_is_attached(
 def test_a_finder_serves_one_block_at_a_time_and_no_trainer_that_runs() -> None:
     finder = FastaiLRFinder()
     nested: Callable[[], Any] = lambda: finder.attach(RUN.trainer, OPTIMIZER).__enter__()  # noqa: E731
-    with finder.attach(RUN.trainer, OPTIMIZER), pytest.raises(RuntimeError, match="attached already, or the trainer"):
+    with finder.attach(RUN.trainer, OPTIMIZER), pytest.raises(RuntimeError, match="already attached, or the trainer"):
         nested()
     run = Losses([1.0])
     run.trainer.add_event_handler(Events.STARTED, lambda: run.find())

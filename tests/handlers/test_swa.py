@@ -198,7 +198,11 @@ def test_batch_norm_on_two_ranks_is_that_of_the_batches_of_both() -> None:
         (lambda: SWA(3), TypeError, "model must be a torch.nn.Module, got 3"),
         (lambda: SWA(nn.Linear(1, 1), input_transform=3), TypeError, "input_transform must be callable, got 3"),
         (lambda: SWA(nn.Linear(1, 1)).attach(3), TypeError, "engine must be an Engine, got 3"),
-        (lambda: SWA(nn.Linear(1, 1)).swap_in_during(3), TypeError, "SWA.swap_in_during: takes an Engine, got 3"),
+        (
+            lambda: SWA(nn.Linear(1, 1)).swap_in_during(3),
+            TypeError,
+            "SWA.swap_in_during: evaluator must be an Engine, got 3",
+        ),
     ],
 )
 def test_wrong_arguments_are_told(call: Callable[[], Any], error: type[Exception], told: str) -> None:

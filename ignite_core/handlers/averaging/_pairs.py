@@ -1,4 +1,4 @@
-"""A model beside a copy of it that holds averaged weights: their tensors in pairs, and exchanging the two."""
+"""A model and a copy of it with averaged weights: pairs of their tensors, and swapping one for the other."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from torch import Tensor
 from torch.nn import DataParallel, Module
 
 from ignite_core.engine.engine import Engine
+from ignite_core.engine.registration import RemovableHandle
+from ignite_core.handlers._arguments import check_engine
 from ignite_core.handlers.checkpoint.states import unwrapped
 
 __all__ = ["AveragedWeights", "Pairs", "online_model", "warn_of_rounding"]
 
-#: Tensors of the copy, and beside each that of the model.
+#: Tensors of the copy, and those of the model in the same order.
 Columns = tuple[list[Tensor], list[Tensor]]
 
 _END: Final = (object(),)
@@ -27,11 +29,7 @@ _values = methodcaller("values")
 
 
 def online_model(where: str, model: Any) -> Module:
-    """The model that is trained, without DistributedDataParallel and torch.compile around it.
-
-    Raises:
-        TypeError: If it is no module, or a sharded one.
-    """
+    """The model without DistributedDataParallel and torch.compile around it; a TypeError if it is sharded."""
     if not isinstance(model, Module):
         raise TypeError(f"{where}: model must be a torch.nn.Module, got {model!r}")
     inner = model if isinstance(model, DataParallel) else unwrapped(model)
@@ -41,36 +39,37 @@ def online_model(where: str, model: Any) -> Module:
 
 
 def warn_of_rounding(where: str, model: Module, momentum: float) -> None:
-    """Warn if weights that differ by a tenth would not move in the dtype of the model, by a step of this momentum."""
-    kinds = {one.dtype for one in model.parameters() if one.is_floating_point()}
-    stuck = sorted(str(kind) for kind in kinds if torch.finfo(kind).eps / 2 > momentum / 10)
-    if stuck:
+    """Warn if updates with this momentum are lost to rounding, for weights that differ by a tenth of their size."""
+    dtypes = {one.dtype for one in model.parameters() if one.is_floating_point()}
+    coarse = sorted(str(dtype) for dtype in dtypes if torch.finfo(dtype).eps / 2 > momentum / 10)
+    if coarse:
         warnings.warn(
-            f"{where}: the average is kept in the dtype of the model, and {', '.join(stuck)} rounds most of its small "
-            "steps away; keep the weights in float32 and compute in lower precision by autocast",
+            f"{where}: the average has the dtype of the model, and {', '.join(coarse)} rounds most small updates to "
+            "zero; keep the weights in float32 and use autocast for lower precision",
             stacklevel=3,
         )
 
 
 class Pairs:
-    """The tensors of a model and of its copy, collected once, in lists that ``torch._foreach`` functions take.
+    """The tensors of a model and of its copy, collected once, in lists for ``torch._foreach`` functions.
 
     Args:
-        where: Who collects them, for error messages.
-        model: Its parameters must be those of the copy by name and shape.
-        copy: Gets the buffers of the model that it does not have in this shape.
+        where: Name for error messages.
+        model: Its parameters must have the names and shapes of those of the copy.
+        copy: A buffer of the model that it does not have in the same shape is added to it.
 
     Attributes:
-        parameters: Lists of one device and dtype each.
-        floats: So are these, of buffers that can be averaged.
-        others: And these, of the other buffers.
-        unlike: Parameters, then buffers, that have another device or dtype than in the copy.
+        parameters: Lists of parameters, each of one device and dtype.
+        floats: Such lists of buffers that can be averaged.
+        others: Such lists of the other buffers.
+        unlike: Pairs of parameters whose device or dtype differs.
+        unlike_buffers: Such pairs of buffers.
 
     Raises:
-        ValueError: If the parameters are not those of the copy.
+        ValueError: If the parameters differ from those of the copy.
     """
 
-    __slots__ = ("_held", "_tables", "floats", "others", "parameters", "unlike", "unlike_buffers")
+    __slots__ = ("_current", "_tables", "floats", "others", "parameters", "unlike", "unlike_buffers")
 
     def __init__(self, where: str, model: Module, copy: Module) -> None:
         _refuse_sharded(where, model)
@@ -84,25 +83,25 @@ class Pairs:
         self.others = [column for column in columns if not _can_be_averaged(column[0][0])]
         modules = [*model.modules(), *copy.modules()]
         self._tables = [table for one in modules for table in (one._parameters, one._buffers, one._modules)]
-        self._held = list(self._walk())
+        self._current = list(self._walk())
 
     def are_current(self) -> bool:
-        """Whether these are still the tensors of both; some may have been replaced."""
-        return all(map(is_, self._walk(), self._held))
+        """Whether no tensor of the two modules was replaced, added or removed."""
+        return all(map(is_, self._walk(), self._current))
 
     @torch.no_grad()
     def copy(self) -> None:
-        """Give the copy the values of the model."""
+        """Copy the values of the model into the copy."""
         for ours, theirs in (*self.parameters, *self.floats, *self.others):
             torch._foreach_copy_(ours, theirs)
         for one, other in self.unlike + self.unlike_buffers:
             one.copy_(other)
 
     def exchange(self) -> None:
-        """Give the model the values of the copy, and the copy those of the model; both, or if that fails neither.
+        """Exchange the values of the model and of the copy; after an error, both have the values from before.
 
         Raises:
-            TypeError: If two tensors differ in dtype, so that this could not be undone exactly.
+            TypeError: If two tensors differ in dtype, so that the exchange could not be undone exactly.
         """
         both = [pair for column in (*self.parameters, *self.floats, *self.others) for pair in zip(*column, strict=True)]
         both += self.unlike + self.unlike_buffers
@@ -113,7 +112,7 @@ class Pairs:
         values: tuple[Tensor, ...] = ()
         try:
             for pair in both:
-                values = (pair[0].clone(), pair[1].clone())  # Ctrl-C may come between any two lines
+                values = (pair[0].clone(), pair[1].clone())  # KeyboardInterrupt may be raised between any two lines
                 pair[0].copy_(values[1])
                 pair[1].copy_(values[0])
                 done.append(pair)
@@ -133,26 +132,21 @@ class Pairs:
 
 
 class AveragedWeights:
-    """What averages the weights of a model in a copy of it; the base of handlers that do.
-
-    Args:
-        model: The model that is trained.
-        copy: Holds the average.
-    """
+    """Base class of handlers that average the weights of ``model`` in ``copy``."""
 
     def __init__(self, model: Module, copy: Module) -> None:
         self.model = model
         self._copy = copy
         self._is_swapped_in = False
-        self._has_begun = False  # the copy was given the weights of the model at the start of a run, or was loaded
+        self._has_begun = False  # the copy has the weights of the model at the start of a run, or was loaded
         self._pairs: Pairs | None = None
 
     @contextmanager
     def swapped_in(self) -> Iterator[Module]:
-        """Inside, the model holds the averaged weights and buffers, and its own are put by; afterwards it is as before.
+        """A context in which the model has the averaged weights and buffers; its own are restored on exit.
 
-        It takes no memory but that of two tensors at a time. Save no checkpoint inside that is to be resumed from: it
-        would hold the averaged weights as those of the model.
+        The only extra memory is that of two tensors at a time. Do not save a checkpoint for resuming in this context:
+        it would contain the averaged weights as those of the model.
 
         Yields:
             The model.
@@ -172,21 +166,23 @@ class AveragedWeights:
             self._is_swapped_in = False
             try:
                 self._exchange()
-            except KeyboardInterrupt:  # the exchange was undone, but the model must have its own weights
+            except KeyboardInterrupt:  # it was undone, but the model must get its own weights
                 self._exchange()
                 raise
 
-    def swap_in_during(self, evaluator: Engine) -> None:
-        """Let each run of an engine happen inside :meth:`swapped_in`, all its handlers included.
+    def swap_in_during(self, evaluator: Engine) -> RemovableHandle:
+        """Use :meth:`swapped_in` around each run of an engine, its handlers included.
+
+        Returns:
+            A handle whose ``remove()`` undoes this.
 
         Raises:
-            TypeError: If it is no engine.
+            TypeError: If ``evaluator`` is not an Engine.
         """
-        if not isinstance(evaluator, Engine):
-            raise TypeError(f"{type(self).__name__}.swap_in_during: takes an Engine, got {evaluator!r}")
-        evaluator.add_run_context(self._during)
+        check_engine(f"{type(self).__name__}.swap_in_during", evaluator, "evaluator")
+        return evaluator.add_run_context(self._around_run)
 
-    def _during(self, evaluator: Engine) -> AbstractContextManager[Module]:
+    def _around_run(self, evaluator: Engine) -> AbstractContextManager[Module]:
         return self.swapped_in()
 
     def _is_average(self) -> bool:
@@ -194,16 +190,16 @@ class AveragedWeights:
         return True
 
     def _begin(self, engine: Engine) -> None:
-        """Begin with the weights that the run begins with, which may have been loaded since this was made."""
+        """Start from the weights at the start of the run, which may have been loaded after the constructor."""
         if not (self._has_begun and engine.state.iteration):
             self._follow()
 
     def _follow(self) -> None:
-        """Until there is an average, the copy holds what the model does."""
+        """Copy the weights of the model, as long as there is no average."""
         if not self._is_average():
-            self._take_over()
+            self._copy_model()
 
-    def _take_over(self) -> None:
+    def _copy_model(self) -> None:
         self._current_pairs().copy()
         self._has_begun = True
 
@@ -216,7 +212,7 @@ class AveragedWeights:
     def _refuse_if_swapped_in(self, what: str) -> None:
         if self._is_swapped_in:
             raise RuntimeError(
-                f"{type(self).__name__}.{what}: the averaged weights are swapped in for those of the model; leave "
+                f"{type(self).__name__}.{what}: the averaged weights are swapped in for those of the model; exit "
                 "swapped_in(), or end the evaluation, first"
             )
 
@@ -230,26 +226,26 @@ def _can_be_averaged(tensor: Tensor) -> bool:
 
 
 def _refuse_sharded(where: str, model: Module) -> None:
-    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())  # not imported for the sake of asking
+    kind = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())  # a sharded model has imported it
     if any(isinstance(one, kind) for one in model.modules()):
         raise TypeError(
-            f"{where}: model must not be sharded by fully_shard (FSDP2), as torch makes no copy of such a model to "
-            "hold the average; train it with DistributedDataParallel, or average its full state dicts"
+            f"{where}: model must not be sharded by fully_shard (FSDP2), as torch cannot copy such a model for the "
+            "average; train it with DistributedDataParallel, or average its full state dicts"
         )
 
 
 def _check_same(where: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    apart = [name for name in {**theirs, **ours} if name not in theirs or name not in ours]
-    apart += [name for name in theirs if name in ours and theirs[name].shape != ours[name].shape]
-    if apart:
+    shapes = [{name: one.shape for name, one in parameters.items()} for parameters in (theirs, ours)]
+    differ = [name for name in {**theirs, **ours} if shapes[0].get(name) != shapes[1].get(name)]
+    if differ:
         raise ValueError(
-            f"{where}: the model must have the parameters that its averaged copy has, by name and shape; "
-            f"they differ in {apart}: make a new {where} for a model that was changed"
+            f"{where}: the parameters of the model and of its averaged copy must have the same names and shapes; they "
+            f"differ in {differ}: make a new {where} for a model that was changed"
         )
 
 
 def _columns(pairs: Any, unlike: list[tuple[Tensor, Tensor]]) -> list[Columns]:
-    """Pairs sorted by device and dtype; those that differ in one of them go to ``unlike``."""
+    """Pairs grouped by device and dtype; pairs whose device or dtype differs are appended to ``unlike``."""
     columns: dict[Any, Columns] = {}
     for ours, theirs in pairs:
         if (ours.device, ours.dtype) != (theirs.device, theirs.dtype):
@@ -262,7 +258,7 @@ def _columns(pairs: Any, unlike: list[tuple[Tensor, Tensor]]) -> list[Columns]:
 
 
 def _buffers(model: Module, copy: Module) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each buffer beside its copy, which is made where it is missing or was of another shape."""
+    """Pairs of a buffer's copy and the buffer; a copy that is missing or has another shape is made."""
     for name, theirs in model.named_buffers():
         path, _, leaf = name.rpartition(".")
         home = copy.get_submodule(path)

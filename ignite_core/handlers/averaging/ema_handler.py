@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch.nn import Module
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events, EventsList
+from ignite_core.engine.events import EventName, Events, EventsList
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import check_engine, check_keys, choice, integer, number
 from ignite_core.handlers.averaging._pairs import AveragedWeights, Pairs, online_model, warn_of_rounding
 from ignite_core.handlers.checkpoint.states import unwrapped
@@ -21,20 +23,20 @@ __all__ = ["EMAHandler", "EMAWarmUp"]
 
 _HERE = "EMAHandler"
 
-#: After handlers that load weights when a run starts.
+#: After handlers of ``STARTED`` that load weights.
 _LATE = -1000
 
 
 class EMAWarmUp:
-    """The momentum of each update: from one value to another on a straight line, then the other.
+    """The momentum of each update: a straight line from one value to another, then constant.
 
     Args:
-        momentum_warmup: Of the first update.
-        warmup_iters: So many updates, the first and the last of the line included; of 1, the line is a jump.
-        momentum: Of the last of these, and of all after it.
+        momentum_warmup: Momentum of the first update.
+        warmup_iters: Number of updates on the line, the first and the last included; with 1 there is no line.
+        momentum: Momentum of the last update on the line and of all after it.
 
     Attributes:
-        event_index: Updates done.
+        event_index: Number of updates so far.
 
     Example:
         >>> warm_up = EMAWarmUp(momentum_warmup=0.25, warmup_iters=3, momentum=0.75)
@@ -60,52 +62,52 @@ class EMAWarmUp:
         return OrderedDict(event_index=self.event_index)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` saved, here or in pytorch-ignite.
+        """Continue from what :meth:`state_dict` saved, in this library or in pytorch-ignite.
 
         Raises:
             TypeError: If it is not a mapping with an integer.
-            ValueError: If the key is missing, or the number negative.
+            ValueError: If the key is missing, or the number is negative.
         """
         check_keys("EMAWarmUp", state_dict, ["event_index"])
         self.event_index = integer("EMAWarmUp", "event_index", state_dict["event_index"], least=0)
 
 
 class EMAHandler(AveragedWeights):
-    r"""Keeps a copy of a model whose weights follow those of the model slowly.
+    r"""Keeps a copy of a model with the exponential moving average of its weights.
 
-    At each update, with the momentum :math:`\lambda`,
+    With the momentum :math:`\lambda`, each update computes
 
     .. math:: \theta_\text{EMA} \leftarrow (1 - \lambda)\, \theta_\text{EMA} + \lambda\, \theta
 
-    in one ``torch._foreach_lerp_`` for each device and dtype. Updates are made in the dtype of the model: one of
-    bfloat16 or float16 rounds small steps away, so keep the weights in float32, as autocast does.
+    in one ``torch._foreach_lerp_`` for each device and dtype. Updates have the dtype of the model. As bfloat16 and
+    float16 round small updates to zero, keep the weights in float32, as autocast does.
 
-    The average begins with the weights of the model when the run starts, or, where updates begin later
-    (``ITERATION_COMPLETED(after=1000)``), with those at the first update. Until then there is no average:
-    :meth:`swapped_in` leaves the model as it is, and ``ema_model`` holds the weights that it began with, or, where
-    updates begin later, those at the end of the last epoch.
+    The average starts from the weights of the model at the start of the run, or, if updates begin later
+    (``ITERATION_COMPLETED(after=1000)``), at the first update. Before that there is no average: :meth:`swapped_in` does
+    not change the model, and ``ema_model`` has the weights at the start of the run, or, if updates begin later, those
+    at the end of the last epoch.
 
     To resume exactly, put the handler itself into the ``to_save`` of a :class:`~ignite_core.handlers.Checkpoint`;
-    or, as in pytorch-ignite, ``ema_model``, and with a warm-up ``momentum_scheduler``.
+    or, as in pytorch-ignite, ``ema_model`` and, with a warm-up, ``momentum_scheduler``.
 
     Args:
-        model: On its device already. A model that is sharded (FSDP2) is refused.
-        momentum: Above 0, below 1.
-        momentum_warmup: The momentum of the first update; in the next ones it moves to ``momentum``.
-        warmup_iters: The number of the update at which it has arrived, at least 1. It goes with ``momentum_warmup``.
-        handle_buffers: What happens to buffers, as running means of BatchNorm. ``"copy"``: they are those of the model;
-            ``"update"``: they are averaged too, but copied where they are no floating point numbers; ``"ema_train"``:
-            ``ema_model`` is in training mode and left to change its buffers itself.
+        model: The model, already on its device. A sharded model (FSDP2) is refused.
+        momentum: The momentum, above 0 and below 1.
+        momentum_warmup: Momentum of the first update; it then moves linearly to ``momentum``.
+        warmup_iters: Number of the update that reaches ``momentum``, at least 1. Required with ``momentum_warmup``.
+        handle_buffers: How buffers, such as running means of BatchNorm, are treated. ``"copy"``: they are copied from
+            the model. ``"update"``: they are averaged too, or copied if they are not floating point numbers.
+            ``"ema_train"``: they are not written, and ``ema_model`` is in training mode, so that it can update them.
 
     Attributes:
         model: The model, without DistributedDataParallel and torch.compile around it.
-        ema_model: The copy; in evaluation mode, but for ``"ema_train"``. It needs no gradients.
+        ema_model: The copy; in evaluation mode, except for ``"ema_train"``. It does not require gradients.
         momentum_scheduler: The :class:`EMAWarmUp`; None without warm-up.
 
     Raises:
-        TypeError: If the model or a number is none, or the model sharded.
-        ValueError: If a number is out of its range, ``handle_buffers`` is none of these, or one of the two arguments of
-            the warm-up is missing.
+        TypeError: If the model is not a module or is sharded, or a number is not a number.
+        ValueError: If a number is out of its range, ``handle_buffers`` is unknown, or one of the two arguments of the
+            warm-up is missing.
 
     References:
         Polyak, Juditsky, 1992, Acceleration of stochastic approximation by averaging. Tarvainen, Valpola, 2017, Mean
@@ -116,7 +118,7 @@ class EMAHandler(AveragedWeights):
         >>> _ = torch.nn.init.constant_(model.weight, 0.0)
         >>> trainer = Engine(lambda engine, batch: torch.nn.init.constant_(model.weight, 1.0))
         >>> ema = EMAHandler(model, momentum=0.5)
-        >>> ema.attach(trainer)
+        >>> handle = ema.attach(trainer)
         >>> state = trainer.run([1, 2])
         >>> ema.ema_model.weight.item()
         0.75
@@ -143,7 +145,7 @@ class EMAHandler(AveragedWeights):
         super().__init__(online, self.ema_model)
         warn_of_rounding(_HERE, online, self.momentum)
         self._updates = 0
-        self._is_late = False
+        self._begins_later = False
         self._written = self._versions()
 
     def attach(
@@ -151,43 +153,50 @@ class EMAHandler(AveragedWeights):
         engine: Engine,
         name: str = "ema_momentum",
         warn_if_exists: bool = True,
-        event: Any = Events.ITERATION_COMPLETED,
-    ) -> None:
+        event: EventName = Events.ITERATION_COMPLETED,
+    ) -> RemovableHandle:
         """Update the average at an event of an engine.
 
         Args:
             engine: The trainer.
-            name: The attribute of ``engine.state`` with the momentum. Each update reads it, so it may be changed; but
-                in a warm-up each update writes it first.
-            warn_if_exists: Warn if the state has that attribute already: it is left as it is.
-            event: Where batches are accumulated, name the moment at which the weights have moved, as
-                ``StepEvents.OPTIM_STEP_COMPLETED`` or ``ITERATION_COMPLETED(every=4)``; else weights that have not
-                moved count several times.
+            name: Name of the attribute of ``engine.state`` with the momentum. Each update reads it, so it can be
+                changed; during a warm-up each update writes it first.
+            warn_if_exists: Warn if the state already has that attribute; it is not overwritten.
+            event: With gradient accumulation, an event at which the weights have changed, such as
+                ``StepEvents.OPTIM_STEP_COMPLETED`` or ``ITERATION_COMPLETED(every=4)``; otherwise unchanged weights
+                are counted several times.
+
+        Returns:
+            A handle whose ``remove()`` detaches the handler, and deletes the attribute if it was created here.
 
         Raises:
-            TypeError: If ``engine`` is no engine, or the name no string.
+            TypeError: If ``engine`` is not an Engine, or the name is not a string.
         """
         check_engine("EMAHandler.attach", engine)
         if not isinstance(name, str):
             raise TypeError(f"EMAHandler.attach: name must be a string, got {name!r}")
+        removals: list[Callable[[], object]] = []
         if not hasattr(engine.state, name):
-            setattr(engine.state, name, self._present_momentum())
+            setattr(engine.state, name, self._current_momentum())
+            removals.append(partial(_delete_attribute, engine.state, name))
         elif warn_if_exists:
             warnings.warn(
-                f"EMAHandler.attach: engine.state has an attribute {name!r} already, from a state that was loaded or "
-                "from another handler; it is used as it is. Give another name, or warn_if_exists=False.",
+                f"EMAHandler.attach: engine.state already has an attribute {name!r}, from a loaded state or another "
+                "handler; it is not overwritten. Give another name, or warn_if_exists=False.",
                 stacklevel=2,
             )
-        self._is_late = _begins_later(event)
-        engine.add_event_handler(Events.STARTED(priority=_LATE), self._begin)
-        if self._is_late:
-            engine.add_event_handler(Events.EPOCH_COMPLETED(priority=-_LATE), self._follow)
-        engine.add_event_handler(event, self._update, name)
+        self._begins_later = _begins_later(event)
+        removals.append(engine.add_event_handler(Events.STARTED(priority=_LATE), self._begin).remove)
+        if self._begins_later:
+            follow = engine.add_event_handler(Events.EPOCH_COMPLETED(priority=-_LATE), self._follow)
+            removals.append(follow.remove)
+        removals.append(engine.add_event_handler(event, self._update, name).remove)
         if self.momentum_scheduler is not None:
-            engine.add_event_handler(Events.STARTED, self._show_momentum, name)
+            removals.append(engine.add_event_handler(Events.STARTED, self._show_momentum, name).remove)
+        return RemovableHandle(*removals)
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """``ema_model``, ``updates``, those done, and in a warm-up ``event_index``, which are these too.
+        """``ema_model``; ``updates``, their number so far; with a warm-up also ``event_index``, the same number.
 
         Raises:
             RuntimeError: If the averaged weights are swapped in.
@@ -200,12 +209,12 @@ class EMAHandler(AveragedWeights):
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` saved.
+        """Continue from what :meth:`state_dict` saved.
 
         Raises:
             TypeError: If it is not a mapping.
             ValueError: If a key is missing.
-            RuntimeError: If the averaged weights are swapped in, or are those of another model.
+            RuntimeError: If the averaged weights are swapped in, or belong to another model.
         """
         self._refuse_if_swapped_in("load_state_dict")
         check_keys("EMAHandler", state_dict, ["ema_model"])
@@ -216,28 +225,25 @@ class EMAHandler(AveragedWeights):
         self._updates, self._has_begun, self._written = updates, True, self._versions()
 
     def _is_average(self) -> bool:
-        return self._updates > 0 or self._is_given()
-
-    def _is_given(self) -> bool:
-        """Whether others have written into ``ema_model``, as a checkpoint that holds it does."""
-        return self._written != self._versions()
+        """Whether there was an update, or ``ema_model`` was written from outside, such as from a checkpoint."""
+        return self._updates > 0 or self._written != self._versions()
 
     def _versions(self) -> list[Any]:
-        """What changes when parameters of the average are written."""
+        """Identities and versions of the parameters, which change when they are written."""
         return [(id(one), 0 if one.is_inference() else one._version) for one in self.ema_model.parameters()]
 
-    def _take_over(self) -> None:
-        super()._take_over()
+    def _copy_model(self) -> None:
+        super()._copy_model()
         self._written = self._versions()
 
-    def _present_momentum(self) -> float:
-        """That of the last update; before the first one, of that."""
+    def _current_momentum(self) -> float:
+        """The momentum of the last update, or before the first update its momentum."""
         warm_up = self.momentum_scheduler
         return self.momentum if warm_up is None else warm_up(max(1, warm_up.event_index))
 
     def _show_momentum(self, engine: Engine, name: str) -> None:
-        """The warm-up may have been loaded since it was attached."""
-        setattr(engine.state, name, self._present_momentum())
+        """Write the momentum again, as the warm-up may have been loaded after ``attach``."""
+        setattr(engine.state, name, self._current_momentum())
 
     def _update(self, engine: Engine, name: str) -> None:
         warm_up = self.momentum_scheduler
@@ -247,7 +253,7 @@ class EMAHandler(AveragedWeights):
             warm_up.event_index += 1
             setattr(engine.state, name, warm_up(warm_up.event_index))
         momentum = getattr(engine.state, name)
-        if not self._updates and self._is_late:
+        if not self._updates and self._begins_later:
             self._follow()
         self._updates += 1
         pairs = self._current_pairs()
@@ -257,11 +263,11 @@ class EMAHandler(AveragedWeights):
             for one, other in pairs.unlike:
                 one.lerp_(other.to(one), momentum)
             if self.handle_buffers != "ema_train":
-                _take_buffers(pairs, momentum if self.handle_buffers == "update" else None)
+                _update_buffers(pairs, momentum if self.handle_buffers == "update" else None)
 
 
-def _take_buffers(pairs: Pairs, momentum: float | None) -> None:
-    """Average the buffers that can be; copy the others, or all of them."""
+def _update_buffers(pairs: Pairs, momentum: float | None) -> None:
+    """Average the floating point buffers and copy the others; copy all if momentum is None."""
     for ours, theirs in pairs.floats:
         if momentum is None:
             torch._foreach_copy_(ours, theirs)
@@ -276,11 +282,16 @@ def _take_buffers(pairs: Pairs, momentum: float | None) -> None:
             one.copy_(other)
 
 
-def _begins_later(event: Any) -> bool:
-    """Whether the first updates of a run are left out."""
+def _begins_later(event: EventName) -> bool:
+    """Whether the filter of an event skips the first updates of a run."""
     filters = [getattr(one, "filter", None) for one in (event if isinstance(event, EventsList) else [event])]
     whens = [one.when for one in filters if one is not None and one.when is not None]
     return any((when.after or 0) > 0 or (when.once and when.once[0] > 1) for when in whens)
+
+
+def _delete_attribute(owner: Any, name: str) -> None:
+    if hasattr(owner, name):
+        delattr(owner, name)
 
 
 def _momentum(name: str, value: Any) -> float:

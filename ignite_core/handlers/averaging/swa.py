@@ -1,4 +1,4 @@
-"""Stochastic weight averaging: the plain mean of the weights at several moments of a training."""
+"""Stochastic weight averaging: the mean of the weights at several events of a training."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import check_engine
 from ignite_core.handlers.averaging._pairs import AveragedWeights, online_model, warn_of_rounding
 from ignite_core.rng import rng_state, set_rng_state
 
 __all__ = ["SWA"]
 
-#: What the last of 50 moments that are averaged adds.
+#: Share of the last of 50 models in their mean.
 _LEAST_SHARE = 0.02
 
 
 class SWA(AveragedWeights):
     r"""Averages the weights of a model over the last epochs of a training, with :mod:`torch.optim.swa_utils`.
 
-    All weights that were taken count alike: :math:`\theta_\text{SWA} = \frac1n \sum_i \theta_i`. Before the first of
-    them there is no average: :meth:`swapped_in` leaves the model as it is, and ``swa_model`` holds the weights that the
-    model had at the end of the last epoch. At the end the running means and variances of BatchNorm are computed again
-    for the averaged weights, which no batch has gone through yet.
+    The average is the plain mean, :math:`\theta_\text{SWA} = \frac1n \sum_i \theta_i`. Before the first update there is
+    no average: :meth:`swapped_in` does not change the model, and ``swa_model`` has the weights of the model at the end
+    of the last epoch. At the end of the run the running means and variances of BatchNorm are computed for the averaged
+    weights, as no batch was passed through these.
 
-    Put the handler into the ``to_save`` of a :class:`~ignite_core.handlers.Checkpoint` to resume exactly. The learning
-    rate is yours: see :class:`torch.optim.swa_utils.SWALR`.
+    Put the handler into the ``to_save`` of a :class:`~ignite_core.handlers.Checkpoint` to resume exactly. It does not
+    change the learning rate: see :class:`torch.optim.swa_utils.SWALR`.
 
     Args:
-        model: On its device already.
-        input_transform: What the model is called with when BatchNorm is updated, made of a batch; by default its first
-            element if it is a list or tuple, else itself, moved to the device of the model.
+        model: The model, already on its device.
+        input_transform: Function of a batch that returns the input of the model for the update of BatchNorm; by default
+            the first element of a list or tuple, otherwise the batch itself, moved to the device of the model.
 
     Attributes:
         model: The model, without DistributedDataParallel and torch.compile around it.
-        swa_model: The :class:`torch.optim.swa_utils.AveragedModel`; ``swa_model.n_averaged`` tells how many were taken.
+        swa_model: The :class:`torch.optim.swa_utils.AveragedModel`; ``swa_model.n_averaged`` is the number of updates.
 
     Raises:
-        TypeError: If the model is none or sharded (FSDP2), or ``input_transform`` not callable.
+        TypeError: If the model is not a module or is sharded (FSDP2), or ``input_transform`` is not callable.
 
     References:
         Izmailov et al., 2018, Averaging weights leads to wider optima and better generalization, algorithm 1.
@@ -56,7 +57,7 @@ class SWA(AveragedWeights):
         >>> model = torch.nn.Linear(1, 1, bias=False)
         >>> trainer = Engine(lambda engine, batch: torch.nn.init.constant_(model.weight, engine.state.epoch))
         >>> swa = SWA(model)
-        >>> swa.attach(trainer, Events.EPOCH_COMPLETED(after=2))
+        >>> handle = swa.attach(trainer, Events.EPOCH_COMPLETED(after=2))
         >>> state = trainer.run([0], max_epochs=5)
         >>> swa.swa_model.module.weight.item()  # of epochs 3, 4 and 5
         4.0
@@ -75,34 +76,40 @@ class SWA(AveragedWeights):
     def attach(
         self,
         engine: Engine,
-        event: Any = Events.EPOCH_COMPLETED,
+        event: EventName = Events.EPOCH_COMPLETED,
         *,
-        bn_event: Any = Events.COMPLETED,
+        bn_event: EventName | None = Events.COMPLETED,
         bn_data: Iterable[Any] | None = None,
-    ) -> None:
-        """Take the weights into the average at an event of an engine.
+    ) -> RemovableHandle:
+        """Add the weights to the average at an event of an engine.
 
         Args:
             engine: The trainer.
-            event: ``Events.EPOCH_COMPLETED(after=75)`` begins with the end of epoch 76.
-            bn_event: When to update BatchNorm, where the model has any; None: not by itself.
-            bn_data: Batches for that; by default the data of the run, which is iterated once more.
+            event: ``Events.EPOCH_COMPLETED(after=75)`` begins at the end of epoch 76.
+            bn_event: When to update BatchNorm, if the model has such layers; None: only by :meth:`update_bn`.
+            bn_data: Batches for this update; by default the data of the run, which are iterated once more.
+
+        Returns:
+            A handle whose ``remove()`` detaches the handler.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("SWA.attach", engine)
-        engine.add_event_handler(Events.STARTED(priority=-1000), self._begin)
-        engine.add_event_handler(Events.EPOCH_COMPLETED(priority=1000), self._follow)
-        engine.add_event_handler(event, self._take)
+        handles = [
+            engine.add_event_handler(Events.STARTED(priority=-1000), self._begin),
+            engine.add_event_handler(Events.EPOCH_COMPLETED(priority=1000), self._follow),
+            engine.add_event_handler(event, self._update),
+        ]
         if bn_event is not None:
-            engine.add_event_handler(bn_event, self._update_bn_of, bn_data)
+            handles.append(engine.add_event_handler(bn_event, self._update_bn_of_run, bn_data))
+        return RemovableHandle(*(handle.remove for handle in handles))
 
     def update_bn(self, data: Iterable[Any]) -> None:
-        """Compute the running means and variances of BatchNorm anew, for the averaged weights.
+        """Compute the running means and variances of BatchNorm for the averaged weights.
 
-        The average is called with each batch, in training mode. On several ranks each goes through its own data, and
-        all get the mean over the batches of all. Random generators are put back to where they were.
+        The averaged model is called with each batch, in training mode. On several ranks each rank iterates its own
+        data, and all get the mean over all batches. The state of random generators is restored.
 
         Raises:
             ValueError: If there is no batch.
@@ -118,14 +125,14 @@ class SWA(AveragedWeights):
             first = next(batches, batches)
             if first is batches:
                 raise ValueError("SWA.update_bn: the data must have a batch, got none; give bn_data to attach()")
-            with _put_back(self.swa_model, norms):
+            with _restored(self.swa_model, norms):
                 update_bn((self._input(batch) for batch in itertools.chain([first], batches)), self.swa_model)
         finally:
             set_rng_state(before)
         _average_over_ranks(norms)
 
     def state_dict(self) -> Any:
-        """That of ``swa_model``.
+        """The state of ``swa_model``.
 
         Raises:
             RuntimeError: If the averaged weights are swapped in.
@@ -134,10 +141,10 @@ class SWA(AveragedWeights):
         return self.swa_model.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` saved.
+        """Continue from what :meth:`state_dict` saved.
 
         Raises:
-            RuntimeError: If the averaged weights are swapped in, or are those of another model.
+            RuntimeError: If the averaged weights are swapped in, or belong to another model.
         """
         self._refuse_if_swapped_in("load_state_dict")
         self.swa_model.load_state_dict(state_dict)
@@ -146,12 +153,12 @@ class SWA(AveragedWeights):
     def _is_average(self) -> bool:
         return int(self.swa_model.n_averaged) > 0
 
-    def _take(self) -> None:
+    def _update(self) -> None:
         self._refuse_if_swapped_in("update")
-        self._current_pairs()  # refuses a model that is another one
+        self._current_pairs()  # raises if the parameters of the model have changed
         self.swa_model.update_parameters(self.model)
 
-    def _update_bn_of(self, engine: Engine, data: Iterable[Any] | None) -> None:
+    def _update_bn_of_run(self, engine: Engine, data: Iterable[Any] | None) -> None:
         data = engine.state.dataloader if data is None else data
         if self._is_average() and data is not None:
             self.update_bn(data)
@@ -165,8 +172,8 @@ class SWA(AveragedWeights):
 
 
 @contextmanager
-def _put_back(model: Module, norms: list[_BatchNorm]) -> Iterator[None]:
-    """Undo what ``update_bn`` changes on the way, also where a batch raises."""
+def _restored(model: Module, norms: list[_BatchNorm]) -> Iterator[None]:
+    """Restore momenta and evaluation mode, also if a batch raises."""
     momenta = [norm.momentum for norm in norms]
     try:
         yield
@@ -178,22 +185,18 @@ def _put_back(model: Module, norms: list[_BatchNorm]) -> Iterator[None]:
 
 @torch.no_grad()
 def _average_over_ranks(norms: list[_BatchNorm]) -> None:
-    """Means of what each rank has found, by its number of batches: what one rank would find in all batches."""
+    """Mean over the ranks, weighted by their numbers of batches: the result of one rank with all batches."""
     if idist.get_world_size() == 1:
         return
     parts: list[Tensor] = []
     for norm in norms:
-        mean, variance, batches = _statistics(norm)
+        mean, variance, batches = (buffer.double() for buffer in _buffers(norm))
         parts += [mean * batches, variance * batches, batches.reshape(1)]
     sums = iter(torch.split(idist.all_reduce(torch.cat(parts)), [len(part) for part in parts]))
     for norm in norms:
         mean, variance, batches = next(sums), next(sums), next(sums)
         for buffer, value in zip(_buffers(norm), (mean / batches, variance / batches, batches[0]), strict=True):
             buffer.copy_(value)
-
-
-def _statistics(norm: _BatchNorm) -> list[Tensor]:
-    return [buffer.double() for buffer in _buffers(norm)]
 
 
 def _buffers(norm: _BatchNorm) -> tuple[Tensor, Tensor, Tensor]:

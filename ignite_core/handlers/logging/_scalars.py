@@ -1,4 +1,4 @@
-"""Values to be logged: taken out of whatever structure they are in, each with the path to it."""
+"""Flatten structures of values to log, with the path to each value as its name."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch import Tensor
 
 __all__ = ["Key", "flattened", "kept", "numbers_of"]
 
-#: The name of a value, in parts, as ``("training", "loss")``; a back-end joins them in its own way.
+#: The name of a value, in parts such as ``("training", "loss")``, which each back-end joins in its own way.
 Key: TypeAlias = tuple[str, ...]
 
-#: For a float, and for what writes numbers as text.
+#: Integers of this size cannot be converted to a float.
 _TOO_LARGE = 1 << 1023
 
 
 def flattened(key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
-    """What is in mappings, sequences and vectors, each with its own name.
+    """The values in mappings, sequences and vectors, each with its name.
 
     Args:
-        key: The name of the whole.
+        key: The name of the structure.
         value: A number, text or tensor, or a structure of them.
 
     Yields:
-        Names and values that are none of these structures; tensors of one element as they are.
+        Names and values that are not structures.
 
     Example:
         >>> dict(flattened(("loss",), {"d": 0.5, "g": [1, 2]}))
@@ -55,11 +55,10 @@ def flattened(key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
 
 
 def kept(value: Any) -> Any:
-    """A value as it is now, to be read later; no device is waited for.
+    """A copy of a value that can be read later, without waiting for a device.
 
     Returns:
-        A Python number, text, or a tensor of one element on a device that nothing else changes; None for everything
-        else.
+        A Python number, text, or a copy of a tensor with one element on its device; None for everything else.
 
     Example:
         >>> kept(torch.tensor(0.5)), kept(3), kept("a"), kept(torch.ones(2, 2)), kept(1j), kept(object())
@@ -73,7 +72,7 @@ def kept(value: Any) -> Any:
                 return None
             return value.item() if value.is_cpu else value.detach().reshape(()).clone()
         if isinstance(value, str):
-            return "".join(value)  # without what a subclass adds
+            return "".join(value)  # a plain string, also of a subclass
         if isinstance(value, numbers.Integral):
             number = int(value)
             return number if abs(number) < _TOO_LARGE else math.inf if number > 0 else -math.inf
@@ -82,12 +81,12 @@ def kept(value: Any) -> Any:
         if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a number of another library
             return kept(value.item())
     except Exception:
-        return None  # a value that cannot even be asked for its number
+        return None  # the conversion of a foreign object may raise anything
     return None
 
 
 def numbers_of(values: Mapping[Key, Any]) -> dict[Key, Any]:
-    """The same values with tensors as numbers; of each device they are fetched at once.
+    """The same values with tensors as numbers, which are fetched in one transfer for each device and dtype.
 
     Example:
         >>> numbers_of({("loss",): torch.tensor(0.5), ("epoch",): 3})
@@ -99,6 +98,6 @@ def numbers_of(values: Mapping[Key, Any]) -> dict[Key, Any]:
             groups.setdefault((value.device, value.dtype), []).append(key)
     read: dict[Key, Any] = {}
     for keys in groups.values():
-        together = torch.stack([values[key].detach().reshape(()) for key in keys])
-        read.update(zip(keys, together.tolist(), strict=True))
+        stacked = torch.stack([values[key].detach().reshape(()) for key in keys])
+        read.update(zip(keys, stacked.tolist(), strict=True))
     return {key: read.get(key, value) for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""The base class of all loggers. What they log is in :mod:`ignite_core.handlers.logging.log_handlers`."""
+"""The base class of loggers, to which the handlers of :mod:`~ignite_core.handlers.logging.log_handlers` log."""
 
 from __future__ import annotations
 
@@ -10,58 +10,67 @@ from typing import Any, ClassVar, Protocol, Self
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.describe import describe
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events, EventsList
-from ignite_core.engine.registration import RemovableEventHandle
+from ignite_core.engine.events import EventName, Events, EventsList
+from ignite_core.engine.registration import RemovableEventHandle, weak_call
 from ignite_core.handlers.logging._scalars import Key
 from ignite_core.handlers.logging.log_handlers import OptimizerParamsHandler, OutputHandler
 
 __all__ = ["BaseLogger", "Writer"]
 
-#: After everything else of an event, loggers and checkpoints too.
+#: After all other handlers of an event, loggers and checkpoints included.
 _LAST = -10_000
+
+#: The events at which a run ends.
+_ENDS = (
+    Events.TERMINATE(priority=_LAST)
+    | Events.INTERRUPT(priority=_LAST)
+    | Events.COMPLETED(priority=_LAST)
+    | Events.EXCEPTION_RAISED(priority=_LAST)
+)
 
 
 class Writer(Protocol):
-    """Where values go: what a back-end must have.
+    """The methods that a back-end must have.
 
     It may have more methods like ``scalars``: ``histograms`` for tensors of any shape, ``images`` for tensors of shape
-    ``(C, H, W)`` (floats in [0, 1] or bytes), ``figures`` for those of matplotlib, ``texts`` for strings.
+    ``(C, H, W)`` (floats in [0, 1] or bytes), ``figures`` for figures of matplotlib, ``texts`` for strings.
     """
 
     def scalars(self, step: int, values: Mapping[Key, Any]) -> None:
-        """Write numbers (tensors of one element among them) by name, at a step."""
+        """Write numbers, or tensors with one element, by name at a step."""
 
     def flush(self) -> None:
-        """Let everything that was written be there to be seen."""
+        """Make everything that was written visible."""
 
     def close(self) -> None:
-        """Write no more."""
+        """Stop writing."""
 
 
-class Elsewhere:
-    """Stands for the client of a back-end on ranks that write nothing: whatever it is asked to do, it does nothing."""
+class _NoOpClient:
+    """The client on ranks that do not write: all its methods do nothing."""
 
-    def __getattr__(self, name: str) -> Elsewhere:
+    def __getattr__(self, name: str) -> Self:
         if name.startswith("__"):
             raise AttributeError(name)
         return self
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Elsewhere:
+    def __call__(self, *args: Any, **kwargs: Any) -> Self:
         return self
 
 
 class BaseLogger:
-    """Attaches handlers that log to engines; derive from it, with a method ``scalars``, to log somewhere else.
+    """Attaches handlers that log to engines. For a custom back-end, derive from it and define ``scalars``.
 
-    Make and attach it on all ranks, after ``idist.initialize``: rank 0 writes. On the others no connection is opened,
-    and what is asked of the client does nothing. A logger is flushed when a run ends or fails.
+    Construct and attach it on all ranks, after ``idist.initialize``; only rank 0 writes. On the other ranks no
+    connection is opened, and calls of the client do nothing. A logger is flushed when a run ends or fails.
 
     Args:
-        open_client: Makes the client of the back-end. Its attributes are found through the logger.
+        open_client: Function that returns the client of the back-end. Attributes of the client are available through
+            the logger.
 
     Attributes:
-        client: What ``open_client`` has returned.
-        takes_text: Of the class: ``scalars`` takes text too.
+        client: The client.
+        takes_text: Class attribute: whether ``scalars`` accepts text.
 
     Example:
         >>> class Screen(BaseLogger):
@@ -81,32 +90,31 @@ class BaseLogger:
     takes_text: ClassVar[bool] = False
 
     def __init__(self, open_client: Callable[[], Any] | None = None) -> None:
-        self._watched: weakref.WeakSet[Engine] = weakref.WeakSet()
         if open_client is not None:
-            self.client = open_client() if self.writes else Elsewhere()
+            self.client = open_client() if self.writes else _NoOpClient()
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes: that of rank 0 does."""
+        """Whether this process writes, which is that of rank 0."""
         return idist.get_rank() == 0
 
     def attach(
-        self, engine: Engine, log_handler: Callable[..., Any], event_name: Any, *args: Any, **kwargs: Any
+        self, engine: Engine, log_handler: Callable[..., Any], event_name: EventName, *args: Any, **kwargs: Any
     ) -> RemovableEventHandle:
-        """Call ``log_handler(engine, logger, event_name, *args, **kwargs)`` at each event.
+        """Call ``log_handler(engine, logger, event_name, *args, **kwargs)`` at an event of an engine.
 
         Args:
-            engine: Whose events.
-            log_handler: Such as an :class:`~ignite_core.handlers.OutputHandler`, or a function of your own.
+            engine: The engine.
+            log_handler: A log handler, such as :class:`~ignite_core.handlers.OutputHandler`, or a function.
             event_name: An event, or several joined by ``|``; the handler gets the one that was fired.
-            args: Handed to the handler.
-            kwargs: Handed to the handler.
+            args: Further arguments of the handler.
+            kwargs: Further keyword arguments of the handler.
 
         Returns:
-            A handle that removes it.
+            A handle whose ``remove()`` detaches the handler.
 
         Raises:
-            TypeError: If the back-end does not take what the handler logs.
+            TypeError: If the back-end does not support what the handler logs.
             ValueError: If the engine does not know the event.
         """
         needs = getattr(log_handler, "needs", None)
@@ -114,22 +122,25 @@ class BaseLogger:
             name = type(self).__name__
             raise TypeError(
                 f"{name}.attach: {describe(log_handler)} logs {needs}, but there is no {name}.{needs}(step, values); "
-                "use another back-end for that, or define it"
+                "use another back-end, or define this method"
             )
         events = list(event_name) if isinstance(event_name, EventsList) else [event_name]
         handles = [
             engine.add_event_handler(one, log_handler, self, getattr(one, "bare", one), *args, **kwargs)
             for one in events
         ]
-        self._watch(engine)
-        return RemovableEventHandle(event_name, *(handle.remove for handle in handles))
+        self._flush_at_ends_of(engine)
+        detached = weak_call(self._detached_from, [engine])
+        return RemovableEventHandle(event_name, detached, *(handle.remove for handle in handles))
 
-    def attach_output_handler(self, engine: Engine, event_name: Any, *args: Any, **kwargs: Any) -> RemovableEventHandle:
+    def attach_output_handler(
+        self, engine: Engine, event_name: EventName, *args: Any, **kwargs: Any
+    ) -> RemovableEventHandle:
         """Log metrics, outputs or attributes of the state: :class:`~ignite_core.handlers.OutputHandler` (``*args``)."""
         return self.attach(engine, self._create_output_handler(*args, **kwargs), event_name)
 
     def attach_opt_params_handler(
-        self, engine: Engine, event_name: Any, *args: Any, **kwargs: Any
+        self, engine: Engine, event_name: EventName, *args: Any, **kwargs: Any
     ) -> RemovableEventHandle:
         """Log a parameter of an optimizer: :class:`~ignite_core.handlers.OptimizerParamsHandler` (``*args``)."""
         return self.attach(engine, self._create_opt_params_handler(*args, **kwargs), event_name)
@@ -141,10 +152,10 @@ class BaseLogger:
         return OptimizerParamsHandler(*args, **kwargs)
 
     def flush(self) -> None:
-        """Let everything that was written be there to be seen."""
+        """Make everything that was written visible."""
 
     def close(self) -> None:
-        """Write no more; the end of a ``with`` block does it too."""
+        """Stop writing; also called at the end of a ``with`` block."""
 
     def __enter__(self) -> Self:
         return self
@@ -159,15 +170,26 @@ class BaseLogger:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.client, name)
 
-    def _watch(self, engine: Engine) -> None:
-        """Flush when a run of the engine has ended or failed, unless another engine runs it, and goes on."""
-        watched = self.__dict__.setdefault("_watched", weakref.WeakSet())  # a subclass may not call __init__
-        if engine in watched:
-            return
-        watched.add(engine)
-        for event in (Events.TERMINATE, Events.INTERRUPT, Events.COMPLETED, Events.EXCEPTION_RAISED):
-            engine.add_event_handler(event(priority=_LAST), self._flush_at_end)
+    @property
+    def _flushes(self) -> weakref.WeakKeyDictionary[Engine, tuple[RemovableEventHandle, int]]:
+        """For each engine, the handle of the flush at its end, and the number of log handlers attached to it."""
+        flushes: weakref.WeakKeyDictionary[Engine, tuple[RemovableEventHandle, int]]
+        flushes = self.__dict__.setdefault("_by_engine", weakref.WeakKeyDictionary())  # __init__ may be overridden
+        return flushes
+
+    def _flush_at_ends_of(self, engine: Engine) -> None:
+        """Flush at the end of each run of an engine, until all log handlers are detached from it."""
+        handle, users = self._flushes.get(engine, (None, 0))
+        self._flushes[engine] = handle or engine.add_event_handler(_ENDS, self._flush_at_end), users + 1
+
+    def _detached_from(self, engine: Engine) -> None:
+        handle, users = self._flushes.pop(engine)
+        if users > 1:
+            self._flushes[engine] = handle, users - 1
+        else:
+            handle.remove()
 
     def _flush_at_end(self, engine: Engine, *error: BaseException) -> None:
+        """Flush, unless the engine was run by another one, which continues."""
         if engine.parent is None and self.writes:
             self.flush()

@@ -1,7 +1,7 @@
-"""What is logged: metrics, outputs, parameters of optimizers, weights and gradients; the same for every back-end.
+"""Handlers that log metrics, outputs, parameters of optimizers, weights and gradients, to any back-end.
 
-A handler is attached with :meth:`~ignite_core.handlers.BaseLogger.attach`, which calls it with the engine, the logger
-and the event. It runs after the other handlers of its event, so that a metric that is attached later is there already.
+They are attached with :meth:`~ignite_core.handlers.BaseLogger.attach`, and called with the engine, the logger and the
+event. They run after the other handlers of their event, so that metrics that are attached later are already computed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "WeightsScalarHandler",
 ]
 
-#: Shows any value in a few characters, also one whose own ``repr`` raises.
+#: Formats any value in a few characters, also if its ``repr`` raises.
 _brief = reprlib.Repr()
 _brief.maxother = _brief.maxstring = 80
 
@@ -44,18 +44,18 @@ Whitelist = Iterable[str] | Callable[[str, nn.Parameter], bool]
 
 
 class LogHandler(ABC):
-    """Something that is logged; derive from it to log something else.
+    """Base class of handlers that log; derive from it and define :meth:`values` for a custom handler.
 
     Args:
-        tag: What names begin with.
-        global_step_transform: ``global_step_transform(engine, event_name) -> step``; by default the count of the event:
+        tag: Prefix of the names.
+        global_step_transform: ``global_step_transform(engine, event_name) -> step``. By default the count of the event:
             epochs or iterations, for an evaluator those of the engine that runs it.
 
     Attributes:
-        needs: Of the class: the method of the logger that it calls, ``"scalars"`` for numbers.
+        needs: Class attribute: the method of the logger that is called, ``"scalars"`` for numbers.
 
     Raises:
-        TypeError: If ``tag`` is no string, or ``global_step_transform`` not callable.
+        TypeError: If ``tag`` is not a string, or ``global_step_transform`` is not callable.
     """
 
     needs: ClassVar[str] = "scalars"
@@ -71,7 +71,7 @@ class LogHandler(ABC):
         self._warned: set[Key] = set()
 
     def __call__(self, engine: Engine, logger: Any, event_name: Any) -> None:
-        """Log, if this process does so."""
+        """Log, if this process writes."""
         if not logger.writes:
             return
         values = self.values(engine, logger)
@@ -79,12 +79,12 @@ class LogHandler(ABC):
             self.log(logger, self._step(engine, event_name), values)
 
     def log(self, logger: Any, step: int, values: Mapping[Key, Any]) -> None:
-        """Hand values to the logger."""
+        """Pass values to the logger."""
         getattr(logger, self.needs)(step, values)
 
     @abstractmethod
     def values(self, engine: Engine, logger: Any) -> dict[Key, Any]:
-        """What there is to be logged now, by name."""
+        """The values to log now, by name."""
 
     def _step(self, engine: Engine, event_name: Any) -> int:
         step: Any = self.global_step_transform(engine, event_name)
@@ -96,13 +96,15 @@ class LogHandler(ABC):
         return parts if not self.tag else (self.tag, *parts)
 
     def _scalars(self, named: Iterable[tuple[Key, Any]], logger: Any) -> dict[Key, Any]:
-        """Numbers, and text where the logger takes it, out of structures; what is neither is warned of once."""
+        """The numbers in structures, and text if the logger accepts it; one warning for each other value."""
         values: dict[Key, Any] = {}
         for name, value in named:
             for key, part in flattened(name, value):
                 number = kept(part)
                 if number is None or (isinstance(number, str) and not logger.takes_text):
-                    self._warn(key, f"{'/'.join(key)!r} must be a number or a tensor of one, got {_shown(part)}")
+                    self._warn(
+                        key, f"{'/'.join(key)!r} must be a number or a tensor with one element, got {_shown(part)}"
+                    )
                 else:
                     values[key] = number
         return values
@@ -114,20 +116,20 @@ class LogHandler(ABC):
 
 
 class OutputHandler(LogHandler):
-    """Logs metrics, the output of the step, and attributes of the state, as ``tag/name``.
+    """Logs metrics, the output of the step function, and attributes of the state, as ``tag/name``.
 
     Structures are logged value by value: ``tag/loss/d``, or ``tag/recall/0`` for vectors.
 
     Args:
-        tag: What names begin with, such as ``"training"``.
+        tag: Prefix of the names, such as ``"training"``.
         metric_names: Names in ``engine.state.metrics``, or ``"all"``.
-        output_transform: Makes a number, or numbers by name, of ``engine.state.output``.
-        global_step_transform: As of :class:`LogHandler`.
+        output_transform: Function of ``engine.state.output`` that returns a number, or a dict of numbers.
+        global_step_transform: See :class:`LogHandler`.
         state_attributes: Names of attributes of ``engine.state``.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
-        ValueError: If there is nothing to be logged.
+        TypeError: If an argument has the wrong type.
+        ValueError: If there is nothing to log.
 
     Example:
         >>> from ignite_core.engine import Events
@@ -169,7 +171,7 @@ class OutputHandler(LogHandler):
             if name in metrics:
                 yield self._name(name), metrics.unread(name)
             else:
-                self._warn((name,), f"there is no metric {name!r} among those of the engine, {few(sorted(metrics))}")
+                self._warn((name,), f"the engine has no metric {name!r}, its metrics are {few(sorted(metrics))}")
         if self.output_transform is not None:
             output = self.output_transform(engine.state.output)
             named = output.items() if isinstance(output, Mapping) else [("output", output)]
@@ -182,10 +184,10 @@ class OptimizerParamsHandler(LogHandler):
     """Logs a parameter of an optimizer, such as its learning rate, as ``tag/lr/group_0``.
 
     Args:
-        optimizer: Or anything with ``param_groups``.
-        param_name: A key of its parameter groups; values such as ``betas`` are logged one by one.
-        tag: What names begin with.
-        global_step_transform: As of :class:`LogHandler`.
+        optimizer: A torch optimizer, or any object with ``param_groups``.
+        param_name: A key of its parameter groups; the elements of values such as ``betas`` are logged separately.
+        tag: Prefix of the names.
+        global_step_transform: See :class:`LogHandler`.
 
     Raises:
         TypeError: If ``optimizer`` has no ``param_groups``.
@@ -216,8 +218,8 @@ class OptimizerParamsHandler(LogHandler):
         return self._scalars(named, logger)
 
 
-class _OfModel(LogHandler):
-    """Logs something of each parameter of a model."""
+class _ModelHandler(LogHandler):
+    """Base class of handlers that log something of each parameter of a model."""
 
     kind: ClassVar[str] = "weights"
 
@@ -248,19 +250,19 @@ class _OfModel(LogHandler):
         return self.whitelist is None or name.startswith(self.whitelist)
 
 
-class WeightsScalarHandler(_OfModel):
+class WeightsScalarHandler(_ModelHandler):
     """Logs one number for each parameter of a model, as ``tag/weights_norm/layer/weight``.
 
     Args:
         model: The model.
-        reduction: Makes a number of a tensor; :func:`torch.norm` by default. Its name is in the names.
-        tag: What names begin with.
-        whitelist: Log only parameters whose names begin with one of these, or for which
+        reduction: Function of a tensor that returns a number; its name is part of the logged names.
+        tag: Prefix of the names.
+        whitelist: Log only parameters whose names begin with one of these strings, or for which
             ``whitelist(name, parameter)`` is true.
-        global_step_transform: As of :class:`LogHandler`.
+        global_step_transform: See :class:`LogHandler`.
 
     Raises:
-        TypeError: If an argument is of the wrong kind, or ``reduction`` makes something else of a tensor.
+        TypeError: If an argument has the wrong type, or ``reduction`` does not return a number.
     """
 
     def __init__(
@@ -276,7 +278,7 @@ class WeightsScalarHandler(_OfModel):
             raise TypeError(f"{type(self).__name__}: reduction must be callable, got {reduction!r}")
         example = reduction(torch.ones(4, 2))
         if kept(example) is None or isinstance(example, str):
-            raise TypeError(f"{type(self).__name__}: reduction must make a number of a tensor, got {_shown(example)}")
+            raise TypeError(f"{type(self).__name__}: reduction must return a number, got {_shown(example)}")
         self.reduction = reduction
 
     def values(self, engine: Engine, logger: Any) -> dict[Key, Any]:
@@ -294,14 +296,14 @@ class GradsScalarHandler(WeightsScalarHandler):
     kind = "grads"
 
 
-class WeightsHistHandler(_OfModel):
-    """Logs the values of each parameter of a model as a histogram, as ``tag/weights/layer/weight``.
+class WeightsHistHandler(_ModelHandler):
+    """Logs a histogram of the values of each parameter of a model, as ``tag/weights/layer/weight``.
 
     Args:
         model: The model.
-        tag: What names begin with.
-        whitelist: As of :class:`WeightsScalarHandler`.
-        global_step_transform: As of :class:`LogHandler`.
+        tag: Prefix of the names.
+        whitelist: See :class:`WeightsScalarHandler`.
+        global_step_transform: See :class:`LogHandler`.
     """
 
     needs = "histograms"
@@ -311,7 +313,7 @@ class WeightsHistHandler(_OfModel):
 
 
 class GradsHistHandler(WeightsHistHandler):
-    """Logs the gradient of each parameter that has one as a histogram, as ``tag/grads/layer/weight``.
+    """Logs a histogram of the gradient of each parameter that has one, as ``tag/grads/layer/weight``.
 
     The arguments are those of :class:`WeightsHistHandler`.
     """
@@ -319,8 +321,8 @@ class GradsHistHandler(WeightsHistHandler):
     kind = "grads"
 
 
-class _Made(LogHandler):
-    """Logs what a function makes."""
+class _MediaHandler(LogHandler):
+    """Base class of handlers that log the return values of a function."""
 
     def __init__(self, tag: str, make: Callable[[Engine], Any], global_step_transform: Transform | None = None) -> None:
         super().__init__(tag, global_step_transform)
@@ -336,25 +338,25 @@ class _Made(LogHandler):
         return {self._name(*((name,) if isinstance(name, str) else name)): value for name, value in named.items()}
 
 
-class ImageHandler(_Made):
+class ImageHandler(_MediaHandler):
     """Logs images: tensors of shape ``(C, H, W)``, with 1, 3 or 4 channels; floats in [0, 1] or bytes in [0, 255].
 
     Args:
-        tag: What names begin with; the name of a single image.
+        tag: Prefix of the names; the name of a single image.
         make: ``make(engine)`` returns an image, images by name, or None for nothing.
-        global_step_transform: As of :class:`LogHandler`.
+        global_step_transform: See :class:`LogHandler`.
     """
 
     needs = "images"
 
 
-class FigureHandler(_Made):
-    """Logs figures of matplotlib; they are closed then.
+class FigureHandler(_MediaHandler):
+    """Logs figures of matplotlib, and closes them.
 
     Args:
-        tag: What names begin with; the name of a single figure.
+        tag: Prefix of the names; the name of a single figure.
         make: ``make(engine)`` returns a figure, figures by name, or None for nothing.
-        global_step_transform: As of :class:`LogHandler`.
+        global_step_transform: See :class:`LogHandler`.
     """
 
     needs = "figures"
@@ -362,18 +364,18 @@ class FigureHandler(_Made):
     def log(self, logger: Any, step: int, values: Mapping[Key, Any]) -> None:
         super().log(logger, step, values)
         pyplot = sys.modules.get("matplotlib.pyplot")
-        if pyplot is not None:  # else nobody has made them with it, and nobody keeps them
+        if pyplot is not None:  # otherwise pyplot holds no figures
             for figure in values.values():
                 pyplot.close(figure)
 
 
-class TextHandler(_Made):
+class TextHandler(_MediaHandler):
     """Logs text.
 
     Args:
-        tag: What names begin with; the name of a single text.
+        tag: Prefix of the names; the name of a single text.
         make: ``make(engine)`` returns a string, strings by name, or None for nothing.
-        global_step_transform: As of :class:`LogHandler`.
+        global_step_transform: See :class:`LogHandler`.
     """
 
     needs = "texts"

@@ -10,9 +10,9 @@ from types import MethodType
 from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import check_engine, check_keys, integer
-from ignite_core.handlers._handles import AttachHandle
 from ignite_core.handlers.schedules.joins import Curve, check_curve
 from ignite_core.metrics.plotting import pyplot_for
 
@@ -68,7 +68,7 @@ class BaseParamScheduler(ABC):
     def save_history(self, value: bool) -> None:
         self._save_history = value
 
-    def attach(self, engine: Engine, event: Any = Events.ITERATION_STARTED) -> AttachHandle:
+    def attach(self, engine: Engine, event: EventName = Events.ITERATION_STARTED) -> RemovableHandle:
         """Write the next value at each ``event`` of an engine.
 
         Args:
@@ -83,7 +83,7 @@ class BaseParamScheduler(ABC):
         """
         check_engine(f"{type(self).__name__}.attach", engine)
         assert callable(self), "a scheduler that is attached has a __call__"
-        return AttachHandle(engine.add_event_handler(event, self).remove)
+        return RemovableHandle(engine.add_event_handler(event, self).remove)
 
     def get_param(self) -> Any:
         """The value at ``event_index``: a number, or a list with one for each parameter group."""

@@ -9,9 +9,9 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from ignite_core.engine.data.position import length_of
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import integer
-from ignite_core.handlers._handles import AttachHandle
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record
 
 __all__ = ["BatchSizeScheduler"]
@@ -58,7 +58,7 @@ class BatchSizeScheduler(BaseParamScheduler):
         self._sampler = dataloader.batch_sampler
         self.scheduler_fn = scheduler_fn
 
-    def attach(self, engine: Engine, event: Any = Events.EPOCH_STARTED) -> AttachHandle:
+    def attach(self, engine: Engine, event: EventName = Events.EPOCH_STARTED) -> RemovableHandle:
         """Set the next batch size at each ``event`` of an engine.
 
         Returns:

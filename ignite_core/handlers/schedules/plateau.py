@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.exceptions import few
 from ignite_core.handlers._direction import higher_is_better
-from ignite_core.handlers._handles import AttachHandle
 from ignite_core.handlers.schedules.param_scheduler import HasGroups, ParamScheduler, dummy_optimizer, num_groups
 
 __all__ = ["ReduceLROnPlateauScheduler"]
@@ -90,7 +90,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         """The engine whose state holds the history."""
         return None if self._trainer is None else self._trainer()
 
-    def attach(self, engine: Engine, event: Any = Events.COMPLETED) -> AttachHandle:
+    def attach(self, engine: Engine, event: EventName = Events.COMPLETED) -> RemovableHandle:
         """Check the metric at each ``event`` of an engine, usually an evaluator.
 
         Returns:

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.engine.state import State
 from ignite_core.handlers._arguments import check_engine
-from ignite_core.handlers._handles import AttachHandle
 from ignite_core.handlers.schedules.base import BaseParamScheduler, record, rows_of
 from ignite_core.handlers.schedules.curves import exponential, multi_step, piecewise_linear, step
 from ignite_core.handlers.schedules.joins import Curve
@@ -62,7 +62,7 @@ class StateParamScheduler(BaseParamScheduler):
         super().__init__(param_name, save_history, curve=curve)
         self.create_new = create_new
 
-    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> AttachHandle:
+    def attach(self, engine: Engine, event: EventName = Events.ITERATION_COMPLETED) -> RemovableHandle:
         """Write the next value at each ``event`` of an engine. A new attribute is None until then.
 
         Returns:
@@ -92,7 +92,7 @@ class StateParamScheduler(BaseParamScheduler):
             setattr(engine.state, name, None)
         restore = engine.add_event_handler(Events.STARTED(priority=_FIRST), self._restore)
         write = engine.add_event_handler(event, self)
-        return AttachHandle(partial(_delete_if_unset, engine.state, name, is_new), restore.remove, write.remove)
+        return RemovableHandle(partial(_delete_if_unset, engine.state, name, is_new), restore.remove, write.remove)
 
     def __call__(self, engine: Engine) -> None:
         """Write the next value into the state of an engine."""

@@ -1,9 +1,9 @@
-"""Learning rates that grow from iteration to iteration, for as many iterations as a run has."""
+"""Learning rates that increase from iteration to iteration, over the length of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,35 +15,18 @@ __all__ = ["LRRamp", "write_lrs"]
 
 
 class LRRamp:
-    """Writes learning rates into an optimizer, from the first ones to the last ones.
+    """Writes increasing learning rates into an optimizer.
 
     Args:
-        where: Who asks, for error messages.
-        optimizer: One or several parameter groups.
-        num_iter: Iterations; by default those that the run is to have.
-        start_lr: Of the first iteration, one for all groups or one for each; by default those of the optimizer.
-        end_lr: Of the last iteration, one for all groups or one for each.
-        mode: ``"exp"``: each is a multiple of the one before; ``"linear"``: each is that much more.
+        where: Name for error messages.
+        optimizer: Its parameter groups are written.
+        num_iter: Number of iterations; by default the length of the run.
+        start_lr: Rate of the first iteration, one for all groups or one for each; by default those of the optimizer.
+        end_lr: Rate of the last iteration, one for all groups or one for each.
+        mode: ``"exp"`` for a geometric progression, ``"linear"`` for an arithmetic one.
 
     Attributes:
-        length: Iterations of the run, when it has begun.
-
-    Raises:
-        TypeError: If a number is none.
-        ValueError: If one is not above 0, or does not grow; if there are not as many as groups; for another mode.
-
-    Example:
-        >>> import torch
-        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
-        >>> ramp = LRRamp("here", optimizer, 3, None, 1.0, "exp")
-        >>> trainer = Engine(lambda engine, batch: print(optimizer.param_groups[0]["lr"]))
-        >>> from ignite_core.engine import Events
-        >>> _ = trainer.add_event_handler(Events.STARTED, ramp.plan)
-        >>> _ = trainer.add_event_handler(Events.ITERATION_STARTED, ramp.set_lr)
-        >>> state = trainer.run([0] * 10)
-        0.01
-        0.1
-        1.0
+        length: Number of iterations, once the run has started.
     """
 
     def __init__(
@@ -66,14 +49,10 @@ class LRRamp:
         self.length = 0
         self._where = where
         self._num_iter = None if num_iter is None else integer(where, "num_iter", num_iter, least=1)
-        self._grow = _GROWTH[choice(where, "step_mode", mode, tuple(_GROWTH))]
+        self._is_linear = choice(where, "step_mode", mode, ("exp", "linear")) == "linear"
 
-    def plan(self, trainer: Engine) -> None:
-        """Let the run that starts have as many iterations as this, or this as many as the run.
-
-        Raises:
-            ValueError: If neither knows how many.
-        """
+    def set_length(self, trainer: Engine) -> None:
+        """Set the number of iterations of the run that starts, or take it from the run if ``num_iter`` is None."""
         state = trainer.state
         if self._num_iter is not None:
             self.length = self._num_iter
@@ -92,11 +71,14 @@ class LRRamp:
     def lrs(self, iteration: int) -> list[float]:
         """The learning rate of each parameter group in an iteration; the first is 1."""
         share = (iteration - 1) / (self.length - 1) if self.length > 1 else 0.0
-        return [self._grow(start, end, share) for start, end in zip(self.start_lrs, self.end_lrs, strict=True)]
+        ends = zip(self.start_lrs, self.end_lrs, strict=True)
+        if self._is_linear:
+            return [start * (1 - share) + end * share for start, end in ends]
+        return [float(start ** (1 - share) * end**share) for start, end in ends]
 
 
 def write_lrs(optimizer: Optimizer, lrs: Sequence[float]) -> None:
-    """Give each parameter group its learning rate; a tensor stays that tensor, unless groups share it."""
+    """Write a learning rate into each parameter group; tensors are filled in place, unless groups share them."""
     seen: set[int] = set()
     for group, lr in zip(optimizer.param_groups, lrs, strict=True):
         if not isinstance(group["lr"], Tensor):
@@ -106,17 +88,6 @@ def write_lrs(optimizer: Optimizer, lrs: Sequence[float]) -> None:
             group["lr"] = group["lr"].clone()
         seen.add(id(group["lr"]))
         group["lr"].fill_(lr)
-
-
-def _exponential(start: float, end: float, share: float) -> float:
-    return float(start ** (1 - share) * end**share)
-
-
-def _linear(start: float, end: float, share: float) -> float:
-    return start * (1 - share) + end * share
-
-
-_GROWTH: Final[dict[str, Callable[[float, float, float], float]]] = {"exp": _exponential, "linear": _linear}
 
 
 def _for_each_group(where: str, name: str, lrs: Any, groups: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""The moment just before an optimizer moves the weights, whoever makes it do so."""
+"""A hook before each update of the weights by an optimizer, regardless of the caller."""
 
 from __future__ import annotations
 
@@ -19,25 +19,22 @@ __all__ = ["before_each_step", "check_optimizer", "gradient_norm", "parameters_o
 
 
 def check_optimizer(where: str, optimizer: Any) -> None:
-    """Refuse what is no optimizer.
-
-    Raises:
-        TypeError: If it is none.
-    """
+    """Raise a TypeError if it is not an optimizer of torch."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{where}: optimizer must be a torch.optim.Optimizer, got {optimizer!r}")
 
 
 def parameters_of(optimizer: Optimizer) -> list[Parameter]:
-    """The parameters that a step would move: those with a gradient."""
+    """The parameters that a step would update: those with a gradient."""
     return [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
 
 
 @torch.no_grad()
 def gradient_norm(parameters: Iterable[Parameter], order: float) -> Tensor:
-    """The p-norm of all gradients together; of sharded ones a DTensor, unless it is the largest absolute value.
+    """The p-norm of all gradients together; of sharded gradients a DTensor, except for the infinity norm.
 
-    That torch does not take of a part without elements, which a rank has of a parameter with fewer rows than ranks.
+    The infinity norm is computed here, as torch's fails on an empty shard, which a rank has of a parameter with fewer
+    rows than ranks.
     """
     gradients = [one.grad for one in parameters if one.grad is not None]
     kind = dtensor_type()
@@ -49,7 +46,7 @@ def gradient_norm(parameters: Iterable[Parameter], order: float) -> Tensor:
         own = [part.abs().max() for part, of_mesh in parts if of_mesh == mesh and part.numel()]
         found = torch.stack(own).max() if own else parts[0][0].new_zeros(())
         if mesh is not None:
-            from torch.distributed.tensor import Partial  # loaded already, as there are DTensors
+            from torch.distributed.tensor import Partial  # already imported, as there are DTensors
 
             found = kind.from_local(found, mesh, [Partial("max")] * mesh.ndim, run_check=False).full_tensor()
         largest.append(found)
@@ -57,13 +54,13 @@ def gradient_norm(parameters: Iterable[Parameter], order: float) -> Tensor:
 
 
 @contextmanager
-def before_each_step(optimizer: Optimizer, look: Callable[[list[Parameter]], object]) -> Iterator[None]:
-    """Inside, call ``look`` with the parameters at each ``optimizer.step()``, when their gradients are complete.
+def before_each_step(optimizer: Optimizer, callback: Callable[[list[Parameter]], object]) -> Iterator[None]:
+    """A context in which ``callback(parameters)`` is called at each ``optimizer.step()``, with complete gradients.
 
-    Gradients are then without the factor of a GradScaler. A step that the scaler leaves out, as it met an infinity, is
-    none (but for fused optimizers, which find out on the device). Several looks come in the order they were asked for.
-    If the step has a closure, that makes the gradients: ``look`` is called after each call of it. It is not called
-    where there is no gradient at all.
+    The gradients are without the factor of a GradScaler. The callback is not called for a step that the scaler skips
+    because of an infinite gradient (except with fused optimizers, which find this out on the device), nor if there is
+    no gradient. Several callbacks are called in the order of registration. If the step has a closure, the callback is
+    called after each call of the closure, which computes the gradients.
 
     Example:
         >>> weight = Parameter(torch.ones(2))
@@ -73,7 +70,7 @@ def before_each_step(optimizer: Optimizer, look: Callable[[list[Parameter]], obj
         ...     optimizer.step()
         tensor([3., 3.])
     """
-    handle = optimizer.register_step_pre_hook(partial(_at_step, look))
+    handle = optimizer.register_step_pre_hook(partial(_at_step, callback))
     try:
         yield
     finally:
@@ -81,34 +78,34 @@ def before_each_step(optimizer: Optimizer, look: Callable[[list[Parameter]], obj
 
 
 def _at_step(
-    look: Callable[[list[Parameter]], object], optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    callback: Callable[[list[Parameter]], object], optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The hook: ``args`` begin with the optimizer, then comes the closure."""
+    """The hook; ``args`` are the optimizer and the closure."""
     closure = args[1] if len(args) > 1 else kwargs.get("closure")
     if closure is None:
         _unscale(optimizer)
-        _look(look, optimizer)
+        _call(callback, optimizer)
         return None
 
-    def closure_then_look() -> Any:
+    def closure_and_callback() -> Any:
         loss = closure()
-        _look(look, optimizer)
+        _call(callback, optimizer)
         return loss
 
     if len(args) > 1:
-        return (args[0], closure_then_look, *args[2:]), kwargs
-    return args, {**kwargs, "closure": closure_then_look}
+        return (args[0], closure_and_callback, *args[2:]), kwargs
+    return args, {**kwargs, "closure": closure_and_callback}
 
 
-def _look(look: Callable[[list[Parameter]], object], optimizer: Optimizer) -> None:
+def _call(callback: Callable[[list[Parameter]], object], optimizer: Optimizer) -> None:
     parameters = parameters_of(optimizer)
     if parameters:
-        look(parameters)
+        callback(parameters)
 
 
 @torch.no_grad()
 def _unscale(optimizer: Any) -> None:
-    """Do at once what a fused optimizer would do in its step, if a GradScaler has left that to it."""
+    """Remove the factor of a GradScaler, which leaves this to the step of a fused optimizer."""
     scale = getattr(optimizer, "grad_scale", None)
     if scale is None:
         return

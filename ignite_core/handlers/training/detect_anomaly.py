@@ -1,14 +1,15 @@
-"""Let autograd say which operation made a NaN, or failed."""
+"""Find the operation that produced a NaN or failed in the backward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
 from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import EventName
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import check_engine
 
 __all__ = ["DetectAnomaly"]
@@ -17,8 +18,8 @@ __all__ = ["DetectAnomaly"]
 class DetectAnomaly:
     """Runs an engine in the anomaly mode of autograd, which makes every backward pass much slower.
 
-    An error in a backward pass then shows the lines of the forward pass that belong to it, and a NaN in a gradient is
-    an error. The mode is that of the whole process; when the run ends, or raises, it is what it was before.
+    In this mode an error in a backward pass comes with the lines of the corresponding forward pass, and a NaN in a
+    gradient is an error. The mode holds for the whole process; it is restored when the run ends or raises.
 
     Args:
         check_nan: Whether a NaN in a gradient is an error.
@@ -28,7 +29,7 @@ class DetectAnomaly:
         >>> def step(engine, batch):
         ...     (weight.sqrt() * 0).sum().backward()  # 0 times infinity
         >>> trainer = Engine(step)
-        >>> DetectAnomaly().attach(trainer)
+        >>> handle = DetectAnomaly().attach(trainer)
         >>> import warnings
         >>> try:
         ...     with warnings.catch_warnings(action="ignore"):  # the lines of the forward pass
@@ -41,22 +42,25 @@ class DetectAnomaly:
     def __init__(self, check_nan: bool = True) -> None:
         self.check_nan = check_nan
 
-    def attach(self, engine: Engine, start: Any = None, stop: Any = None) -> None:
-        """Turn the mode on while an engine runs.
+    def attach(self, engine: Engine, start: EventName | None = None, stop: EventName | None = None) -> RemovableHandle:
+        """Enable the mode while an engine runs.
 
         Args:
             engine: The trainer.
-            start: The event from which on it is; by default from the start of each run.
-            stop: The event until which it is; by default to the end of each run.
+            start: The event that enables the mode; by default the start of each run.
+            stop: The event that disables it; by default the end of each run.
+
+        Returns:
+            A handle whose ``remove()`` detaches this handler; during a run, the mode is restored at once.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
 
         Example:
             >>> trainer = Engine(lambda engine, batch: print(batch, torch.is_anomaly_enabled()))
             >>> from ignite_core.engine import Events
             >>> window = Events.ITERATION_STARTED(once=2), Events.ITERATION_COMPLETED(once=3)
-            >>> DetectAnomaly().attach(trainer, *window)
+            >>> handle = DetectAnomaly().attach(trainer, *window)
             >>> state = trainer.run([1, 2, 3, 4])
             1 False
             2 True
@@ -64,25 +68,26 @@ class DetectAnomaly:
             4 False
         """
         check_engine("DetectAnomaly.attach", engine)
-        engine.add_run_context(self._from_the_start if start is None else _as_before)
+        removals = [engine.add_run_context(self._enabled if start is None else _restored).remove]
         if start is not None:
-            engine.add_event_handler(start, self._turn_on)
+            removals.append(engine.add_event_handler(start, self._enable).remove)
         if stop is not None:
-            engine.add_event_handler(stop, _turn_off)
+            removals.append(engine.add_event_handler(stop, _disable).remove)
+        return RemovableHandle(*removals)
 
     @contextmanager
-    def _from_the_start(self, engine: Engine) -> Iterator[None]:
-        with _as_before(engine):
-            self._turn_on()
+    def _enabled(self, engine: Engine) -> Iterator[None]:
+        with _restored(engine):
+            self._enable()
             yield
 
-    def _turn_on(self) -> None:
+    def _enable(self) -> None:
         torch.autograd.set_detect_anomaly(True, self.check_nan)
 
 
 @contextmanager
-def _as_before(engine: Engine) -> Iterator[None]:
-    """Whatever is set inside, the mode is afterwards what it was."""
+def _restored(engine: Engine) -> Iterator[None]:
+    """Restore the mode on exit."""
     is_enabled, checks_nan = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
     try:
         yield
@@ -90,5 +95,5 @@ def _as_before(engine: Engine) -> Iterator[None]:
         torch.autograd.set_detect_anomaly(is_enabled, checks_nan)
 
 
-def _turn_off() -> None:
+def _disable() -> None:
     torch.autograd.set_detect_anomaly(False)

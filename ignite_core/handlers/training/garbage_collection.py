@@ -1,4 +1,4 @@
-"""Say when Python looks for garbage, instead of whenever it likes."""
+"""Collect garbage at chosen events."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import check_engine
 
 __all__ = ["GarbageCollection"]
 
 
 class GarbageCollection:
-    """Turns Python's automatic garbage collection off while an engine runs, and collects at events instead.
+    """Disables Python's automatic garbage collection while an engine runs, and collects at events instead.
 
-    What Python frees by counting references it frees at once as ever; this is about objects that refer to each other
-    in a circle. Automatic collection looks for them at any allocation, for which one rank waits while the others wait
-    for it. Here all ranks collect after the same iteration: often only what is young, which is fast, and all of it
-    now and then. When the run ends, or raises, collection is what it was before.
+    This concerns only objects in reference cycles; all others are freed at once by reference counting. Automatic
+    collection can start at any allocation, and the other ranks then wait for this one. With this handler all ranks
+    collect after the same iteration: the young generations often, which is fast, and everything now and then. Automatic
+    collection is restored when the run ends or raises.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: gc.isenabled())
-        >>> GarbageCollection().attach(trainer)
+        >>> handle = GarbageCollection().attach(trainer)
         >>> trainer.run([0]).output, gc.isenabled()
         (False, True)
     """
@@ -33,25 +33,29 @@ class GarbageCollection:
     def attach(
         self,
         engine: Engine,
-        young: Any = Events.ITERATION_COMPLETED(every=100),  # noqa: B008 - events are immutable
-        everything: Any = Events.EPOCH_COMPLETED,
-    ) -> None:
+        young: EventName | None = Events.ITERATION_COMPLETED(every=100),  # noqa: B008 - events are immutable
+        everything: EventName | None = Events.EPOCH_COMPLETED,
+    ) -> RemovableHandle:
         """Collect at events of an engine.
 
         Args:
             engine: The trainer.
-            young: When to collect what was made since the last two collections; None: never.
-            everything: When to collect everything; None: never, and a circle that has outlived two collections of what
-                is young is kept until the end of the run.
+            young: When to collect objects created since the last two collections; None: never.
+            everything: When to collect all objects; None: never, so that a reference cycle that has survived two
+                collections of the young generations is kept until the end of the run.
+
+        Returns:
+            A handle whose ``remove()`` detaches this handler; during a run, automatic collection is restored at once.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("GarbageCollection.attach", engine)
-        engine.add_run_context(_collected_by_hand)
+        removals = [engine.add_run_context(_disabled).remove]
         for event, generation in ((young, 1), (everything, 2)):
             if event is not None:
-                engine.add_event_handler(event, partial(_collect, generation))
+                removals.append(engine.add_event_handler(event, partial(_collect, generation)).remove)
+        return RemovableHandle(*removals)
 
 
 def _collect(generation: int) -> None:
@@ -59,7 +63,7 @@ def _collect(generation: int) -> None:
 
 
 @contextmanager
-def _collected_by_hand(engine: Engine) -> Iterator[None]:
+def _disabled(engine: Engine) -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
     try:

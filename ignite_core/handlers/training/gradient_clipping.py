@@ -1,4 +1,4 @@
-"""Keep gradients from becoming too large, whatever the step does."""
+"""Clip gradients before each step of an optimizer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from ignite_core.engine.engine import Engine
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import check_engine, number
 from ignite_core.handlers.training._optimizer_hooks import before_each_step, check_optimizer, gradient_norm
 
@@ -19,24 +20,24 @@ _HERE = "GradientClipping"
 
 
 class GradientClipping:
-    """Clips the gradients of an optimizer each time it is about to move the weights, in any step.
+    """Clips the gradients of an optimizer before each of its steps, in any step function.
 
-    It happens inside ``optimizer.step()``, by a hook of the optimizer. So gradients are complete then, whatever was
-    accumulated, they are synchronised over the ranks, a :class:`torch.amp.GradScaler` has taken its factor out, and the
-    order is always: clip, move the weights, then handlers of ``ITERATION_COMPLETED``, as
-    :class:`~ignite_core.handlers.EMAHandler`. Nothing waits for a device.
+    A hook of the optimizer does this inside ``optimizer.step()``. At that point gradients are fully accumulated,
+    synchronised over the ranks, and without the factor of a :class:`torch.amp.GradScaler`. The order is always:
+    clipping, update of the weights, handlers of ``ITERATION_COMPLETED`` such as
+    :class:`~ignite_core.handlers.EMAHandler`. The host does not wait for a device.
 
     Args:
-        optimizer: Whose gradients. With several optimizers, make one of these for each that is to be clipped.
-        max_norm: Largest norm of all its gradients together, above 0; larger ones are scaled down.
-        max_value: Largest absolute value of each element, above 0; larger ones are cut. Excludes ``max_norm``.
-        norm_type: Which p-norm, above 0; ``math.inf`` is the largest absolute value.
+        optimizer: The optimizer. With several optimizers, use one handler for each.
+        max_norm: Largest norm of all gradients together, above 0; gradients with a larger norm are scaled down.
+        max_value: Largest absolute value of each element, above 0; larger elements are cut. Excludes ``max_norm``.
+        norm_type: Order of the p-norm, above 0; ``math.inf`` is the largest absolute value.
 
     Attributes:
-        norm: With ``max_norm``: the norm before clipping at the last step, a tensor on the device; None so far.
+        norm: With ``max_norm``: the norm before clipping at the last step, a tensor on the device; initially None.
 
     Raises:
-        TypeError: If the optimizer is none, or a number is not a number.
+        TypeError: If ``optimizer`` is not a torch.optim.Optimizer, or a number is not a number.
         ValueError: If a number is not above 0, or not exactly one of the two limits is given.
 
     References:
@@ -51,7 +52,7 @@ class GradientClipping:
         ...     optimizer.step()
         >>> trainer = Engine(step)
         >>> clipping = GradientClipping(optimizer, max_norm=1.0)
-        >>> clipping.attach(trainer)
+        >>> handle = clipping.attach(trainer)
         >>> state = trainer.run([torch.tensor([3.0, 4.0])])
         >>> weight.detach(), clipping.norm
         (tensor([-0.6000, -0.8000]), tensor(5.))
@@ -76,17 +77,20 @@ class GradientClipping:
         self.norm_type = number(_HERE, "norm_type", norm_type, above=0)
         self.norm: Tensor | None = None
 
-    def attach(self, engine: Engine) -> None:
-        """Clip while the engine runs; steps at other times are left alone.
+    def attach(self, engine: Engine) -> RemovableHandle:
+        """Clip while the engine runs; steps outside its runs are not changed.
 
-        Where a :class:`~ignite_core.handlers.GradientStats` is attached to the same engine, the one that is attached
-        first comes first.
+        If a :class:`~ignite_core.handlers.GradientStats` is attached to the same engine, the handler that was attached
+        first is called first.
+
+        Returns:
+            A handle whose ``remove()`` detaches this handler, also during a run.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("GradientClipping.attach", engine)
-        engine.add_run_context(self._clipping)
+        return engine.add_run_context(self._clipping)
 
     def _clipping(self, engine: Engine) -> AbstractContextManager[None]:
         return before_each_step(self.optimizer, self._clip)

@@ -1,4 +1,4 @@
-"""How large the gradients are, at each step of an optimizer."""
+"""Norms of the gradients at each step of an optimizer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 
 from ignite_core.engine.engine import Engine
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.handlers._arguments import check_engine, check_keys, integer
 from ignite_core.handlers.checkpoint.states import unwrapped
 from ignite_core.handlers.training._optimizer_hooks import before_each_step, check_optimizer, gradient_norm
@@ -25,24 +26,24 @@ _HERE = "GradientStats"
 
 
 class GradientStats:
-    """Puts norms of the gradients into ``engine.state.metrics`` each time the optimizer moves the weights.
+    """Writes norms of the gradients to ``engine.state.metrics`` at each step of an optimizer.
 
-    They are those inside ``optimizer.step()``: of all that was accumulated, synchronised over the ranks, and without
-    the factor of a :class:`torch.amp.GradScaler`. Before or after clipping: as it was attached before or after
-    :class:`~ignite_core.handlers.GradientClipping`. Nothing waits for a device: what lies on one becomes a number when
-    it is read.
+    They are measured inside ``optimizer.step()``, where gradients are fully accumulated, synchronised over the ranks,
+    and without the factor of a :class:`torch.amp.GradScaler`. They are the norms before clipping if this handler is
+    attached before :class:`~ignite_core.handlers.GradientClipping`, otherwise those after clipping. The host does not
+    wait for a device: a value on a device becomes a number when it is read.
 
     The metrics are ``grad_norm``, the 2-norm of all gradients together; ``grad_max``, the largest absolute value of an
     element; and with a model, ``grad_norm/CHILD``, the 2-norm for each of its children by name.
 
     Args:
-        optimizer: Whose gradients.
-        model: Also look at the children of this model one by one; wrappers as DistributedDataParallel are looked into.
-        every: At each so-manieth step of the optimizer.
-        name: What the names begin with.
+        optimizer: The optimizer.
+        model: A model whose children are measured separately; wrappers such as DistributedDataParallel are removed.
+        every: Measure at every ``every``-th step of the optimizer.
+        name: Prefix of the names.
 
     Raises:
-        TypeError: If the optimizer, the model or the number is none, or the name no string.
+        TypeError: If an argument has the wrong type.
         ValueError: If ``every`` is below 1.
 
     Example:
@@ -53,7 +54,7 @@ class GradientStats:
         ...     model(batch).sum().backward()
         ...     optimizer.step()
         >>> trainer = Engine(step)
-        >>> GradientStats(optimizer, model).attach(trainer)
+        >>> handle = GradientStats(optimizer, model).attach(trainer)
         >>> trainer.run([torch.tensor([[3.0, -4.0]])]).metrics
         {'grad_norm': 5.0, 'grad_max': 4.0, 'grad_norm/0': 5.0}
     """
@@ -72,25 +73,28 @@ class GradientStats:
         self.name = name
         self._steps = 0
 
-    def attach(self, engine: Engine) -> None:
-        """Measure while the engine runs, into its metrics.
+    def attach(self, engine: Engine) -> RemovableHandle:
+        """Measure while the engine runs, and write to its metrics.
+
+        Returns:
+            A handle whose ``remove()`` detaches this handler, also during a run.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("GradientStats.attach", engine)
-        engine.add_run_context(self._measuring)
+        return engine.add_run_context(self._measuring)
 
     def state_dict(self) -> OrderedDict[str, int]:
-        """``steps``, those of the optimizer that were seen; needed only with ``every``."""
+        """``steps``, the number of optimizer steps so far; needed only with ``every``."""
         return OrderedDict(steps=self._steps)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` saved.
+        """Continue from what :meth:`state_dict` saved.
 
         Raises:
             TypeError: If it is not a mapping with an integer.
-            ValueError: If the key is missing, or the number negative.
+            ValueError: If the key is missing, or the number is negative.
         """
         check_keys("GradientStats", state_dict, ["steps"])
         self._steps = integer(_HERE, "steps", state_dict["steps"], least=0)
@@ -115,7 +119,7 @@ class GradientStats:
 
 
 def _norm(parameters: Iterable[Parameter], order: float) -> Any:
-    """A number where that waits for nobody, else a tensor on the device."""
+    """A number if the gradients are on the CPU, otherwise a tensor on the device."""
     norm: Any = gradient_norm(parameters, order)
     if hasattr(norm, "full_tensor"):  # sharded parameters
         norm = norm.full_tensor()
