@@ -1,4 +1,4 @@
-"""Checks of arguments, with readable messages."""
+"""Checks of arguments; ``where`` and ``name`` name the argument in the message."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ __all__ = ["check_engine", "check_keys", "choice", "integer", "number"]
 
 
 def integer(where: str, name: str, value: Any, least: int) -> int:
-    """Check that an argument is an integer, and return it as int.
-
-    Raises:
-        TypeError: If it is not an integer.
-        ValueError: If it is below ``least``.
+    """The argument as int; a TypeError if it is not an integer, a ValueError if it is below ``least``.
 
     Example:
         >>> integer("EarlyStopping", "patience", 0, least=1)
@@ -32,16 +28,7 @@ def integer(where: str, name: str, value: Any, least: int) -> int:
 
 
 def number(where: str, name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
-    """Check that an argument is a number, and return it unchanged.
-
-    Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is not above ``above``, is below ``least``, or is NaN.
-
-    Example:
-        >>> number("TimeLimit", "limit_sec", 60, above=0)
-        60
-    """
+    """The argument unchanged; a TypeError if it is not a number, a ValueError if it is too small or NaN."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{where}: {name} must be a number, got {value!r}")
     plain: float = value  # type: ignore[assignment]
@@ -53,47 +40,20 @@ def number(where: str, name: str, value: Any, *, above: float | None = None, lea
 
 
 def choice(where: str, name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """Check that an argument is one of the choices, and return it unchanged.
-
-    Raises:
-        ValueError: If it is not one of the choices.
-
-    Example:
-        >>> choice("EarlyStopping", "mode", "max", ("max", "min"))
-        'max'
-    """
+    """The argument unchanged; a ValueError if it is not one of the choices."""
     if value not in choices:
         raise ValueError(f"{where}: {name} must be one of {list(choices)}, got {value!r}")
     return value
 
 
 def check_engine(where: str, engine: Any, name: str = "engine") -> None:
-    """Check that an argument is an Engine.
-
-    Raises:
-        TypeError: If it is not.
-
-    Example:
-        >>> check_engine("TimeLimit.attach", "trainer")
-        Traceback (most recent call last):
-        TypeError: TimeLimit.attach: engine must be an Engine, got 'trainer'
-    """
+    """A TypeError if an argument is not an Engine."""
     if not isinstance(engine, Engine):
         raise TypeError(f"{where}: {name} must be an Engine, got {engine!r}")
 
 
 def check_keys(where: str, state_dict: Any, keys: Iterable[str]) -> None:
-    """Check that a state to be loaded is a mapping with these keys.
-
-    Raises:
-        TypeError: If it is not a mapping.
-        ValueError: If a key is missing.
-
-    Example:
-        >>> check_keys("Timer", {"total": 1.5}, ["total", "running"])
-        Traceback (most recent call last):
-        ValueError: Timer: the key 'running' is missing, got ['total']
-    """
+    """A TypeError if a state to be loaded is not a mapping, a ValueError if one of the keys is missing."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"{where}: state_dict must be a mapping, got {type(state_dict).__name__}")
     for key in keys:

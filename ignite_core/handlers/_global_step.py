@@ -45,21 +45,6 @@ def step_of(engine: Engine, event: Any) -> int:
 
     It is the count of the event: epochs at an event of an epoch or a run, iterations at other events. For an evaluator
     it is the count of the engine that runs it: its epoch, or its iteration if the evaluator runs inside an epoch.
-
-    Args:
-        engine: The engine that fires the event.
-        event: With or without filter.
-
-    Example:
-        >>> trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
-        >>> @evaluator.on(Events.COMPLETED)
-        ... def show(engine):
-        ...     print(step_of(engine, Events.COMPLETED))
-        >>> events = Events.ITERATION_COMPLETED(once=3) | Events.EPOCH_COMPLETED
-        >>> handle = trainer.add_event_handler(events, lambda: evaluator.run([1, 2]))
-        >>> state = trainer.run([1, 2, 3, 4])
-        3
-        1
     """
     source = clock_of(engine, event)
     at = event if source is engine else source.last_event_name

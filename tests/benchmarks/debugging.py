@@ -1,4 +1,4 @@
-"""What profilers and the flight recorder cost at each iteration, in turn with pytorch-ignite's and with none.
+"""What profilers and the recorder cost at each iteration, in turn with pytorch-ignite's and with none.
 
 python tests/benchmarks/debugging.py [--rounds 9] [--iterations 5000]
 """
@@ -96,7 +96,7 @@ def main() -> None:
     rows = {
         f"empty step, {count} handlers": {
             "without": run_of(engines, asked.iterations, count, lambda engine: None),
-            "with a flight recorder": run_of(engines, asked.iterations, count, record),
+            "with a recorder": run_of(engines, asked.iterations, count, record),
         }
         for count in (0, 1, 10)
     }
@@ -104,7 +104,7 @@ def main() -> None:
     rows = {
         "training of a small perceptron": {
             "without": training_of(lambda engine: None),
-            "with a flight recorder": training_of(record),
+            "with a recorder": training_of(record),
         }
     }
     report("ns an iteration", rows, asked.rounds, 100)

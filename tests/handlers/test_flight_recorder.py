@@ -1,4 +1,4 @@
-"""A flight recorder writes what happened last, and hides no error."""
+"""The recorder writes the last events of a run, and hides no error."""
 
 from __future__ import annotations
 

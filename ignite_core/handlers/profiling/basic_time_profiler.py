@@ -37,8 +37,6 @@ _OF_ITERATION: Final = {
 _OF_EPOCH: Final = (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED)
 _OF_RUN: Final = (Events.STARTED, Events.COMPLETED)
 
-_NOTHING: Final = "not yet triggered"
-
 
 class BasicTimeProfiler:
     """Measures, in each iteration, the fetch of the batch, the step, and the handlers of each event.
@@ -108,8 +106,8 @@ class BasicTimeProfiler:
         handlers = (
             (Events.STARTED, self._begin_run),
             (Events.EPOCH_STARTED, self._begin_longer),
-            (Events.GET_BATCH_STARTED, self._begin_row),
-            (Events.ITERATION_STARTED, self._begin_iteration),
+            (Events.GET_BATCH_STARTED, self._begin_fetch),
+            (Events.ITERATION_STARTED, self._begin_step),
             (Events.EPOCH_COMPLETED, self._begin_longer),
             (Events.COMPLETED, self._begin_longer),
         )
@@ -129,16 +127,18 @@ class BasicTimeProfiler:
 
     def _begin_run(self, engine: Engine) -> None:
         self._reset()
-        self._names = {event: self._handlers(engine, event) for event in (*_OF_RUN, *_OF_EPOCH, *_OF_ITERATION)}
+        for event in (*_OF_RUN, *_OF_EPOCH, *_OF_ITERATION):
+            handlers = [one.handler for one in engine.handlers(event) if abs(one.priority) != OUTSIDE]
+            self._names[event] = [name_of(handler) for handler in handlers]
         self._begin_longer(engine)
 
     def _begin_longer(self, engine: Engine) -> None:
         self._longer[engine.last_event_name].append([engine.state.epoch, 0.0])
 
-    def _begin_row(self, engine: Engine) -> None:
+    def _begin_fetch(self, engine: Engine) -> None:
         self._add_row(engine.state.epoch, engine.state.iteration + 1)
 
-    def _begin_iteration(self, engine: Engine) -> None:
+    def _begin_step(self, engine: Engine) -> None:
         if engine.state.dataloader is None:
             self._add_row(engine.state.epoch, engine.state.iteration)
             self._rows[self._base + _GS] = self._rows[self._base + _GC] = math.nan
@@ -166,10 +166,6 @@ class BasicTimeProfiler:
             self._longer[event][-1][1] += ended - began
 
         return of_iteration if place else of_longer if event in self._longer else None
-
-    def _handlers(self, engine: Engine, event: Events) -> list[str]:
-        """The names of the handlers, except those of profilers."""
-        return [name_of(one.handler) for one in engine.handlers(event) if abs(one.priority) != OUTSIDE]
 
     # ------------------------------------------------------------------------------------------------------ results
 
@@ -214,9 +210,8 @@ class BasicTimeProfiler:
         Args:
             output_path: The file.
         """
-        of_iteration = {event: [f"Event_{event.name}", place] for event, place in _OF_ITERATION.items()}
         header = ["epoch", "iteration", "processing_stats", "dataflow_stats"]
-        header += [f"Event_{event.name}" for event in (*_OF_RUN, *_OF_EPOCH, *of_iteration)]
+        header += [f"Event_{event.name}" for event in (*_OF_RUN, *_OF_EPOCH, *_OF_ITERATION)]
         by_epoch = [dict(self._longer[event]) for event in _OF_EPOCH]
         of_run = [self._longer[event][-1][1] if self._longer[event] else None for event in _OF_RUN]
 
@@ -254,23 +249,11 @@ def _basic_stats(times: Tensor) -> dict[str, Any]:
     """With the keys of pytorch-ignite; only the total for a single time."""
     found = stats(times.tolist())
     if not found:
-        return OrderedDict(total=_NOTHING)
-    total = OrderedDict(total=found["total"])
-    if found["std"] is None:
-        return total
-    return total | {
-        "min/index": found["min"],
-        "max/index": found["max"],
-        "mean": found["mean"],
-        "std": found["std"],
-    }
+        return OrderedDict(total="not yet triggered")
+    keys = {"total": "total", "min": "min/index", "max": "max/index", "mean": "mean", "std": "std"}
+    return OrderedDict((keys[key], value) for key, value in found.items() if key == "total" or found["std"] is not None)
 
 
 def _show(found: Mapping[str, Any]) -> str:
-    return " | ".join(_show_one(value) for value in found.values())
-
-
-def _show_one(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value[0]:.5f}/{value[1]}" if isinstance(value, tuple) else f"{value:.5f}"
+    shown = (f"{value[0]:.5f}/{value[1]}" if isinstance(value, tuple) else value for value in found.values())
+    return " | ".join(value if isinstance(value, str) else f"{value:.5f}" for value in shown)

@@ -38,6 +38,7 @@ _INSTANTS: Final = (
     Events.EPOCH_COMPLETED,
     Events.COMPLETED,
     Events.TERMINATE,
+    Events.TERMINATE_SINGLE_EPOCH,
     Events.INTERRUPT,
     Events.DATALOADER_STOP_ITERATION,
 )
@@ -128,7 +129,6 @@ class FlightRecorder:
         )
         handles: list[RemovableHandle] = [
             *(engine.add_event_handler(event(priority=OUTSIDE), self._instant(track, event)) for event in _INSTANTS),
-            engine.add_event_handler(Events.TERMINATE_SINGLE_EPOCH(priority=OUTSIDE), self._cut(track)),
             engine.add_event_handler(Events.EXCEPTION_RAISED(priority=OUTSIDE), self._on_error),
             track.recorder.attach(engine),
             engine.add_run_context(self._catching),
@@ -144,10 +144,10 @@ class FlightRecorder:
         append = self._ring.append
         return lambda engine, began, ended: append((label, began, ended, engine.state.iteration))
 
-    def _instant(self, track: Track, event: Events) -> Callable[[Engine], None]:
+    def _instant(self, track: Track, event: Events) -> Callable[..., None]:
         label, of_epoch = Label(track, event.name, "event"), Label(track, "epoch", "epoch")
 
-        def note(engine: Engine) -> None:
+        def note(engine: Engine, iter_counter: int = 0) -> None:
             now, iteration = self._clock(), engine.state.iteration
             if event is Events.EPOCH_STARTED:
                 track.epoch_began = now
@@ -160,10 +160,6 @@ class FlightRecorder:
             self._ring.append((label, now, now, iteration))
 
         return note
-
-    def _cut(self, track: Track) -> Callable[[Engine, int], None]:
-        note = self._instant(track, Events.TERMINATE_SINGLE_EPOCH)
-        return lambda engine, iter_counter: note(engine)
 
     @contextmanager
     def _catching(self, engine: Engine) -> Iterator[None]:

@@ -154,11 +154,11 @@ def _shielding(
         _start_helpers(loader)
         init = loader.worker_init_fn
         loader.worker_init_fn = _Shield(numbers, depth, init)
-        blocked = _block(numbers)  # inherited by the workers: signals wait until they are ready
+        blocked = _mask("SIG_BLOCK", numbers)  # inherited by the workers: signals wait until they are ready
         try:
             iterator = iterate(loader)
         finally:
-            _set_blocked(blocked)
+            _mask("SIG_SETMASK", blocked)
             loader.worker_init_fn = init
             child_handler.install()
         _iterators.add(iterator)
@@ -189,7 +189,7 @@ class _Shield:
         for number in self._numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._catch)
-        _unblock(self._numbers)
+        _mask("SIG_UNBLOCK", self._numbers)
         if self._init is not None:
             self._init(worker_id)
 
@@ -211,20 +211,8 @@ def _end_workers() -> None:
             worker.kill()
 
 
-if hasattr(signal, "pthread_sigmask"):
-
-    def _block(numbers: Iterable[int]) -> Any:
-        return signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-
-    def _unblock(numbers: Iterable[int]) -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
-
-    def _set_blocked(numbers: Any) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, numbers)
-
-else:  # Windows: signals are not sent to other processes
-
-    def _block(numbers: Iterable[int]) -> Any:
-        return None
-
-    _unblock = _set_blocked = _block
+def _mask(how: str, numbers: Any) -> Any:
+    """Change which signals are blocked. Windows, where signals are not sent to other processes, cannot."""
+    if hasattr(signal, "pthread_sigmask"):
+        return signal.pthread_sigmask(getattr(signal, how), numbers)
+    return None
