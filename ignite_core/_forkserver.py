@@ -1,8 +1,7 @@
-"""Imported by the fork server of :mod:`multiprocessing`, if it starts during a run that catches signals.
+"""Imported by the fork server of :mod:`multiprocessing` if it starts during a run that catches signals.
 
-A signal to the process group would end the server, and its processes with it: they stop when their parent is gone. So
-it blocks these signals. Its processes inherit that, but unblock them before they do anything. In any other process the
-import does nothing.
+A signal to the process group would end the server and its processes, which stop without their parent. So the server
+blocks these signals, and its processes unblock them first. In any other process the import has no effect.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""Public names that are imported when they are first used (PEP 562), listed once, in a stub file."""
+"""Import public names at their first use (PEP 562); they are listed once, in a stub file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def lazily(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], 
     """The ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
 
     Args:
-        package: Its ``__name__``.
-        file: Its ``__file__``; the stub beside it, ``__init__.pyi``, re-exports each name from its module, as in
-            ``from .module import Name as Name``, and each public subpackage, as in ``from . import name as name``.
+        package: The package's ``__name__``.
+        file: The package's ``__file__``. The stub beside it, ``__init__.pyi``, re-exports each name from its module, as
+            in ``from .module import Name as Name``, and each public subpackage, as in ``from . import name as name``.
     """
     homes: dict[str, str | None] = {
         alias.name: node.module
@@ -34,7 +34,7 @@ def lazily(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], 
         value = (
             import_module(f"{package}.{name}") if home is None else getattr(import_module(f"{package}.{home}"), name)
         )
-        setattr(sys.modules[package], name, value)  # found directly from now on, without this function
+        setattr(sys.modules[package], name, value)  # later lookups do not call this function
         return value
 
     def directory() -> list[str]:

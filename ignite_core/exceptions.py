@@ -1,4 +1,4 @@
-"""Errors that a caller may want to catch by name, and how messages show what they name."""
+"""Exceptions of the library, and text for their messages."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ __all__ = ["CheckpointError", "NotComputableError", "RankFailed", "few", "shown"
 
 
 def shown(text: object) -> str:
-    r"""A text as it can be printed, whatever file it comes from: characters that act on a terminal are escaped.
+    r"""A text from a file, safe to print: control characters are escaped.
 
     Example:
         >>> print(shown("a\x1b[31m\u202eb"))
@@ -21,7 +21,7 @@ def shown(text: object) -> str:
 
 
 def few(names: Iterable[object], most: int = 8) -> str:
-    """A list of names for a message: the first of them, and how many more there are.
+    """A list of names for a message: the first ones, and the number of others.
 
     Example:
         >>> few(["a", "b"]), few(range(10_000), most=3)
@@ -33,14 +33,14 @@ def few(names: Iterable[object], most: int = 8) -> str:
 
 
 class NotComputableError(RuntimeError):
-    """A metric was asked for its value before it has seen anything."""
+    """``compute`` of a metric was called before the first ``update``."""
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written, or what is there is damaged, incomplete or not safe to read.
+    """A checkpoint could not be written, or is damaged, incomplete or not safe to read.
 
-    Nothing was changed: an older checkpoint still stands, and objects that were to be loaded are as they were. The
-    message may quote what is in a file; it is escaped, so that it can be printed.
+    Nothing was changed: older checkpoints still exist, and objects to be loaded are unchanged. The message may quote
+    the content of a file, with control characters escaped.
     """
 
     def __init__(self, *args: object) -> None:
@@ -48,10 +48,10 @@ class CheckpointError(RuntimeError):
 
 
 class RankFailed(RuntimeError):  # noqa: N818 - says what happened
-    """Another process of the run has failed or is lost; the message quotes its traceback where it left one.
+    """Another process of the run has failed or is lost; the message quotes its traceback if there is one.
 
     Attributes:
-        ranks: Which processes, by rank.
+        ranks: The ranks of these processes.
     """
 
     def __init__(self, message: str, ranks: tuple[int, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The random generators that a run draws from: python's, numpy's (if it is loaded) and torch's, of every device."""
+"""Seed, save and restore the random generators of python, numpy (if it is imported) and torch, on every device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "host_state",
     "manual_seed",
     "mix",
-    "put_back",
+    "restore_host",
     "rng_state",
     "seed_host",
     "set_rng_state",
@@ -34,10 +34,10 @@ __all__ = [
 
 
 def manual_seed(seed: int) -> None:
-    """Seed python, torch on every device, and numpy if it is loaded.
+    """Seed python, torch on every device, and numpy if it is imported.
 
     Args:
-        seed: Any integer; numpy, which takes 32 bits, gets it modulo 2**32.
+        seed: Any integer; numpy, which takes 32 bits, is seeded with it modulo 2**32.
 
     Example:
         >>> manual_seed(1)
@@ -79,10 +79,10 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: Mapping[str, Any]) -> None:
-    """Restore what :func:`rng_state` returned. Generators that do not exist any more are left out.
+    """Restore a state returned by :func:`rng_state`. Devices and libraries that are not present are skipped.
 
     Raises:
-        CheckpointError: As :func:`check_rng_state`; nothing is changed then.
+        CheckpointError: As in :func:`check_rng_state`; then nothing is changed.
     """
     check_rng_state(state)
     python = state["python"]
@@ -97,14 +97,11 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
         numpy.random.set_state(("MT19937", words, own["pos"], own["has_gauss"], own["gauss"]))
 
 
-# ----------------------------------------------------------------------------------------------- states out of a file
-
-
 def check_rng_state(state: Any) -> None:
-    """Refuse what :func:`rng_state` cannot have returned: numpy and torch would read outside their memory.
+    """Refuse a state that :func:`rng_state` cannot have returned: with some, numpy and torch read outside their memory.
 
     Raises:
-        CheckpointError: If a part is missing, or of another kind, size or range than a generator accepts.
+        CheckpointError: If a part is missing, or has a type, size or range that its generator does not accept.
 
     Example:
         >>> check_rng_state(rng_state())
@@ -124,10 +121,10 @@ def check_rng_state(state: Any) -> None:
                 raise CheckpointError(f"The random state of {name} is damaged: {reason}") from None
 
 
-def _words(tensor: Any, count: int) -> list[int]:
+def _check_words(tensor: Any, count: int) -> list[int]:
     """The words of a Mersenne twister."""
     if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.int64 or tensor.shape != (count,):
-        raise ValueError(f"its words must be {count} int64 numbers, got {_kind(tensor)}")
+        raise ValueError(f"its words must be {count} int64 numbers, got {_describe(tensor)}")
     words: list[int] = tensor.tolist()
     if not 0 <= min(words) <= max(words) < 2**32:
         raise ValueError(f"its words must be below 2**32, got {min(words)} to {max(words)}")
@@ -142,11 +139,11 @@ def _check_number(name: str, value: Any, kind: type, low: float, high: float) ->
 def _check_python(state: Any) -> None:
     if state["gauss"] is not None:
         _check_number("gauss", state["gauss"], numbers.Real, -math.inf, math.inf)
-    random.Random().setstate((state["version"], tuple(_words(state["words"], 625)), state["gauss"]))
+    random.Random().setstate((state["version"], tuple(_check_words(state["words"], 625)), state["gauss"]))
 
 
 def _check_numpy(state: Any) -> None:
-    _words(state["key"], 624)
+    _check_words(state["key"], 624)
     _check_number("pos", state["pos"], numbers.Integral, 0, 624)
     _check_number("has_gauss", state["has_gauss"], numbers.Integral, 0, 1)
     _check_number("gauss", state["gauss"], numbers.Real, -math.inf, math.inf)
@@ -155,23 +152,23 @@ def _check_numpy(state: Any) -> None:
 def _check_torch(state: Any) -> None:
     torch.Generator().set_state(state.cpu() if isinstance(state, torch.Tensor) else state)
     left, _, following = struct.unpack("iiQ", bytes(state[8:24].tolist()))
-    if left + following > 625:  # torch looks at each of them alone, and would read behind its last word
+    if left + following > 625:  # torch checks each of them alone, and would read beyond its last word
         raise ValueError(f"it cannot have {left} words left after {following} of 624")
 
 
 def _check_cuda(states: Any) -> None:
     if not isinstance(states, list | tuple):
-        raise ValueError(f"it must be a list of tensors, got {_kind(states)}")
+        raise ValueError(f"it must be a list of tensors, got {_describe(states)}")
     for state in states:
-        # seed and offset; older ones have a twister of 800 bytes before them
+        # seed and offset; older versions of torch have a twister of 800 bytes before them
         if not isinstance(state, torch.Tensor) or state.dtype != torch.uint8 or state.shape not in ((16,), (816,)):
-            raise ValueError(f"it must be 16 bytes a device, got {_kind(state)}")
-        (offset,) = struct.unpack_from("q", state.cpu().numpy(force=True).tobytes(), state.numel() - 8)
+            raise ValueError(f"it must be 16 bytes a device, got {_describe(state)}")
+        (offset,) = struct.unpack("q", bytes(state[-8:].tolist()))
         if offset < 0 or offset % 4:
             raise ValueError(f"its offset must be a multiple of 4, got {offset}")
 
 
-def _kind(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a tensor of {value.dtype} and shape {tuple(value.shape)}"
     return type(value).__name__
@@ -184,8 +181,6 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "numpy": _check_numpy,
 }
 
-
-# ------------------------------------------------------------------------------------------------ streams of one's own
 
 _ALL_BITS = 2**64 - 1
 
@@ -201,7 +196,7 @@ def mix(*parts: int | str) -> int:
 
 
 def spread(seed: int, number: int) -> int:
-    """The seed of 64 bits that ``number`` gets out of ``seed``: as :func:`mix`, in half the time (splitmix64)."""
+    """A seed of 64 bits for each ``number``: as :func:`mix`, in half the time (splitmix64)."""
     word = (seed + number * 0x9E3779B97F4A7C15) & _ALL_BITS
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _ALL_BITS
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _ALL_BITS
@@ -210,7 +205,7 @@ def spread(seed: int, number: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A random generator: how to look at its state, put one back, and seed it with 64 bits."""
+    """How to get and set the state of a random generator, and seed it with 64 bits."""
 
     get: Callable[[], Any]
     set: Callable[[Any], object]
@@ -227,13 +222,13 @@ _WITHOUT_NUMPY = (_PYTHON, _TORCH)
 @cache
 def _with_numpy() -> tuple[Source, ...]:
     numpy = sys.modules["numpy"]
-    # the upper bits: with the lower ones it would draw the very words that torch draws
+    # the upper bits: with the lower ones it would draw the same words as torch
     seed = lambda number: numpy.random.seed(number >> 32)  # noqa: E731
     return (*_WITHOUT_NUMPY, Source(partial(numpy.random.get_state, legacy=False), numpy.random.set_state, seed))
 
 
 def _host() -> tuple[Source, ...]:
-    """The generators that code draws from when it names none: python's, torch's on the CPU, numpy's if it is loaded."""
+    """The default generators of python, torch on the CPU, and numpy if it is imported."""
     return _with_numpy() if "numpy" in sys.modules else _WITHOUT_NUMPY
 
 
@@ -244,12 +239,12 @@ def seed_host(seed: int) -> None:
 
 
 def host_state() -> list[tuple[Source, Any]]:
-    """The state of python's, torch's and numpy's generators on the CPU, for :func:`put_back`; in 40 µs."""
+    """The state of python's, torch's and numpy's generators on the CPU, for :func:`restore_host`; in 40 µs."""
     return [(source, source.get()) for source in _host()]
 
 
-def put_back(state: Iterable[tuple[Source, Any]]) -> None:
-    """Undo what was drawn since :func:`host_state`."""
+def restore_host(state: Iterable[tuple[Source, Any]]) -> None:
+    """Restore a state returned by :func:`host_state`."""
     for source, value in state:
         source.set(value)
 
@@ -271,11 +266,11 @@ def source_of(generator: Any) -> Source | None:
 
 
 class Stream:
-    """Random numbers of one's own: code inside draws from them, and leaves those outside as they were.
+    """A separate stream of random numbers: code inside the block draws from it, and the generators are restored after.
 
     Args:
-        seed: 64 bits; where the stream begins.
-        sources: The generators that are lent to it; by default those of the host.
+        seed: The seed of the stream, 64 bits.
+        sources: The generators used; by default those of the host.
 
     Example:
         >>> manual_seed(0)
@@ -297,16 +292,16 @@ class Stream:
         self._outside: list[tuple[Source, Any]] = []
 
     def __enter__(self) -> None:
-        self._outside = self._look()
+        self._outside = self._states()
         if self._inside is not None:
-            put_back(self._inside)
+            restore_host(self._inside)
             return
         for source, _ in self._outside:
             source.seed(self._seed)
 
     def __exit__(self, *error: object) -> None:
-        self._inside = self._look()
-        put_back(self._outside)
+        self._inside = self._states()
+        restore_host(self._outside)
 
-    def _look(self) -> list[tuple[Source, Any]]:
+    def _states(self) -> list[tuple[Source, Any]]:
         return host_state() if self._sources is None else [(source, source.get()) for source in self._sources]

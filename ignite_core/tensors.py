@@ -1,4 +1,4 @@
-"""Tensors in whatever structure a batch has."""
+"""Tensors in the nested structure of a batch."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def convert_tensor(x: Any, device: str | torch.device | None = None, non_blockin
 
     Args:
         x: Tensors, and objects with a method ``to(device)`` (a :class:`~torch.nn.utils.rnn.PackedSequence`, a batch of
-            another library), in lists, tuples, named tuples, mappings and dataclasses, nested at will. Strings, bytes,
-            numbers and None stay as they are.
-        device: Where to; None leaves ``x`` as it is, and does not look into it.
+            another library), in nested lists, tuples, named tuples, mappings and dataclasses. Strings, bytes, numbers
+            and None are unchanged.
+        device: The target device; with None ``x`` is returned without inspection.
         non_blocking: Do not wait for copies from pinned memory to an accelerator.
 
     Returns:
-        The same structure, of the same types; tensors that are there already are not copied.
+        The same structure, of the same types; tensors on the device already are not copied.
 
     Raises:
-        TypeError: If something else than the above is in ``x``, and ``device`` is given.
+        TypeError: If ``x`` contains an object of another type and ``device`` is not None.
 
     Example:
         >>> batch = {"image": torch.zeros(2, 3), "sizes": (torch.tensor(2), torch.tensor(3)), "name": "a"}
@@ -65,7 +65,7 @@ def _moved(x: Any, device: torch.device, non_blocking: bool) -> Any:
 
 
 def _like(mapping: Mapping[Any, Any], values: dict[Any, Any]) -> Mapping[Any, Any]:
-    """A mapping of the same type. One that can be changed is copied first, to keep what else it knows (a default)."""
+    """A mapping of the same type; a mutable one is a copy, which keeps other attributes such as a default factory."""
     if not isinstance(mapping, MutableMapping):
         return type(mapping)(values)  # type: ignore[call-arg]
     clone = copy.copy(mapping)

@@ -1,8 +1,8 @@
-"""Background threads that have ended before the interpreter does.
+"""Background threads that end before the interpreter does.
 
-A daemon thread that is inside torch, or drops a tensor, while the interpreter ends aborts the process ("terminate
-called without an active exception"); any other kind of thread would keep a process alive that waits for a server or a
-disk that hangs.
+A daemon thread that is inside torch, or frees a tensor, while the interpreter ends aborts the process ("terminate
+called without an active exception"). A thread that is not a daemon keeps the process alive while it waits for a server
+or disk that hangs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ __all__ = ["start_thread"]
 
 _logger = logging.getLogger(__name__)
 
-#: How long the end of the interpreter waits for a thread that was asked to stop, in seconds.
+#: How long the end of the interpreter waits for a stopped thread, in seconds.
 _JOIN_S: Final = 10.0
 
-#: Before multiprocessing ends the processes that are left, and after functions that the program registers with atexit.
+#: Before multiprocessing ends the remaining processes, and after functions registered with atexit.
 _PRIORITY: Final = 50
 
 
@@ -29,21 +29,21 @@ def start_thread(
 ) -> threading.Thread:
     """Start a daemon thread that is stopped and joined when the interpreter ends.
 
-    The last one started is stopped first. This also holds at the end of a process of :mod:`multiprocessing`, where
-    functions of :mod:`atexit` are not called. A forked process has no such thread and stops none.
+    Threads are stopped in reverse order. This works at the end of a process of :mod:`multiprocessing` too, where
+    functions of :mod:`atexit` are not called. A forked process does not inherit the thread.
 
     Args:
-        work: What the thread does.
-        name: Of the thread.
-        stop: Called at the end of the interpreter, by the main thread: ``work`` must return soon after. It may be
+        work: The function of the thread.
+        name: Name of the thread.
+        stop: Called at the end of the interpreter, in the main thread: ``work`` must return soon after. It may be
             called when ``work`` has just returned.
         join_s: How many seconds the end of the interpreter waits for ``work`` to return after ``stop``.
 
     Returns:
-        The thread, which is running.
+        The running thread.
 
     Raises:
-        RuntimeError: If the interpreter is ending already and starts no thread.
+        RuntimeError: If the interpreter is ending already.
 
     Example:
         >>> stopped = threading.Event()
@@ -51,7 +51,7 @@ def start_thread(
         >>> stopped.set()
         >>> thread.join()
     """
-    if is_exiting():  # the threads were joined: this one would not be
+    if is_exiting():  # the other threads were joined already
         raise RuntimeError(f"start_thread: {name!r} must start before the end of the interpreter")
 
     def run() -> None:
@@ -61,7 +61,7 @@ def start_thread(
             at_exit.cancel()
 
     thread = threading.Thread(target=run, name=name, daemon=True)
-    # Unlike atexit, also called at the end of a process of multiprocessing.
+    # unlike atexit, also called at the end of a process of multiprocessing
     at_exit = Finalize(None, _end, (thread, stop, join_s), exitpriority=_PRIORITY)
     try:
         thread.start()

@@ -1,4 +1,4 @@
-"""Helpers that scripts use, gathered here; each is defined where it belongs."""
+"""Helpers for scripts."""
 
 from ignite_core.rng import manual_seed
 from ignite_core.tensors import convert_tensor

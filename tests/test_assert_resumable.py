@@ -50,7 +50,7 @@ def test_cuts_may_be_chosen() -> None:
         ("model", r"cut after iteration 5 and resumed, after iteration 6, output"),
         ("loss", r"cut after iteration 5 and resumed, at the end of epoch 2, metrics\.loss"),
         ("running", r"cut after iteration 5 and resumed, after iteration 6, metrics\.running is"),
-        ("trainer", r"went on with iterations \[1, 2, 3\] instead of 6: is the trainer in"),
+        ("trainer", r"went on with iterations \[1, 2, 3\] instead of 6: does build\(\) return the trainer"),
     ],
 )
 def test_what_was_forgotten_shows_where_it_does_first(forgotten: str, first: str) -> None:
@@ -109,7 +109,7 @@ def test_weights_that_nobody_has_seeded_are_found_without_a_cut() -> None:
             script.model[0].weight.copy_(torch.randn(4, 3, generator=UNSEEDED))
         return script.trainer, script.to_save
 
-    with pytest.raises(AssertionError, match="draws first weights from generators that nobody has seeded"):
+    with pytest.raises(AssertionError, match="draws initial weights from generators without a seed"):
         assert_resumable(build, loader(), [1])
 
 
@@ -173,8 +173,8 @@ class Stubborn:
 @pytest.mark.parametrize(
     ("stubborn", "message"),
     [
-        (Stubborn(random.Random(0)), r"what 'own' saves does not load with torch\.load\(weights_only=True\)"),
-        (Stubborn(1, refuses=True), r"cut after iteration 2, 'own' cannot load what it had saved: KeyError\('it'\)"),
+        (Stubborn(random.Random(0)), r"the state of 'own' does not load with torch\.load\(weights_only=True\)"),
+        (Stubborn(1, refuses=True), r"cut after iteration 2, 'own' cannot load its saved state: KeyError\('it'\)"),
     ],
 )
 def test_what_cannot_be_saved_and_loaded_is_named(stubborn: Stubborn, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Which samples each rank gets."""
+"""Samplers that divide the samples among the ranks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["DistributedProxySampler", "ShardSampler"]
 
 
 class _Shard(DistributedSampler[Any]):
-    """Deals an order of samples, which all ranks know, to the ranks in turn.
+    """Deals an order of samples, the same on all ranks, to the ranks in turn.
 
-    So the batches that the ranks take at a time are together the next ones of that order, whatever the world size.
+    So the batches that the ranks load at the same time are, together, the next samples of that order.
     """
 
     def __init__(
@@ -33,21 +33,21 @@ class _Shard(DistributedSampler[Any]):
             seed=seed,
         )
         self.pad = pad
-        self._is_told = True  # set_epoch was called, or there was no epoch yet
+        self._is_epoch_set = True  # set_epoch was called since the last pass, or this is the first pass
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass. An engine calls it; where nobody does, each pass is an epoch."""
+        """Choose the order of the next pass. An engine calls it; without a call each pass counts as an epoch."""
         self.epoch = epoch
-        self._is_told = True
+        self._is_epoch_set = True
 
     def __len__(self) -> int:
         count = len(self._data) - (0 if self.pad else self.rank)
         return max(0, math.ceil(count / self.num_replicas))
 
     def __iter__(self) -> Iterator[Any]:
-        if not self._is_told:
+        if not self._is_epoch_set:
             self.epoch += 1
-        self._is_told = False
+        self._is_epoch_set = False
         order = self._order()
         if self.pad and order:
             missing = len(self) * self.num_replicas - len(order)
@@ -66,15 +66,15 @@ class _Shard(DistributedSampler[Any]):
 class ShardSampler(_Shard):
     """The samples of one rank: every ``num_replicas``-th of the dataset, in its order or shuffled.
 
-    The order depends on the seed and the epoch alone, not on the number of ranks.
+    The order depends on the seed and the epoch only, not on the number of ranks.
 
     Args:
         dataset: Anything with a length.
         num_replicas: Number of ranks; by default the world size.
-        rank: Which of them; by default this one.
-        shuffle: Another order each epoch.
-        seed: Of the orders; the same on all ranks.
-        pad: Repeat the first samples until all ranks have equally many, as training needs. False: every sample on
+        rank: Number of the rank; by default this one.
+        shuffle: Use another order in each epoch.
+        seed: Seed of the orders, the same on all ranks.
+        pad: Repeat the first samples until all ranks have the same number, as training needs. False: every sample on
             exactly one rank, as exact evaluation needs; some ranks then have one more, and some may have none.
 
     Example:
@@ -98,24 +98,25 @@ class ShardSampler(_Shard):
     def _order(self) -> list[Any]:
         if not self.shuffle:
             return list(range(len(self._data)))
-        # spread, because with seed + epoch the second epoch of seed 0 would be the first one of seed 1
+        # not seed + epoch: the second epoch of seed 0 would have the order of the first one of seed 1
         generator = torch.Generator().manual_seed((self.seed * 2_654_435_761 + self.epoch) % 2**32)
         return torch.randperm(len(self._data), generator=generator).tolist()
 
 
 class DistributedProxySampler(_Shard):
-    """The samples of one rank, out of those that a sampler of the user's draws.
+    """The samples of one rank, out of those that another sampler draws.
 
-    All ranks draw the same: torch's generator is seeded from the epoch while the sampler is iterated, and put back.
+    All ranks draw the same samples: torch's generator is seeded from the epoch while the sampler is iterated, and
+    restored afterwards.
 
     Args:
-        sampler: Of samples, with a length; one with a generator of its own must have it seeded equally on all ranks.
-        num_replicas: As of :class:`ShardSampler`.
-        rank: As of :class:`ShardSampler`.
-        pad: As of :class:`ShardSampler`.
+        sampler: A sampler with a length; if it uses a custom generator, that must be seeded equally on all ranks.
+        num_replicas: As in :class:`ShardSampler`.
+        rank: As in :class:`ShardSampler`.
+        pad: As in :class:`ShardSampler`.
 
     Raises:
-        TypeError: If it is no sampler, is distributed already, or has no length.
+        TypeError: If ``sampler`` is not a torch Sampler with a length, or is distributed already.
 
     Example:
         >>> weights = torch.utils.data.WeightedRandomSampler([0.0, 1.0, 0.0], num_samples=4)

@@ -1,4 +1,4 @@
-"""For tests of your own: a function on several ranks of one machine, and the proof that a script resumes exactly."""
+"""Tools for tests: run a function on several ranks, and check that a script resumes exactly."""
 
 from ignite_core.testing.distributed import run_distributed
 from ignite_core.testing.resumable import assert_resumable

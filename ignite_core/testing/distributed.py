@@ -1,4 +1,4 @@
-"""For tests: run a function on several ranks of one machine, and get back what each of them returned."""
+"""For tests: run a function on several ranks of one machine."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ignite_core.exceptions import RankFailed
 
 __all__ = ["run_distributed"]
 
-#: How long the parent waits for ranks that should have ended by themselves at the time limit.
+#: How long the parent waits for ranks that end by themselves, after the time limit or the failure of another rank.
 _GRACE_S = 10.0
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - it is no error of its own
+class RemoteTraceback(Exception):  # noqa: N818 - only the cause of another error
     """The traceback of an error in another process; the cause of the error that the parent raises."""
 
     def __str__(self) -> str:
@@ -36,24 +36,24 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is no error of its own
 
 
 def run_distributed(fn: Callable[..., Any], *args: Any, ranks: int = 2, timeout_s: float = 120.0) -> list[Any]:
-    """Call ``fn(*args)`` on each of several ranks that have joined with gloo.
+    """Call ``fn(*args)`` on several ranks with the gloo backend.
 
-    The processes are forked from one that has imported torch and nothing else that runs, and that stays for the next
-    call (on platforms without fork they are spawned). So ``fn`` must be importable: defined at the top of a module.
+    The processes are forked from a server that has imported torch and stays for the next call (on platforms without
+    fork they are spawned). So ``fn`` must be importable: defined at the top level of a module.
 
     Args:
-        fn: Called in a process of its own on each rank, on one thread; :mod:`ignite_core.distributed` is initialised.
-        args: Handed to it; they are pickled, as is what it returns.
-        ranks: How many processes.
-        timeout_s: After so many seconds they are ended; it is the time limit of each collective too.
+        fn: Called in one process on each rank, on one thread, with :mod:`ignite_core.distributed` initialised.
+        args: Its arguments. They and the result must be picklable.
+        ranks: Number of processes.
+        timeout_s: Time limit of the call and of each collective, in seconds.
 
     Returns:
-        What ``fn`` returned, in the order of the ranks.
+        The results of ``fn`` in rank order.
 
     Raises:
-        Exception: The first one that any rank raised, of its own type if it can be pickled, else a RuntimeError; its
+        Exception: The first one that any rank raised, of the same type if it can be pickled, else a RuntimeError; its
             cause shows the traceback of that rank. The other ranks are ended.
-        TimeoutError: If they have not ended in time; it shows where each of them was.
+        TimeoutError: If the ranks do not end in time; the message shows where each of them was.
 
     Example:
         >>> from ignite_core import distributed as idist
@@ -96,7 +96,7 @@ def _run_rank(
     fn: Callable[..., Any],
     args: tuple[Any, ...],
 ) -> None:
-    """What a process does: it sends its result, or when it failed, with what and how."""
+    """Call the function in a process, and send its result or failure."""
     os.environ.clear()
     os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
     torch.set_num_threads(1)
@@ -106,36 +106,33 @@ def _run_rank(
             initialize("gloo", timeout=timedelta(seconds=timeout_s))
             message = pickle.dumps((None, fn(*args)))
         except BaseException as error:
-            message = pickle.dumps(((time.monotonic(), _portable(error), traceback.format_exc()), None))
-            sender.send_bytes(message)  # before its connections close, which makes the others fail
+            message = pickle.dumps(((time.monotonic(), _picklable(error), traceback.format_exc()), None))
+            sender.send_bytes(message)  # before the connections to the other ranks close, which makes them fail
             raise SystemExit(1) from error
         sender.send_bytes(message)
         finalize()
         faulthandler.cancel_dump_traceback_later()
 
 
-def _portable(error: BaseException) -> BaseException:
-    """The error, if another process can get it as it is."""
+def _picklable(error: BaseException) -> BaseException:
+    """The error, if it can be pickled and unpickled; else a RuntimeError that quotes it."""
     try:
-        copy = pickle.loads(pickle.dumps(error))
-        return error if type(copy) is type(error) and isinstance(error, Exception) else RuntimeError(_summary(error))
+        if isinstance(error, Exception) and type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
     except Exception:
-        return RuntimeError(_summary(error))
-
-
-def _summary(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+        pass
+    return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def _collect(pending: Mapping[Connection, int], processes: list[Any], folder: Path, timeout_s: float) -> list[Any]:
     results: dict[int, Any] = {}
-    failures: list[tuple[float, BaseException, str, int]] = []  # of ranks that say that another one has failed
+    failures: list[tuple[bool, float, int, BaseException, str]] = []  # those that follow from another one last
     waiting = dict(pending)
     deadline = time.monotonic() + timeout_s + _GRACE_S
     while waiting:
         ready = wait(list(waiting), timeout=max(0.0, deadline - time.monotonic()))
         if not ready and not failures:
-            raise _late(waiting, processes, folder, timeout_s)
+            raise _timeout(waiting, processes, folder, timeout_s)
         for receiver in ready:
             assert isinstance(receiver, Connection)
             rank = waiting[receiver]
@@ -144,45 +141,40 @@ def _collect(pending: Mapping[Connection, int], processes: list[Any], folder: Pa
             except EOFError:
                 processes[rank].join()
                 if _stack(folder, rank):
-                    raise _late(waiting, processes, folder, timeout_s) from None
-                failure = (time.monotonic(), _death(rank, processes[rank].exitcode), "it left no traceback")
+                    raise _timeout(waiting, processes, folder, timeout_s) from None
+                failure = time.monotonic(), _death(rank, processes[rank].exitcode), "it left no traceback"
             del waiting[receiver]
             if failure is not None:
-                failures.append((*failure, rank))
-        first = min(failures, key=lambda failure: (_is_of_another(failure[1]), failure[0]), default=None)
-        if first is None:
+                since, error, trace = failure
+                failures.append((isinstance(error, RankFailed), since, rank, error, trace))
+        if not failures:
             continue
-        if _is_of_another(first[1]) and waiting and ready:  # the one that it tells of may still be at it
+        is_consequence, _, rank, error, trace = min(failures)
+        if is_consequence and waiting and ready:  # the rank that failed first may not have ended yet
             deadline = min(deadline, time.monotonic() + _GRACE_S)
             continue
-        _, error, trace, rank = first
         raise error from RemoteTraceback(f"on rank {rank} of {len(processes)}:\n{trace}")
     return [results[rank] for rank in range(len(processes))]
 
 
-def _is_of_another(error: BaseException) -> bool:
-    """Whether a rank failed because another one did."""
-    return isinstance(error, RankFailed)
-
-
 def _death(rank: int, exitcode: int) -> RuntimeError:
     if exitcode == EXIT_CODE:
-        return RankFailed(f"run_distributed: rank {rank} was blocked when another one failed, and was ended", ())
+        return RankFailed(f"run_distributed: rank {rank} was blocked when another one failed, and was ended")
     how = f"was killed by signal {-exitcode}" if exitcode < 0 else f"ended with exit code {exitcode}"
     return RuntimeError(f"run_distributed: rank {rank} {how} and returned nothing")
 
 
-def _late(waiting: Mapping[Connection, int], processes: list[Any], folder: Path, timeout_s: float) -> TimeoutError:
+def _timeout(waiting: Mapping[Connection, int], processes: list[Any], folder: Path, timeout_s: float) -> TimeoutError:
     for rank in waiting.values():
-        processes[rank].join(_GRACE_S)  # each writes down where it is, and ends
-    places = {rank: _stack(folder, rank) or _last_words(receiver) for receiver, rank in waiting.items()}
+        processes[rank].join(_GRACE_S)  # each writes its stack and ends
+    places = {rank: _stack(folder, rank) or _last_traceback(receiver) for receiver, rank in waiting.items()}
     stacks = "\n".join(f"rank {rank}:\n{places[rank]}" for rank in sorted(places))
     return TimeoutError(
         f"run_distributed: ranks {sorted(places)} have not ended in {timeout_s:g} s; they were at\n{stacks}"
     )
 
 
-def _last_words(receiver: Connection) -> str:
+def _last_traceback(receiver: Connection) -> str:
     """The traceback of a rank that failed because another one was ended."""
     try:
         failure = pickle.loads(receiver.recv_bytes())[0] if receiver.poll() else None

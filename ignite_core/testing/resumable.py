@@ -1,4 +1,4 @@
-"""The proof that a training script goes on exactly after any cut."""
+"""Check that a training script resumes exactly after a cut at any iteration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LAST = -1_000_000_000
 
 Build = Callable[[], tuple[Engine, Mapping[str, Any]]]
 
-#: Values by the path to them, as ``optimizer.state.0.exp_avg``; large ones as text with a digest.
+#: Values by path, such as ``optimizer.state.0.exp_avg``; large ones as text with a digest.
 Snapshot = dict[str, Any]
 
 
@@ -41,26 +41,26 @@ def assert_resumable(
     epoch_length: int | None = None,
     seed: int | None = 0,
 ) -> None:
-    """Run a script whole; then, for each cut, what a checkpoint of that moment holds in a fresh build; compare it all.
+    """Compare an uncut run of a script with runs that resume in a fresh build from the state after an iteration.
 
-    Of each iteration after a cut: the batch, the output, the metrics, the states of everything in ``to_save``, how
-    often events that nothing else counts were fired, and the states of the random generators, bit for bit. What is
-    saved goes through ``torch.save`` and ``torch.load(weights_only=True)``.
+    After each iteration that follows a cut, it compares bit for bit the batch, the output, the metrics, the states of
+    all objects in ``to_save``, the counts of custom events, and the states of the random generators. The saved state
+    goes through ``torch.save`` and ``torch.load(weights_only=True)``.
 
     Args:
-        build: Makes everything anew, as the script does when it starts; returns the trainer and what a checkpoint of
-            the script saves, by name, the trainer included.
-        data: What the script gives to ``trainer.run``; or a function without arguments that makes it, as is needed for
-            data that cannot be iterated again from its start, or that changes.
+        build: Makes all objects, as the script does when it starts; returns the trainer, and by name the objects that a
+            checkpoint of the script saves, the trainer included.
+        data: The data for ``trainer.run``; or a function without arguments that makes it, for data that cannot be
+            iterated again from the start, or that changes.
         cut_at: The iterations after which to cut, in increasing order; ``"all"``: each but the last.
-        max_epochs: As of ``trainer.run``.
-        max_iters: As of ``trainer.run``.
-        epoch_length: As of ``trainer.run``.
-        seed: As of ``trainer.run``; None for a trainer that was given its seed in ``build``.
+        max_epochs: As in ``trainer.run``.
+        max_iters: As in ``trainer.run``.
+        epoch_length: As in ``trainer.run``.
+        seed: As in ``trainer.run``; None if ``build`` gives the trainer its seed.
 
     Raises:
-        AssertionError: If anything differs, naming the cut, the iteration and the state that differs first; or if
-            something cannot be saved and loaded.
+        AssertionError: If a value differs; the message names the cut, the iteration and the first difference. Or if an
+            object cannot be saved and loaded.
         ValueError: If a cut is not inside the run.
 
     Example:
@@ -79,32 +79,31 @@ def assert_resumable(
         >>> assert_resumable(build, data, max_epochs=2)
     """
     limits = {"max_epochs": max_epochs, "max_iters": max_iters, "epoch_length": epoch_length, "seed": seed}
-    run = _Runs(build, data, {name: value for name, value in limits.items() if value is not None})
-    whole = run.whole()
+    limits = {name: value for name, value in limits.items() if value is not None}
+    saved: dict[int, bytes] = {}
+    whole = _run(build, data, limits, saved)
     last = whole.iterations[-1]
     cuts = list(range(1, last)) if cut_at == "all" else _checked(cut_at, last)
-    saved: dict[int, bytes] = {}
-    second = run.whole(saving_at=cuts, saved=saved)
+    second = _run(build, data, limits, saved, save_at=cuts)
     _compare(second, whole, 0, "a second run of the same script, uncut", _NOT_SEEDED)
     for cut in cuts:
-        resumed = run.resumed(saved[cut], cut)
+        resumed = _run(build, data, limits, saved, cut)
         where = f"cut after iteration {cut} and resumed"
         if resumed.iterations[:1] != [cut + 1]:
             raise AssertionError(
                 f"assert_resumable: {where}, the run went on with iterations {resumed.iterations[:3]} instead of "
-                f"{cut + 1}: is the trainer in what build() returns to be saved, and does its run have a seed?"
+                f"{cut + 1}: does build() return the trainer among the objects to save, and does its run have a seed?"
             )
         _compare(resumed, whole, cut, where, _NOT_SAVED)
 
 
 _NOT_SEEDED = (
-    "The run does not repeat itself, even uncut. Usual causes: no seed; a build() that does not make everything anew, "
-    "or draws first weights from generators that nobody has seeded; a generator or counter in the dataset or a handler."
+    "The run does not repeat itself, even uncut. Usual causes: no seed; a build() that reuses objects, or draws "
+    "initial weights from generators without a seed; a generator or counter in the dataset or a handler."
 )
 _NOT_SAVED = (
-    "Something that decides over it was not saved, or is not put back by load_state_dict: usually an object missing in "
-    "what build() returns to be saved (a scheduler, a scaler, an averaged model), or a generator of one's own, as in a "
-    "dataset."
+    "A state that affects it is not saved, or not restored by load_state_dict: usually an object that build() does not "
+    "return among those to save (a scheduler, a scaler, an averaged model), or a custom generator, as in a dataset."
 )
 
 
@@ -118,7 +117,7 @@ def _checked(cut_at: Any, last: int) -> list[int]:
 
 
 class _Record:
-    """What was seen of a run: snapshots by the moment, in their order, and the iterations."""
+    """The snapshots of a run by moment, in order, and its iterations."""
 
     def __init__(self) -> None:
         self.moments: dict[str, Snapshot] = {}
@@ -134,91 +133,65 @@ def _after(iteration: int) -> str:
     return f"after iteration {iteration}"
 
 
-class _Runs:
-    """Runs of one script, each in a fresh build."""
+def _run(
+    build: Build,
+    data: Any,
+    limits: dict[str, int],
+    saved: dict[int, bytes],
+    cut: int | None = None,
+    save_at: Sequence[int] = (),
+) -> _Record:
+    """Run the script in a fresh build, from the start or a saved state; save states after some iterations."""
+    trainer, to_save = build()
+    if cut is not None:
+        _load(saved[cut], to_save, cut)
+    if save_at:
 
-    def __init__(self, build: Build, data: Any, limits: dict[str, int]) -> None:
-        self._build = build
-        self._data = data
-        self._limits = limits
+        @trainer.on(Events.ITERATION_COMPLETED(once=list(save_at), priority=_LAST))
+        def save() -> None:
+            saved[trainer.state.iteration] = _to_bytes(to_save)
 
-    def whole(self, saving_at: Sequence[int] = (), saved: dict[int, bytes] | None = None) -> _Record:
-        """A run from the start; what a checkpoint would hold at some iterations goes into ``saved``."""
-        trainer, to_save = self._build()
-        if saved is not None and saving_at:
+    record = _Record()
+    others = {name: one for name, one in to_save.items() if one is not trainer}  # its state is the position
 
-            @trainer.on(Events.ITERATION_COMPLETED(once=list(saving_at), priority=_LAST))
-            def save() -> None:
-                saved[trainer.state.iteration] = _to_bytes(to_save)
+    def take(moment: str, **more: Any) -> None:
+        seen = {**more, "metrics": dict(trainer.state.metrics), "event counts": dict(trainer._dispatch.counts)}
+        states = {name: one.state_dict() for name, one in others.items()}
+        record.moments[moment] = dict(_flat({**seen, **states, "random generators": rng_state()}))
 
-        return self._watched(trainer, to_save)
+    @trainer.on(Events.ITERATION_COMPLETED(priority=_LAST + 1))
+    def take_iteration() -> None:
+        record.iterations.append(trainer.state.iteration)
+        take(_after(trainer.state.iteration), batch=trainer.state.batch, output=trainer.state.output)
 
-    def resumed(self, saved: bytes, cut: int) -> _Record:
-        """A run that goes on from what was saved."""
-        trainer, to_save = self._build()
-        states = _from_bytes(saved)
-        if list(states) != list(to_save):
+    @trainer.on(Events.EPOCH_COMPLETED(priority=_LAST))
+    def take_epoch() -> None:
+        take(f"at the end of epoch {trainer.state.epoch}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # inexact resumes are found by the comparison
+        trainer.run(data() if callable(data) else data, **limits)
+    take("at the end of the run")
+    return record
+
+
+def _load(saved: bytes, to_save: Mapping[str, Any], cut: int) -> None:
+    parts: dict[str, bytes] = pickle.loads(saved)
+    if list(parts) != list(to_save):
+        raise AssertionError(
+            f"assert_resumable: build() must return the same names each time, got {few(parts)}, {few(to_save)}"
+        )
+    for name, part in parts.items():
+        try:
+            to_save[name].load_state_dict(torch.load(io.BytesIO(part), weights_only=True))
+        except Exception as error:
             raise AssertionError(
-                f"assert_resumable: build() must return the same names each time, got {few(states)}, {few(to_save)}"
-            )
-        for name, state in states.items():
-            try:
-                to_save[name].load_state_dict(state)
-            except Exception as error:
-                raise AssertionError(
-                    f"assert_resumable: cut after iteration {cut}, {name!r} cannot load what it had saved: {error!r}"
-                ) from error
-        return self._watched(trainer, to_save)
-
-    def _watched(self, trainer: Engine, to_save: Mapping[str, Any]) -> _Record:
-        record = _Record()
-        others = {name: one for name, one in to_save.items() if one is not trainer}  # its counters are the place itself
-
-        def look(moment: str, **more: Any) -> None:
-            seen = {**more, "metrics": dict(trainer.state.metrics), "event counts": dict(trainer._dispatch.counts)}
-            states = {name: one.state_dict() for name, one in others.items()}
-            record.moments[moment] = dict(_flat({**seen, **states, "random generators": rng_state()}))
-
-        @trainer.on(Events.ITERATION_COMPLETED(priority=_LAST + 1))
-        def note_iteration() -> None:
-            record.iterations.append(trainer.state.iteration)
-            look(_after(trainer.state.iteration), batch=trainer.state.batch, output=trainer.state.output)
-
-        @trainer.on(Events.EPOCH_COMPLETED(priority=_LAST))
-        def note_epoch() -> None:
-            look(f"at the end of epoch {trainer.state.epoch}")
-
-        data = self._data() if callable(self._data) else self._data
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what is not exact will show
-            trainer.run(data, **self._limits)
-        look("at the end of the run")
-        return record
-
-
-def _compare(one: _Record, whole: _Record, cut: int, where: str, cause: str) -> None:
-    """Raise at the first difference."""
-    expected = whole.after(cut)
-    for moment, wanted in zip_longest(one.moments, expected):
-        if moment != wanted:
-            raise AssertionError(
-                f"assert_resumable: {where}: the run comes to be {moment or 'over'}, where the uncut one is "
-                f"{wanted or 'over'}. {cause}"
-            )
-        _compare_snapshots(one.moments[moment], whole.moments[moment], f"{where}, {moment}", cause)
-
-
-def _compare_snapshots(one: Snapshot, whole: Snapshot, where: str, cause: str) -> None:
-    # A metric that was computed before the cut, and not since, is not there.
-    missing = [path for path in whole if path not in one and not path.startswith("metrics.")]
-    for path in [*one, *missing]:
-        found, expected = one.get(path, "nothing"), whole.get(path, "nothing")
-        if found != expected:
-            raise AssertionError(f"assert_resumable: {where}, {path} is {found} instead of {expected}. {cause}")
+                f"assert_resumable: cut after iteration {cut}, {name!r} cannot load its saved state: {error!r}"
+            ) from error
 
 
 def _to_bytes(to_save: Mapping[str, Any]) -> bytes:
-    """As a checkpoint does; each object by itself, so that one that cannot be loaded is named."""
+    """What a checkpoint holds; each object separately, so that one that cannot be loaded is named."""
     parts: dict[str, bytes] = {}
     for name, one in to_save.items():
         file = io.BytesIO()
@@ -228,18 +201,32 @@ def _to_bytes(to_save: Mapping[str, Any]) -> bytes:
             torch.load(io.BytesIO(parts[name]), weights_only=True)
         except pickle.UnpicklingError as error:
             raise AssertionError(
-                f"assert_resumable: what {name!r} saves does not load with torch.load(weights_only=True): {error}"
+                f"assert_resumable: the state of {name!r} does not load with torch.load(weights_only=True): {error}"
             ) from error
     return pickle.dumps(parts)
 
 
-def _from_bytes(saved: bytes) -> dict[str, Any]:
-    parts: dict[str, bytes] = pickle.loads(saved)
-    return {name: torch.load(io.BytesIO(part), weights_only=True) for name, part in parts.items()}
+def _compare(one: _Record, whole: _Record, cut: int, where: str, cause: str) -> None:
+    """Raise at the first difference."""
+    for moment, expected in zip_longest(one.moments, whole.after(cut)):
+        if moment != expected:
+            raise AssertionError(
+                f"assert_resumable: {where}: it is {moment or 'over'}, the uncut run {expected or 'over'}. {cause}"
+            )
+        _compare_snapshots(one.moments[moment], whole.moments[moment], f"{where}, {moment}", cause)
+
+
+def _compare_snapshots(one: Snapshot, whole: Snapshot, where: str, cause: str) -> None:
+    # A metric that was computed before the cut only is absent.
+    missing = [path for path in whole if path not in one and not path.startswith("metrics.")]
+    for path in [*one, *missing]:
+        found, expected = one.get(path, "nothing"), whole.get(path, "nothing")
+        if found != expected:
+            raise AssertionError(f"assert_resumable: {where}, {path} is {found} instead of {expected}. {cause}")
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values inside nested mappings and sequences, in a form that can be compared and shown."""
+    """The values inside nested mappings and sequences, in a form that can be compared and printed."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
@@ -247,24 +234,24 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         for number, inner in enumerate(value):
             yield from _flat(inner, f"{path}[{number}]")
     else:
-        yield path, _shown(value)
+        yield path, _comparable(value)
 
 
-def _shown(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         if value.numel() == 1 and not value.is_quantized:
             return f"tensor({value.item()!r}, {value.dtype})"
         value = value.contiguous()
-        content = ctypes.string_at(value.data_ptr(), value.nbytes) if value.numel() else b""  # numpy may be missing
+        content = ctypes.string_at(value.data_ptr(), value.nbytes) if value.numel() else b""  # works without numpy
         return f"a tensor of {tuple(value.shape)}, {value.dtype}, {_digest(content)}"
     if isinstance(value, float) and math.isnan(value):
-        return "nan"  # which is equal to itself
+        return "nan"  # equal to another NaN
     if isinstance(value, numbers.Number | str | bytes | None):
         return value
     try:
         return f"a {type(value).__name__}, {_digest(pickle.dumps(value))}"
-    except Exception:  # whatever cannot be looked into
+    except Exception:  # it cannot be pickled
         return f"a {type(value).__name__}"
 
 

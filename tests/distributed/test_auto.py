@@ -91,7 +91,7 @@ def given_all_dimensions() -> str:
     with pytest.raises(ValueError, match=r"group must have one dimension, .* got a mesh of 2") as raised:
         idist.auto_dataloader([1, 2], group=init_device_mesh("cpu", (1, 2), mesh_dim_names=("dp", "tp")))  # type: ignore[arg-type]
     other = [dist.new_group([rank]) for rank in range(2)][1 - dist.get_rank()]
-    with pytest.raises(ValueError, match="must hold this rank, got one without rank"):
+    with pytest.raises(ValueError, match="must contain this rank, got one without rank"):
         idist.auto_dataloader([1, 2], group=other)  # type: ignore[arg-type]
     return str(raised.value)
 
@@ -165,9 +165,9 @@ def own_samplers() -> dict[str, Any]:
     others: Any = DistributedSampler(data, num_replicas=3, rank=0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"the sampler is for rank 0 of 3, but this is rank \d of 2"):
         idist.auto_dataloader(data, sampler=others)
-    with pytest.warns(UserWarning, match="with a batch_sampler each of the 2 ranks gets all that it gives"):
+    with pytest.warns(UserWarning, match="a batch_sampler is not divided among the 2 ranks"):
         batches = idist.auto_dataloader(data, batch_sampler=BatchSampler(SequentialSampler(data), 3, False))
-    with pytest.warns(UserWarning, match="with an IterableDataset each of the 2 ranks gets all that it gives"):
+    with pytest.warns(UserWarning, match="an IterableDataset is not divided among the 2 ranks"):
         stream = idist.auto_dataloader(Stream(), batch_size=4)
     return {
         "taken": idist.auto_dataloader(data, sampler=taken).sampler is taken,
@@ -193,7 +193,9 @@ def test_samplers_of_the_user_are_shared_taken_or_left_alone() -> None:
 def test_exact_shards_are_not_promised_of_what_cannot_be_dealt_out(
     dataset: Any, options: dict[str, Any], kind: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"pad=False promises each sample once, but with {kind}"):
+    with pytest.raises(
+        ValueError, match=f"pad=False needs a dataset and sampler that can be divided among the ranks, got {kind}"
+    ):
         idist.auto_dataloader(dataset, pad=False, **options)
 
 
@@ -272,7 +274,7 @@ def special_models() -> dict[str, Any]:
     wrapped: Any = idist.auto_model(nn.Linear(2, 1), find_unused_parameters=True)
     with pytest.raises(ValueError, match="wrapped already, got a DistributedDataParallel"):
         idist.auto_model(wrapped)
-    with pytest.raises(ValueError, match=r"device_ids follows from the process and must not be given, got \[0\]"):
+    with pytest.raises(ValueError, match=r"device_ids follows from the process and must not be passed, got \[0\]"):
         idist.auto_model(nn.Linear(2, 1), device_ids=[0])
     with pytest.raises(ValueError, match="on GPUs only, the device is the CPU"):
         idist.auto_model(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), sync_bn=True)
@@ -291,7 +293,7 @@ def test_models_that_are_special() -> None:
 
 
 def test_options_that_exclude_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="sync_bn is for a model that is not sharded"):
+    with pytest.raises(ValueError, match="sync_bn does not work with a sharded model"):
         idist.auto_model(nn.Linear(2, 1), sync_bn=True, shard=True)
 
 

@@ -22,7 +22,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ignite_core.engine.data.epochs import tell_epoch
 from ignite_core.engine.data.position import Passes, has_state, length_of, share_of
 from ignite_core.engine.data.seeded_loader import SeededLoader, SeededStream
-from ignite_core.rng import Stream, host_state, mix, put_back, rng_state, seed_host, set_rng_state, spread
+from ignite_core.rng import Stream, host_state, mix, restore_host, rng_state, seed_host, set_rng_state, spread
 
 __all__ = ["StatefulPasses", "seeded_passes"]
 
@@ -99,7 +99,7 @@ class _LoaderPasses:
         try:
             iterator = self._loader.begin(mix(self._seed, "pass", number), done)
         finally:
-            put_back(before)
+            restore_host(before)
         if self._is_plain:
             return iterator
         return _ByPlace(iterator, self._loader, mix(self._seed, "batches", number), done)
@@ -125,7 +125,7 @@ class _ByPlace:
             seed_host(spread(self._seed, self._place))
             batch = next(self._iterator)
         finally:
-            put_back(before)
+            restore_host(before)
         self._loader.check_in_use()
         self._place += 1
         return batch

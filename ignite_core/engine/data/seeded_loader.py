@@ -29,7 +29,7 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from ignite_core.distributed.samplers import ShardSampler
-from ignite_core.rng import Source, Stream, host_state, mix, put_back, seed_host, source_of, spread
+from ignite_core.rng import Source, Stream, host_state, mix, restore_host, seed_host, source_of, spread
 
 __all__ = ["SeededLoader", "SeededStream"]
 
@@ -197,7 +197,7 @@ class _PuttingBack:
         try:
             return self.original(items)
         finally:
-            put_back(self.tickets.before)
+            restore_host(self.tickets.before)
 
 
 class _ShowDataset:
