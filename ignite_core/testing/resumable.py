@@ -78,8 +78,8 @@ def assert_resumable(
         >>> data = DataLoader([(torch.randn(2), torch.randn(1)) for _ in range(8)], batch_size=2, shuffle=True)
         >>> assert_resumable(build, data, max_epochs=2)
     """
-    limits = {"max_epochs": max_epochs, "max_iters": max_iters, "epoch_length": epoch_length, "seed": seed}
-    limits = {name: value for name, value in limits.items() if value is not None}
+    given = {"max_epochs": max_epochs, "max_iters": max_iters, "epoch_length": epoch_length, "seed": seed}
+    limits = {name: value for name, value in given.items() if value is not None}
     saved: dict[int, bytes] = {}
     whole = _run(build, data, limits, saved)
     last = whole.iterations[-1]
