@@ -518,7 +518,7 @@ def test_a_regressor_is_evaluated_by_its_loss_and_its_absolute_error() -> None:
         ({"max_epochs": 0}, ValueError, "max_epochs must be at least 1, got 0"),
         ({"module": nn.Linear(4, 2)}, TypeError, "EngineClassifier: module must be a class, or a function that makes"),
         ({"module__unit": 3}, TypeError, "unexpected keyword argument 'unit'"),
-        ({"module__n_outputs": 3}, ValueError, "must give a score for each of 2 classes, shape (N, 2), got (16, 3)"),
+        ({"module__n_outputs": 3}, ValueError, "must return a score for each of 2 classes, shape (N, 2), got (16, 3)"),
         (
             {"handlers": {"stop": print}},
             TypeError,
@@ -571,7 +571,7 @@ def test_weights_that_make_no_sense_are_refused(weight: Any, two_moons: tuple[An
 
 def test_targets_of_another_shape_are_refused() -> None:
     X = np.zeros((8, 2))
-    with pytest.raises(ValueError, match=re.escape("must give targets of the shape ('N', 3), got (8, 1)")):
+    with pytest.raises(ValueError, match=re.escape("must return targets of the shape ('N', 3), got (8, 1)")):
         regressor(module__n_outputs=1).fit(X, np.zeros((8, 3)))
     estimator = regressor().partial_fit(X, np.zeros((8, 3)))
     with pytest.raises(ValueError, match=re.escape("must have the shape (3,), as before, got ()")):

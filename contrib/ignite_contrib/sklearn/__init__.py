@@ -1,5 +1,14 @@
-"""Engines in scikit-learn, and scores of scikit-learn in engines."""
+"""Engines as estimators of scikit-learn, and scores of scikit-learn as metrics."""
 
+from typing import Any
+
+from ignite_contrib._require import require
 from ignite_core._lazy import lazily
 
-__getattr__, __dir__, __all__ = lazily(__name__, __file__)
+_import, __dir__, __all__ = lazily(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        require("sklearn", extra="sklearn", feature="ignite_contrib.sklearn")
+    return _import(name)

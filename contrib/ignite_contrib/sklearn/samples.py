@@ -1,4 +1,4 @@
-"""What scikit-learn is given, as tensors; and batches of them."""
+"""Convert data for scikit-learn to tensors, and split them into batches."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from ignite_contrib.sklearn.library import np, validate_data
-
-__all__ = ["Batches", "Inputs", "as_array", "as_inputs", "as_weights", "count_of", "features_of"]
+__all__ = ["Batches", "Inputs", "as_array", "as_inputs", "as_weights", "count_of"]
 
 Inputs = Tensor | dict[str, Tensor]
 
 
 def as_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
-    """What the module is called with.
+    """Convert samples to what the module is called with.
 
     Args:
-        estimator: Takes note of the number and the names of the features, or compares them.
-        X: An array or a table, which become float, a tensor, or a mapping of these by the names of the arguments of the
-            module. In tensors and mappings whole numbers stay whole, for embeddings.
-        reset: Take note; else compare.
+        estimator: Stores the number and names of the features.
+        X: An array or a table, converted to float; a tensor; or a mapping of these by the names of the arguments of
+            the module. Integers in tensors and mappings stay integers, for embeddings.
+        reset: Store number and names of the features; if False, compare them.
 
     Raises:
-        ValueError: If it is empty, not finite, or the features are not those noted.
+        ValueError: If ``X`` is empty or not finite, or the features differ from those stored.
     """
-    if isinstance(X, Mapping) and not hasattr(X, "shape"):  # some sparse matrices are mappings too
+    if isinstance(X, Mapping) and not hasattr(X, "shape"):  # some sparse matrices are mappings
         return {str(name): _as_tensor(value) for name, value in X.items()}
     if isinstance(X, Tensor):
         return _as_tensor(validate_data(estimator, X, reset=reset, skip_check_array=True))
@@ -42,15 +42,15 @@ def _as_tensor(value: Any) -> Tensor:
 
 
 def as_array(y: Any) -> Any:
-    """Targets as scikit-learn checks them: a tensor as an array, anything else as it is."""
+    """Convert a tensor to an array; anything else is returned unchanged, for scikit-learn to check."""
     return y.detach().cpu().numpy() if isinstance(y, Tensor) else y
 
 
 def as_weights(sample_weight: Any) -> Tensor:
-    """Weights whose mean is 1.
+    """Convert sample weights to a tensor of mean 1.
 
     Raises:
-        ValueError: If they are not one finite number from 0 on for each sample, or all 0.
+        ValueError: If they are not one finite number for each sample, at least 0, or all 0.
     """
     weights = torch.tensor(np.asarray(as_array(sample_weight), dtype=np.float64))
     if weights.ndim != 1 or not weights.isfinite().all() or (weights < 0).any() or not weights.any():
@@ -62,57 +62,48 @@ def as_weights(sample_weight: Any) -> Tensor:
 
 
 def count_of(x: Inputs) -> int:
-    """How many samples there are.
-
-    Raises:
-        ValueError: If there is nothing, or the entries of a mapping do not have as many.
-    """
+    """Number of samples; ValueError if the entries of a mapping differ in it, or there are none."""
     counts = {name: len(tensor) for name, tensor in x.items()} if isinstance(x, dict) else {"X": len(x)}
     if len(set(counts.values())) != 1:
         raise ValueError(f"X: all entries must have as many samples, got {counts}")
     return next(iter(counts.values()))
 
 
-def features_of(x: Inputs) -> int | None:
-    """The size of the second dimension, if there is one."""
-    return x.shape[1] if isinstance(x, Tensor) and x.ndim > 1 else None
-
-
-def _taken(samples: Any, chosen: Tensor) -> Any:
-    """Some of the samples, in tensors, tuples and mappings of them."""
+def _select(samples: Any, indices: Tensor) -> Any:
+    """Select samples in tensors, and in tuples and mappings of them."""
     if isinstance(samples, Tensor):
-        return samples[chosen]
+        return samples[indices]
     if isinstance(samples, dict):
-        return {name: _taken(one, chosen) for name, one in samples.items()}
-    return tuple(_taken(one, chosen) for one in samples)
+        return {name: _select(one, indices) for name, one in samples.items()}
+    return tuple(_select(one, indices) for one in samples)
 
 
 class Batches:
-    """Some of the samples, in batches.
+    """Selected samples, in batches.
 
     Args:
         samples: A tensor, or a structure of tensors.
-        chosen: Which of them, by number.
-        size: Of a batch; the last one may be smaller.
-        seed: Shuffle them in each pass, in orders that follow from it; None keeps the order.
+        indices: Indices of the samples to use.
+        size: Batch size; the last batch may be smaller.
+        seed: Seed for shuffling them in each pass; None keeps the order.
 
     Example:
         >>> [batch.tolist() for batch in Batches(torch.arange(10, 20), torch.tensor([0, 3, 5]), size=2)]
         [[10, 13], [15]]
     """
 
-    def __init__(self, samples: Any, chosen: Tensor, size: int, seed: int | None = None) -> None:
+    def __init__(self, samples: Any, indices: Tensor, size: int, seed: int | None = None) -> None:
         self._samples = samples
-        self._chosen = chosen
+        self._indices = indices
         self._size = size
         self._generator = None if seed is None else torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._chosen) / self._size)
+        return math.ceil(len(self._indices) / self._size)
 
     def __iter__(self) -> Iterator[Any]:
-        chosen = self._chosen
+        indices = self._indices
         if self._generator is not None:
-            chosen = chosen[torch.randperm(len(chosen), generator=self._generator)]
-        for numbers in torch.split(chosen, self._size):
-            yield _taken(self._samples, numbers)
+            indices = indices[torch.randperm(len(indices), generator=self._generator)]
+        for batch in torch.split(indices, self._size):
+            yield _select(self._samples, batch)
