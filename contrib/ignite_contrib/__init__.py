@@ -1,1 +1,1 @@
-"""What needs more than torch: each module wraps one optional package, and is an extra of the same name."""
+"""Features that need more than torch: each back-end is an optional extra of the package."""

@@ -1,4 +1,4 @@
-"""Optional packages: imported when the feature that needs them is constructed, never before."""
+"""Import optional packages when the feature that needs them is constructed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["require"]
 
 
 def require(module: str, *, extra: str, feature: str) -> ModuleType:
-    """Import an optional module, or say how to get it.
+    """Import an optional module, with an error message that tells how to install it.
 
     Raises:
         ModuleNotFoundError: If its package is not installed; the message has the command that installs it. An import

@@ -1,11 +1,10 @@
-"""Draw what a CSV file of a run holds."""
+"""Draw the curves of a CSV file of a run."""
 
 from __future__ import annotations
 
 import csv
 import os
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
 from ignite_contrib._require import require
@@ -16,9 +15,9 @@ Curves = dict[str, dict[int, float]]
 
 
 def read_curves(path: str | os.PathLike[str]) -> Curves:
-    r"""The numbers that a :class:`~ignite_contrib.loggers.CSVLogger` has written, by name and step.
+    r"""Read the file of a :class:`~ignite_contrib.loggers.CSVLogger`: values by name and step.
 
-    Where a step was logged twice, as by a run that was cut and resumed, the later line counts. Text is left out.
+    If a step was logged twice, as by an interrupted and resumed run, the later line counts. Text is skipped.
 
     Example:
         >>> import tempfile
@@ -39,13 +38,13 @@ def read_curves(path: str | os.PathLike[str]) -> Curves:
 
 
 def draw_curves(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
-    """Draw the numbers of a :class:`~ignite_contrib.loggers.CSVLogger` over their steps.
+    """Draw the values of a :class:`~ignite_contrib.loggers.CSVLogger` over their steps.
 
-    What ends alike, as ``training/loss`` and ``validation/loss``, shares axes.
+    Names with the same last part, such as ``training/loss`` and ``validation/loss``, share axes.
 
     Args:
         source: The CSV file.
-        target: The picture, in the format of its suffix. It is replaced as a whole.
+        target: The image file, in the format of its suffix. It is replaced atomically.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
@@ -59,20 +58,16 @@ def draw_curves(source: str | os.PathLike[str], target: str | os.PathLike[str]) 
     figure = figures.Figure(figsize=(4.5 * columns, 3.5 * rows), layout="constrained")
     for number, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, number)
-        for name in _of_panel(panel, curves):
+        for name in sorted(name for name in curves if _panel(name) == panel):
             steps = sorted(curves[name])
             axes.plot(steps, [curves[name][step] for step in steps], label=name, marker="." if len(steps) < 30 else "")
         axes.set(xlabel="epoch", title=panel)
         axes.legend()
-    place = Path(target)
-    beside = place.with_name(f"new-{place.name}")
-    figure.savefig(beside)
-    os.replace(beside, place)
+    path = Path(target)
+    new = path.with_name(f"new-{path.name}")
+    figure.savefig(new)
+    os.replace(new, path)
 
 
 def _panel(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def _of_panel(panel: str, names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if _panel(name) == panel)

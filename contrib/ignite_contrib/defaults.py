@@ -1,4 +1,4 @@
-"""What most trainings want, in one call."""
+"""Attach what most trainings need with one call."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ignite_core.distributed as idist
+from ignite_contrib import loggers
 from ignite_contrib._require import require
 from ignite_contrib.curves import draw_curves
 from ignite_contrib.engines.outputs import named_outputs, picker
@@ -19,52 +20,52 @@ from ignite_core.metrics import Average, find_metric
 
 __all__ = ["Defaults"]
 
-#: Curves are drawn again after an epoch when so many seconds have passed, and at the end of the run.
-_SECONDS_BETWEEN_DRAWINGS = 60.0
+#: Shortest time in seconds between two drawings of the curves, except for the one at the end.
+_DRAW_EVERY_S = 60.0
 
-_LAST = -1_000
+_LAST = -1_000  # priority
 
 _LOSS = "loss"
 
 
 class Defaults:
-    """A progress bar, a CSV file, checkpoints, early stopping and a picture of the curves; all of it lies in a folder.
+    """A progress bar, a CSV file, checkpoints, early stopping and a plot of the curves, in one folder.
 
     =================== ===========================================================================================
-    ``checkpoint_*.pt`` The newest states of everything, saved after each epoch. Who starts the same script again
-                        goes on from there; a run that is over stays over.
+    ``checkpoint_*.pt`` The newest state of everything, saved after each epoch. When the same script is started again,
+                        it resumes from there; a finished run is not continued.
     ``best_model.pt``   The weights with the best score: ``model.load_state_dict(torch.load(path))``.
     ``metrics.csv``     After each epoch, ``training/…`` and ``validation/…``: ``step, name, value``.
-    ``curves.png``      The same, drawn.
+    ``curves.png``      A plot of ``metrics.csv``.
     =================== ===========================================================================================
 
     Args:
-        folder: Of this run alone.
-        metric: The metric of the evaluator that is the score, ``"loss"`` by default.
-        mode: ``"min"``: smaller scores are better; ``"max"``: larger ones. By default ``higher_is_better`` of the
-            metric decides; it must be given for one that does not say.
-        patience: So many evaluations in a row without improvement end the training; None: nothing does.
-        outputs: Names for the numbers that the step returns, a mapping with these keys, as many values in a sequence,
-            or a single one. They are shown beside the bar, and their means over the epoch and all ranks are metrics of
-            the trainer. Without names nothing of the output is used.
+        folder: The folder, used by this run only.
+        metric: Name of the metric of the evaluator that is the score, ``"loss"`` by default.
+        mode: ``"min"`` if smaller scores are better, ``"max"`` if larger ones are. By default ``higher_is_better`` of
+            the metric decides; required if that is not set.
+        patience: Number of evaluations in a row without improvement after which the training stops; None: no limit.
+        outputs: Names of the values that the step returns, as keys of a mapping, in the order of a sequence, or of a
+            single value. They are shown beside the bar, and their means over the epoch and all ranks are metrics of
+            the trainer. Without names the output is not used.
         bar: Draw a progress bar.
-        checkpoint: Save, and go on from what was saved.
-        resume: Go on from what was saved. False: train from the start; ``metrics.csv`` and ``best_model.pt`` are
-            replaced, older checkpoints stay in the folder.
-        keep: Hyperparameters that stay as the script sets them, such as ``("lr",)``, as of
-            :func:`~ignite_core.handlers.resume`.
+        checkpoint: Save checkpoints, and resume from them.
+        resume: Resume from the newest checkpoint. False: train from the start; ``metrics.csv`` and ``best_model.pt``
+            are replaced, older checkpoints stay in the folder.
+        keep: Hyperparameters for which the values of the script are used instead of the saved ones, such as
+            ``("lr",)``, see :func:`~ignite_core.handlers.resume`.
         csv: Write the CSV file.
-        curves: Draw it.
+        curves: Draw the plot.
 
     Attributes:
-        checkpoint: Once attached: the handler that keeps the newest states, as for
-            :class:`~ignite_core.handlers.StopOnSignal`; None without.
-        best: The handler that keeps the best weights; None without.
-        early_stopping: The handler that ends the training; None without.
+        checkpoint: The handler that saves the newest state, once attached, as for
+            :class:`~ignite_core.handlers.StopOnSignal`; None if there is none.
+        best: The handler that saves the best weights; None if there is none.
+        early_stopping: The handler that stops the training; None if there is none.
 
     Raises:
-        ModuleNotFoundError: If tqdm or matplotlib is wanted and not installed.
-        ValueError: If curves are wanted without the CSV file that they are drawn from, or ``mode`` is none of these.
+        ModuleNotFoundError: If tqdm or matplotlib is needed and not installed.
+        ValueError: If ``curves`` is True and ``csv`` is False, or ``mode`` is not ``"min"``, ``"max"`` or None.
 
     Example:
         >>> import tempfile
@@ -122,21 +123,21 @@ class Defaults:
     def attach(
         self, trainer: Engine, evaluator: Engine | None = None, to_save: Mapping[str, Any] | None = None
     ) -> Resumed:
-        """Attach everything, and load the newest checkpoint if there is one; on all ranks, just before the run.
+        """Attach everything, and load the newest checkpoint if there is one. Call it on all ranks, just before the run.
 
         Args:
             trainer: The engine that trains.
-            evaluator: The engine with the scores, which a handler of the trainer runs. Without it there is neither a
-                best model nor early stopping.
-            to_save: What checkpoints hold besides the trainer, by name, such as a schedule. Of a trainer that
-                :func:`~ignite_core.engine.create_supervised_trainer` has made, model and optimizer need not be named.
+            evaluator: The engine with the scores, run by a handler of the trainer. Without it there is neither a best
+                model nor early stopping.
+            to_save: Objects to save besides the trainer, by name, such as a schedule. Model and optimizer of a trainer
+                made by :func:`~ignite_core.engine.create_supervised_trainer` are saved without being named.
 
         Returns:
-            What was loaded; ``print`` it.
+            A description of what was loaded, which can be printed.
 
         Raises:
-            ValueError: If there is nothing to save, ``metric`` is given without an evaluator, or which of its values
-                are better is not known.
+            ValueError: If there is nothing to save, ``metric`` is given without an evaluator, or its direction is not
+                known.
             CheckpointError: If there are checkpoints, but none that can be used.
         """
         if not isinstance(trainer, Engine) or not isinstance(evaluator, Engine | None):
@@ -160,8 +161,9 @@ class Defaults:
 
         resumed = Resumed()
         if self._wants["checkpoint"]:
-            own = {"averages": averages, "early_stopping": self.early_stopping}
-            resumed = self._attach_checkpoints(trainer, evaluator, {**_known(trainer), **(to_save or {})}, own)
+            objects = {**getattr(trainer.process_function, "to_save", {}), **(to_save or {})}
+            handlers = {"averages": averages, "early_stopping": self.early_stopping}
+            resumed = self._attach_checkpoints(trainer, evaluator, objects, handlers)
         if self._wants["csv"]:
             self._attach_files(trainer, evaluator, is_new=resumed.path is None)
         if self._wants["bar"]:
@@ -169,7 +171,6 @@ class Defaults:
         return resumed
 
     def _direction(self, evaluator: Engine) -> Literal["min", "max"]:
-        """Which scores are better, as the metric says."""
         name = self.metric or _LOSS
         metric = find_metric(evaluator, name)
         is_higher = None if metric is None else metric.higher_is_better
@@ -182,14 +183,14 @@ class Defaults:
         return "max" if is_higher else "min"
 
     def _attach_checkpoints(
-        self, trainer: Engine, evaluator: Engine | None, objects: Mapping[str, Any], own: Mapping[str, Any]
+        self, trainer: Engine, evaluator: Engine | None, objects: Mapping[str, Any], handlers: Mapping[str, Any]
     ) -> Resumed:
         if not objects:
             raise ValueError(
-                "Defaults.attach: what is to be saved cannot be told from this trainer; pass "
+                "Defaults.attach: the objects to save are not known from this trainer; pass "
                 "to_save={'model': model, 'optimizer': optimizer}, or Defaults(..., checkpoint=False)"
             )
-        everything = {**objects, **{name: one for name, one in own.items() if one}, "trainer": trainer}
+        everything = {**objects, **{name: handler for name, handler in handlers.items() if handler}, "trainer": trainer}
         self.checkpoint = Checkpoint(everything, self.folder, require_empty=False)
         self.checkpoint.attach(trainer, Events.EPOCH_COMPLETED)
         if evaluator is not None and "model" in objects:
@@ -202,16 +203,14 @@ class Defaults:
         resumed = resume(trainer, everything, self.folder, checkpoint=self.best or (), keep=self._keep)
         stopping = self.early_stopping
         if stopping is not None and stopping.counter < stopping.patience and trainer._position.left == "nothing":
-            trainer._position.left = None  # there is more patience than when the run ended
+            trainer._position.left = None  # patience was increased after the run ended
         return resumed
 
     def _attach_files(self, trainer: Engine, evaluator: Engine | None, is_new: bool) -> None:
-        from ignite_contrib.loggers import CSVLogger  # with everything that it needs, if it is wanted
-
         path = self.folder / "metrics.csv"
         if is_new and idist.get_rank() == 0:
             path.unlink(missing_ok=True)
-        logger = CSVLogger(path)
+        logger = loggers.CSVLogger(path)
         logger.attach_output_handler(trainer, Events.EPOCH_COMPLETED, tag="training", metric_names="all")
         if evaluator is not None:
             logger.attach_output_handler(evaluator, Events.COMPLETED, tag="validation", metric_names="all")
@@ -223,13 +222,11 @@ class Defaults:
         now = time.monotonic()
         if trainer.last_event_name == Events.COMPLETED or now >= self._next_drawing:
             draw_curves(self.folder / "metrics.csv", self.folder / "curves.png")
-            self._next_drawing = now + _SECONDS_BETWEEN_DRAWINGS
+            self._next_drawing = now + _DRAW_EVERY_S
 
     def _attach_bar(self, trainer: Engine) -> None:
-        from ignite_contrib.loggers import ProgressBar
-
         shown = named_outputs("Defaults", self.outputs) if self.outputs else None
-        ProgressBar(persist=True).attach(trainer, output_transform=shown)
+        loggers.ProgressBar(persist=True).attach(trainer, output_transform=shown)
 
 
 def _warn_if_never_run(evaluator: Engine) -> None:
@@ -239,9 +236,3 @@ def _warn_if_never_run(evaluator: Engine) -> None:
             "handler: trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run(data))",
             stacklevel=2,
         )
-
-
-def _known(trainer: Engine) -> Mapping[str, Any]:
-    """What a step of the library tells of itself."""
-    known: Mapping[str, Any] = getattr(trainer.process_function, "to_save", {})
-    return known

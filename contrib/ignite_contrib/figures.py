@@ -1,4 +1,4 @@
-"""Figures of metrics, for a FigureHandler; they need matplotlib."""
+"""Figures of metrics, for :class:`~ignite_core.handlers.FigureHandler`; they need matplotlib."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["confusion_matrix_figure", "roc_figure"]
 
 
 def confusion_matrix_figure(metric_name: str, labels: Sequence[str] | None = None) -> Callable[[Engine], Any]:
-    """What makes a figure of a confusion matrix, for :class:`~ignite_core.handlers.FigureHandler`.
+    """A function that draws a confusion matrix, for :class:`~ignite_core.handlers.FigureHandler`.
 
     Args:
-        metric_name: The name of a :class:`~ignite_core.metrics.ConfusionMatrix` in ``engine.state.metrics``.
-        labels: Names of the classes; by default their numbers.
+        metric_name: Name of a :class:`~ignite_core.metrics.ConfusionMatrix` in ``engine.state.metrics``.
+        labels: Names of the classes; by default their indices.
 
     Returns:
-        A function of the engine. It raises KeyError if there is no such metric, and ValueError if ``labels`` are not as
-        many as its classes.
+        A function of the engine. It raises KeyError if there is no such metric, and ValueError if the number of
+        ``labels`` differs from the number of classes.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
@@ -34,14 +34,14 @@ def confusion_matrix_figure(metric_name: str, labels: Sequence[str] | None = Non
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['3', '1', '0', '2']
     """
-    figures = _figures("confusion_matrix_figure")
+    figures = require("matplotlib.figure", extra="plot", feature="confusion_matrix_figure")
 
     def make(engine: Engine) -> Any:
         rows = _metric(engine, metric_name, "confusion_matrix_figure").tolist()
         names = [str(number) for number in range(len(rows))] if labels is None else list(labels)
         if len(names) != len(rows):
             raise ValueError(f"confusion_matrix_figure: {len(rows)} classes need as many labels, got {len(names)}")
-        figure = figures.Figure(layout="constrained")
+        figure = figures.Figure(layout="constrained")  # unknown to pyplot, which would keep it
         axes = figure.subplots()
         axes.imshow(rows, cmap="Blues")
         highest = max(max(row) for row in rows)
@@ -58,10 +58,10 @@ def confusion_matrix_figure(metric_name: str, labels: Sequence[str] | None = Non
 
 
 def roc_figure(metric_name: str) -> Callable[[Engine], Any]:
-    """What makes a figure of a ROC curve, for :class:`~ignite_core.handlers.FigureHandler`.
+    """A function that draws a ROC curve, for :class:`~ignite_core.handlers.FigureHandler`.
 
     Args:
-        metric_name: The name of a :class:`~ignite_core.metrics.RocCurve` in ``engine.state.metrics``.
+        metric_name: Name of a :class:`~ignite_core.metrics.RocCurve` in ``engine.state.metrics``.
 
     Returns:
         A function of the engine. It raises KeyError if there is no such metric.
@@ -77,7 +77,7 @@ def roc_figure(metric_name: str) -> Callable[[Engine], Any]:
         >>> figure.axes[0].get_title()
         'area 0.5000'
     """
-    figures = _figures("roc_figure")
+    figures = require("matplotlib.figure", extra="plot", feature="roc_figure")
 
     def make(engine: Engine) -> Any:
         rates = _metric(engine, metric_name, "roc_figure")
@@ -96,13 +96,8 @@ def roc_figure(metric_name: str) -> Callable[[Engine], Any]:
     return make
 
 
-def _figures(feature: str) -> Any:
-    """Figures that pyplot does not know of, and does not keep."""
-    return require("matplotlib.figure", extra="plot", feature=feature)
-
-
-def _metric(engine: Engine, name: str, who: str) -> Any:
+def _metric(engine: Engine, name: str, where: str) -> Any:
     metrics = engine.state.metrics
     if name not in metrics:
-        raise KeyError(f"{who}: there is no metric {name!r} among those of the engine, {few(sorted(metrics))}")
+        raise KeyError(f"{where}: there is no metric {name!r} among those of the engine, {few(sorted(metrics))}")
     return metrics[name]

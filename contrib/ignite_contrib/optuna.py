@@ -1,4 +1,4 @@
-"""Trials of Optuna that end early, on all ranks together."""
+"""Prune trials of Optuna, on all ranks at the same event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import ignite_core.distributed as idist
 from ignite_contrib._require import require
-from ignite_core.engine import Engine, Events
+from ignite_core.engine import Engine, Events, RemovableEventHandle
 from ignite_core.exceptions import few
 from ignite_core.handlers import clock_of, global_step_from_engine
 from ignite_core.metrics import find_metric
@@ -16,28 +16,26 @@ __all__ = ["OptunaPruning"]
 
 
 class OptunaPruning:
-    """Tells a trial of Optuna how it is going, and leaves the run where its pruner gives it up.
+    """Reports a metric to a trial of Optuna, and raises :class:`optuna.TrialPruned` if its pruner decides so.
 
-    Attach it at any event: each time it reports a metric of the engine it is attached to. Where the trial is to be
-    pruned, :class:`optuna.TrialPruned` leaves the run, after all other handlers of the event; handlers of
-    ``EXCEPTION_RAISED`` run, so whoever has opened a file closes it.
+    Attach it at any event: each time it reports a metric of the engine it is attached to. It runs after all other
+    handlers of the event. The exception ends the run like any other: handlers of ``EXCEPTION_RAISED`` are called.
 
     The step of a report is the epoch of the trainer at events of an epoch, and its iteration at all others. For an
-    evaluator that runs in a handler of the trainer it follows from the event of that handler.
+    evaluator that runs in a handler of the trainer, the event of that handler decides.
 
-    On several ranks the first one alone talks to Optuna, and needs the trial; the others are told what it decided, and
-    all of them raise after the same event.
+    Only rank 0 calls Optuna and needs the trial; its decision is broadcast, and all ranks raise after the same event.
 
     Args:
-        trial: What Optuna calls the objective with, an :class:`optuna.trial.Trial`. Ranks but the first ignore it, and
-            may pass None.
+        trial: The :class:`optuna.trial.Trial` that the objective is called with. Other ranks ignore it, and may pass
+            None.
         metric: Name of a metric of the engine that this is attached to; the direction of the study says what is better.
-        trainer: Whose counters number the reports; by default those of the engine that this is attached to or, for an
-            evaluator, of the one that runs it.
+        trainer: Engine whose epoch or iteration is the step; by default the engine that this is attached to or, for an
+            evaluator, the engine that runs it.
 
     Raises:
         ModuleNotFoundError: If Optuna is not installed.
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument has the wrong type.
 
     Example:
         >>> import optuna
@@ -53,7 +51,7 @@ class OptunaPruning:
         ('PRUNED', {1: 0.5, 2: 0.7, 3: 1.5})
     """
 
-    #: What others do at the same event, they have done before the run is left.
+    #: Runs after the other handlers of the event, since it may raise.
     event_priority = -1000
 
     collective = "OptunaPruning"
@@ -71,34 +69,40 @@ class OptunaPruning:
         self._trainer = None if trainer is None else weakref.ref(trainer)  # it may hold this
         self._pruned: type[Exception] = optuna.TrialPruned
 
-    def attach(self, engine: Engine, event: Any = Events.COMPLETED) -> None:
-        """Report at an event of an engine; by default that is the end of each run of an evaluator.
+    def attach(self, engine: Engine, event: Any = Events.COMPLETED) -> RemovableEventHandle:
+        """Report at an event of an engine; the default is the end of each run of an evaluator.
+
+        Returns:
+            A handle that detaches it.
 
         Raises:
-            TypeError: If ``engine`` is no engine.
+            TypeError: If ``engine`` is not an Engine.
         """
         if not isinstance(engine, Engine):
             raise TypeError(f"OptunaPruning.attach: engine must be an Engine, got {engine!r}")
-        engine.add_event_handler(event, self)
+        return engine.add_event_handler(event, self)
 
     def __call__(self, engine: Engine, *extras: Any) -> None:
-        """Report the metric; raise if the trial is to be pruned.
+        """Report the metric.
 
         Raises:
-            optuna.TrialPruned: On all ranks.
-            ValueError: If the engine has no such metric, or the study takes its other direction for better.
-            TypeError: If its value is no number.
+            optuna.TrialPruned: If the trial is pruned, on all ranks.
+            ValueError: If the engine has no such metric, or the study has the opposite direction.
+            TypeError: If its value is not a number.
         """
         value = self._value(engine)
         clock = self._clock(engine)
         step = global_step_from_engine(clock, fallback_attr="iteration")(engine, clock.last_event_name)
+        is_pruned = False
         if idist.get_rank() == 0:
             self._check_direction(engine)
-        if idist.broadcast(self._is_given_up(value, step) if idist.get_rank() == 0 else False):
+            self._trial.report(value, step)
+            is_pruned = bool(self._trial.should_prune())
+        if idist.broadcast(is_pruned):
             raise idist.agreed(self._pruned(f"pruned at step {step}, where {self._metric} is {value}"))
 
     def _check_direction(self, engine: Engine) -> None:
-        """A study of the other direction would give up the best trials."""
+        """Raise ValueError if the study has the opposite direction of the metric: it would prune the best trials."""
         metric = find_metric(engine, self._metric)
         directions = [one.name.lower() for one in getattr(getattr(self._trial, "study", None), "directions", ())]
         if metric is None or metric.higher_is_better is None or len(directions) != 1:
@@ -110,17 +114,12 @@ class OptunaPruning:
                 f"the best trials would be pruned; report another metric, or create_study(direction={right!r})"
             )
 
-    def _is_given_up(self, value: float, step: int) -> bool:
-        """What Optuna decides."""
-        self._trial.report(value, step)
-        return bool(self._trial.should_prune())
-
     def _value(self, engine: Engine) -> float:
         metrics = engine.state.metrics
         if self._metric not in metrics:
             raise ValueError(
                 f"OptunaPruning: the engine has no metric {self._metric!r}, its metrics are {few(sorted(metrics))}; "
-                "attach that metric to the engine whose event this listens to"
+                "attach that metric to the engine that this is attached to"
             )
         value = metrics[self._metric]
         try:
@@ -133,15 +132,15 @@ class OptunaPruning:
             return clock_of(engine)
         trainer = self._trainer()
         if trainer is None:
-            raise RuntimeError("OptunaPruning: the trainer that numbers the reports is gone; keep a reference to it")
+            raise RuntimeError("OptunaPruning: the trainer no longer exists; keep a reference to it")
         return trainer
 
 
 def _check_trial(trial: Any, optuna: Any) -> None:
-    """Refuse what is no trial, and one that would talk to ranks which do not listen."""
+    """Raise TypeError if it is not a trial, or its calls are collectives that the other ranks do not join."""
     if isinstance(trial, optuna.trial.BaseTrial) and type(trial).__name__ != "TorchDistributedTrial":
         return
     raise TypeError(
-        "OptunaPruning: on the first rank trial must be what Optuna calls the objective with (for a "
-        f"TorchDistributedTrial, the trial that it was made of), got {trial!r}"
+        "OptunaPruning: on rank 0 trial must be the trial that Optuna calls the objective with (for a "
+        f"TorchDistributedTrial, the trial that it wraps), got {trial!r}"
     )

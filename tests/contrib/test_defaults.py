@@ -280,7 +280,7 @@ def test_curves_are_drawn_at_the_first_epoch_and_the_end_and_not_each_time(
 
 def test_a_trainer_of_ones_own_says_what_is_to_be_saved(tmp_path: Path) -> None:
     trainer = Engine(lambda engine, batch: 0.5)
-    with pytest.raises(ValueError, match=r"cannot be told from this trainer; pass to_save=\{'model': model"):
+    with pytest.raises(ValueError, match=r"are not known from this trainer; pass to_save=\{'model': model"):
         Defaults(tmp_path, bar=False, curves=False).attach(trainer)
 
     trainer = Engine(lambda engine, batch: 0.5)

@@ -321,7 +321,7 @@ def test_where_optuna_itself_fails_the_other_ranks_hear_of_it() -> None:
 
 def test_what_is_no_trial_no_name_and_no_engine_is_refused() -> None:
     trial = optuna.trial.FixedTrial({})
-    with pytest.raises(TypeError, match=r"^OptunaPruning: on the first rank trial must be .* got None$"):
+    with pytest.raises(TypeError, match=r"^OptunaPruning: on rank 0 trial must be .* got None$"):
         OptunaPruning(None, "loss")
     with pytest.raises(TypeError, match=r"^OptunaPruning: metric must be the name of a metric, got 3$"):
         OptunaPruning(trial, 3)  # type: ignore[arg-type]
@@ -346,7 +346,7 @@ def make_distributed_trial() -> str:
 
 def test_a_trial_that_would_wait_for_ranks_that_are_not_asked_is_refused() -> None:
     """Its every call is a collective, but the other ranks ask nothing."""
-    assert "for a TorchDistributedTrial, the trial that it was made of" in run_distributed(make_distributed_trial)[0]
+    assert "for a TorchDistributedTrial, the trial that it wraps" in run_distributed(make_distributed_trial)[0]
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_the_trainer_is_not_kept_alive_and_missed_where_it_is_needed() -> None:
     gc.collect()
 
     assert seen() is None
-    with pytest.raises(RuntimeError, match=r"the trainer that numbers the reports is gone; keep a reference to it"):
+    with pytest.raises(RuntimeError, match=r"the trainer no longer exists; keep a reference to it"):
         evaluator.run([1.0])
 
 
@@ -440,3 +440,13 @@ def test_the_handler_of_optuna_integration_leaves_our_run_as_ours_does() -> None
     study.optimize(objective, n_trials=1)
 
     assert (study.trials[0].state.name, closed) == ("PRUNED", [optuna.TrialPruned])
+
+
+def test_nothing_is_reported_when_it_is_detached() -> None:
+    study = optuna.create_study()
+    trial, engine = study.ask(), Engine(lambda engine, loss: engine.state.metrics.update(loss=loss))
+    with OptunaPruning(trial, "loss").attach(engine, Events.ITERATION_COMPLETED):
+        engine.run([0.5])
+    engine.run([0.25, 0.125])
+
+    assert study.trials[0].intermediate_values == {1: 0.5}

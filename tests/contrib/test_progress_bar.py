@@ -179,6 +179,18 @@ def test_a_bar_opens_again_after_a_pause(screen: Screen) -> None:
     assert screen.drawn == ["Iteration: 0/3", "Iteration: 1/3", "Iteration: 2/3", "Iteration: 2/3", "Iteration: 3/3"]
 
 
+def test_a_bar_that_is_detached_in_the_middle_of_an_epoch_is_closed(screen: Screen) -> None:
+    engine = echo()
+    handle = screen.bar().attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), handle.remove)
+    engine.run([1, 2, 3])
+    drawn = screen.drawn
+    engine.run([1, 2, 3])
+
+    assert screen.drawn == drawn == ["Iteration: 0/3", "Iteration: 1/3"]
+    assert screen.file.getvalue().endswith("\n")
+
+
 def test_a_message_stands_on_a_line_of_its_own(screen: Screen) -> None:
     bar = screen.bar()
     engine = echo()
@@ -229,7 +241,7 @@ def test_mappings_are_shown_one_by_one(screen: Screen) -> None:
 
 
 def test_what_the_bar_sets_itself_cannot_be_given() -> None:
-    with pytest.raises(TypeError, match="the bar sets initial, total itself"):
+    with pytest.raises(TypeError, match="initial, total cannot be given"):
         ProgressBar(total=3, initial=1)
 
 

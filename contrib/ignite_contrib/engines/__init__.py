@@ -1,4 +1,4 @@
-"""Engines and trainers set up with one call."""
+"""Ready-made trainers, and functions that attach what most trainings need."""
 
 from ignite_contrib.engines.tbptt import Tbptt_Events, create_supervised_tbptt_trainer
 

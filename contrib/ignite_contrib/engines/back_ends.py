@@ -1,17 +1,16 @@
 """Log a training to any back-end with one call.
 
-Which back-ends there are stands in one table, ``BACK_ENDS``; the functions are made from it. A back-end is imported
-when its function is called.
+The functions are made from the table ``BACK_ENDS``. A back-end is imported when its function is called.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from torch.optim import Optimizer
 
+from ignite_contrib import loggers
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import BaseLogger, global_step_from_engine
 
@@ -30,8 +29,7 @@ __all__ = [
 Optimizers = Optimizer | Mapping[Any, Optimizer] | None
 Evaluators = Engine | Mapping[str, Engine] | None
 
-
-#: The class in :mod:`ignite_contrib.loggers`, by the name in ``setup_…_logging``.
+#: Class in :mod:`ignite_contrib.loggers` for each name in ``setup_…_logging``.
 BACK_ENDS: Final = {
     "clearml": "ClearMLLogger",
     "mlflow": "MLflowLogger",
@@ -54,24 +52,24 @@ def setup_any_logging(
     trainer_metric_names: str | list[str] = "all",
     evaluator_metric_names: str | list[str] = "all",
 ) -> BaseLogger:
-    """Log metrics and learning rates of a training to a logger of any kind, of your own too.
+    """Log metrics and learning rates of a training to any logger.
 
     Args:
-        logger: Where they go.
-        logger_module: Nothing; it stands here for older scripts.
-        trainer: Its metrics are logged as ``training/…``, every so many iterations.
-        optimizers: Their learning rates are logged then; of several by name, as ``name/lr/group_0``.
-        evaluators: Their metrics are logged when their runs are completed, as ``validation/…`` or by name. The step is
-            the epoch of the trainer, or its iteration, if it runs them between two epochs.
-        log_every_iters: Iterations between two entries; None for 1.
-        trainer_metric_names: Names of metrics of the trainer.
-        evaluator_metric_names: And of the evaluators.
+        logger: The logger.
+        logger_module: Ignored, for compatibility with pytorch-ignite.
+        trainer: Engine whose metrics are logged as ``training/…``.
+        optimizers: Optimizers whose learning rates are logged; several by name, as ``name/lr/group_0``.
+        evaluators: Engines whose metrics are logged when their runs are completed, as ``validation/…`` or by name. The
+            step is the epoch of the trainer, or its iteration if they run between two epochs.
+        log_every_iters: Iterations between two values of metrics and learning rates of the trainer; None means 1.
+        trainer_metric_names: Names of metrics of the trainer, or ``"all"``.
+        evaluator_metric_names: Names of metrics of the evaluators, or ``"all"``.
 
     Returns:
         The logger; close it at the end.
 
     Raises:
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument has the wrong type.
 
     Example:
         >>> class Screen(BaseLogger):
@@ -87,19 +85,20 @@ def setup_any_logging(
         2 {'training/loss': 1.0}
         1 {'validation/loss': 0.25}
     """
-    of_optimizers, of_evaluators = _by_name("setup_any_logging", trainer, optimizers, evaluators)
+    named_optimizers, named_evaluators = _by_name("setup_any_logging", trainer, optimizers, evaluators)
     every = log_every_iters or 1
-    at = Events.ITERATION_COMPLETED(every=every)
-    logger.attach_output_handler(trainer, at, tag="training", metric_names=trainer_metric_names)
-    for name, optimizer in of_optimizers.items():
+    event = Events.ITERATION_COMPLETED(every=every)
+    logger.attach_output_handler(trainer, event, tag="training", metric_names=trainer_metric_names)
+    for name, optimizer in named_optimizers.items():
         logger.attach_opt_params_handler(trainer, Events.ITERATION_STARTED(every=every), optimizer, "lr", tag=name)
-    for name, evaluator in of_evaluators.items():
+    trainer_step = global_step_from_engine(trainer)
+
+    def step(evaluator: Engine, event: Any) -> int:
+        return trainer_step(evaluator, trainer.last_event_name if evaluator.parent is trainer else event)
+
+    for name, evaluator in named_evaluators.items():
         logger.attach_output_handler(
-            evaluator,
-            Events.COMPLETED,
-            tag=name,
-            metric_names=evaluator_metric_names,
-            global_step_transform=_step_of_evaluation(trainer),
+            evaluator, Events.COMPLETED, tag=name, metric_names=evaluator_metric_names, global_step_transform=step
         )
     return logger
 
@@ -107,11 +106,7 @@ def setup_any_logging(
 def _by_name(
     where: str, trainer: Any, optimizers: Any, evaluators: Any
 ) -> tuple[Mapping[Any, Optimizer], Mapping[Any, Engine]]:
-    """Optimizers and evaluators by the names that they are logged under.
-
-    Raises:
-        TypeError: If one of them is something else.
-    """
+    """Optimizers and evaluators by the names that they are logged under; TypeError if one is something else."""
     if not isinstance(trainer, Engine):
         raise TypeError(f"{where}: trainer must be an Engine, got {trainer!r}")
     return (
@@ -120,21 +115,11 @@ def _by_name(
     )
 
 
-def _named(where: str, what: str, given: Any, kind: type, name: str | None) -> Mapping[Any, Any]:
-    named = {} if given is None else {name: given} if isinstance(given, kind) else given
-    if not isinstance(named, Mapping) or not all(isinstance(one, kind) for one in named.values()):
-        raise TypeError(f"{where}: {what} must be an {kind.__name__}, or a mapping of them by name, got {given!r}")
+def _named(where: str, argument: str, value: Any, type_: type, name: str | None) -> Mapping[Any, Any]:
+    named = {} if value is None else {name: value} if isinstance(value, type_) else value
+    if not isinstance(named, Mapping) or not all(isinstance(one, type_) for one in named.values()):
+        raise TypeError(f"{where}: {argument} must be an {type_.__name__}, or a mapping of them by name, got {value!r}")
     return named
-
-
-def _step_of_evaluation(trainer: Engine) -> Callable[[Engine, Any], int]:
-    """The epoch of the trainer, also after its run; its iteration where it runs the evaluator between two epochs."""
-    of_trainer = global_step_from_engine(trainer)
-
-    def step(evaluator: Engine, event: Any) -> int:
-        return of_trainer(evaluator, trainer.last_event_name if evaluator.parent is trainer else event)
-
-    return step
 
 
 def _setup(name: str) -> Callable[..., Any]:
@@ -152,9 +137,8 @@ def _setup(name: str) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         _by_name(f"setup_{name}_logging", trainer, optimizers, evaluators)  # before a connection is opened
-        logger = getattr(importlib.import_module("ignite_contrib.loggers"), class_name)(**kwargs)
         return setup_any_logging(
-            logger,
+            getattr(loggers, class_name)(**kwargs),
             None,
             trainer,
             optimizers,
@@ -167,12 +151,8 @@ def _setup(name: str) -> Callable[..., Any]:
     setup.__name__ = setup.__qualname__ = f"setup_{name}_logging"
     setup.__doc__ = f"""Log metrics and learning rates with a :class:`~ignite_contrib.loggers.{class_name}`.
 
-    Args:
-        trainer: As of :func:`setup_any_logging`, as are all others.
-        kwargs: Its arguments.
-
-    Returns:
-        The logger; close it at the end.
+    The arguments are those of :func:`setup_any_logging`, and those of the logger by keyword. Returns the logger; close
+    it at the end.
     """
     return setup
 
@@ -186,13 +166,13 @@ setup_wandb_logging = _setup("wandb")
 
 
 def setup_tb_logging(output_path: str, trainer: Engine, *args: Any, **kwargs: Any) -> Any:
-    """Log metrics and learning rates of a training to TensorBoard.
+    """Log metrics and learning rates with a :class:`~ignite_contrib.loggers.TensorboardLogger`.
 
     Args:
-        output_path: The folder.
-        trainer: As of :func:`setup_any_logging`.
-        args: As of :func:`setup_any_logging`, from ``optimizers`` on.
-        kwargs: As there, too; all others are arguments of :class:`~ignite_contrib.loggers.TensorboardLogger`.
+        output_path: The folder of the event files.
+        trainer: Engine whose metrics are logged.
+        args: Arguments of :func:`setup_any_logging`, from ``optimizers`` on.
+        kwargs: Keyword arguments of :func:`setup_any_logging` and of the logger.
 
     Returns:
         The logger; close it at the end.

@@ -1,8 +1,7 @@
-"""Set up a trainer the usual way, each part with one call."""
+"""Set up a trainer: functions with the names and arguments of pytorch-ignite."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from ignite_contrib import loggers
 from ignite_contrib.engines.back_ends import (
     setup_any_logging,
     setup_clearml_logging,
@@ -48,8 +48,6 @@ __all__ = [
     "setup_wandb_logging",
 ]
 
-# ------------------------------------------------------------------------------------------------------------- training
-
 
 def setup_common_training_handlers(
     trainer: Engine,
@@ -68,34 +66,34 @@ def setup_common_training_handlers(
     save_handler: Callable[..., Any] | BaseSaveHandler | None = None,
     **kwargs: Any,
 ) -> None:
-    """Attach what most trainings want: a NaN guard, a schedule, checkpoints, running averages and progress bars.
+    """Attach what most trainings need: a NaN guard, a schedule, checkpoints, running averages and progress bars.
 
     Call it on all ranks; rank 0 saves and draws.
 
     Args:
         trainer: The engine.
-        train_sampler: Needed for a loader that hides its sampler only: of a DataLoader that ``run`` is given, the
-            engine tells the sampler each epoch itself. Anything with ``set_epoch``, told ``epoch - 1``.
-        to_save: Names and objects, as of :class:`~ignite_core.handlers.Checkpoint`. Have the trainer among them.
-        save_every_iters: Iterations from one checkpoint to the next; the newest stays, unless ``kwargs`` say otherwise.
+        train_sampler: An object with ``set_epoch``, called with ``epoch - 1`` each epoch. Only needed for a loader that
+            hides its sampler: the engine sets the epoch of the sampler of a DataLoader.
+        to_save: Objects by name, see :class:`~ignite_core.handlers.Checkpoint`. Include the trainer.
+        save_every_iters: Iterations between two checkpoints. Only the newest is kept, unless ``kwargs`` say otherwise.
         output_path: The folder for checkpoints. Excludes ``save_handler``.
-        lr_scheduler: One of torch, whose ``step()`` is called after each iteration, or a handler that is called before
-            it.
+        lr_scheduler: A scheduler of torch, whose ``step()`` is called after each iteration, or a handler that is called
+            before each.
         with_gpu_stats: Attach :class:`~ignite_core.metrics.GpuInfo` as ``"gpu"``.
-        output_names: Names for what the step returns, a mapping with these keys, as many values in a sequence, or a
-            single one: a :class:`~ignite_core.metrics.RunningAverage` of each is attached under its name.
+        output_names: Names of the values that the step returns, as keys of a mapping, in the order of a sequence, or of
+            a single value. A :class:`~ignite_core.metrics.RunningAverage` of each is attached under its name.
         with_pbars: Draw a bar of the epochs.
-        with_pbar_on_iters: And one of the iterations, with all metrics.
-        log_every_iters: Iterations between two looks at the metrics and the GPUs; None for 1.
-        stop_on_nan: End the run when the output is NaN or infinite.
-        clear_cuda_cache: Give unused GPU memory back after each epoch. That costs time, and helps those only who share
-            the GPU with another process.
-        save_handler: Where checkpoints go, as of :class:`~ignite_core.handlers.Checkpoint`. Excludes ``output_path``.
-        kwargs: More arguments of :class:`~ignite_core.handlers.Checkpoint`, such as ``n_saved``.
+        with_pbar_on_iters: Also draw a bar of the iterations, with all metrics.
+        log_every_iters: Iterations between two updates of the bar and of ``GpuInfo``; None means 1.
+        stop_on_nan: Stop the run when the output is NaN or infinite.
+        clear_cuda_cache: Call :func:`torch.cuda.empty_cache` after each epoch. It takes time, and helps only if another
+            process uses the same GPU.
+        save_handler: The save handler of the :class:`~ignite_core.handlers.Checkpoint`. Excludes ``output_path``.
+        kwargs: Further arguments of :class:`~ignite_core.handlers.Checkpoint`, such as ``n_saved``.
 
     Raises:
-        TypeError: If ``train_sampler`` or ``lr_scheduler`` is something else.
-        ValueError: If there is something to save and no place for it, or two.
+        TypeError: If ``train_sampler`` or ``lr_scheduler`` has the wrong type.
+        ValueError: If both ``output_path`` and ``save_handler`` are given, or neither although there is ``to_save``.
 
     Example:
         >>> trainer = Engine(lambda engine, batch: {"loss": 1 / batch})
@@ -104,16 +102,22 @@ def setup_common_training_handlers(
         0.9752
     """
     where, every = "setup_common_training_handlers", log_every_iters or 1
-    saver = _saver(where, to_save, output_path, save_handler)
+    if output_path is not None and save_handler is not None:
+        raise ValueError(f"{where}: output_path and save_handler exclude each other, got both")
+    if to_save is not None and output_path is None and save_handler is None:
+        raise ValueError(f"{where}: to_save needs a place: pass output_path or save_handler, got neither")
     if stop_on_nan:
         TerminateOnNan().attach(trainer)
     if lr_scheduler is not None:
-        _attach_schedule(where, trainer, lr_scheduler)
+        _attach_scheduler(where, trainer, lr_scheduler)
     if train_sampler is not None:
-        _attach_sampler(where, trainer, train_sampler)
+        if not callable(getattr(train_sampler, "set_epoch", None)):
+            raise TypeError(f"{where}: train_sampler must have set_epoch, got {train_sampler!r}")
+        trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: train_sampler.set_epoch(engine.state.epoch - 1))
     if clear_cuda_cache and torch.cuda.is_available():
         trainer.add_event_handler(Events.EPOCH_COMPLETED, torch.cuda.empty_cache)
     if to_save is not None:
+        saver: Any = save_handler if output_path is None else DiskSaver(output_path, require_empty=False)
         checkpoint = Checkpoint(to_save, saver, **{"filename_prefix": "training", **kwargs})
         checkpoint.attach(trainer, every=save_every_iters)
     if with_gpu_stats:
@@ -121,51 +125,26 @@ def setup_common_training_handlers(
     for index, name in enumerate(output_names or ()):
         RunningAverage(output_transform=picker(where, index, name)).attach(trainer, name)
     if with_pbars:
-        _attach_bars(trainer, every if with_pbar_on_iters else None)
+        if with_pbar_on_iters:
+            event = Events.ITERATION_COMPLETED(every=every)
+            loggers.ProgressBar().attach(trainer, metric_names="all", event_name=event)
+        bar = loggers.ProgressBar(persist=True)
+        bar.attach(trainer, event_name=Events.EPOCH_STARTED, closing_event_name=Events.COMPLETED)
 
 
-#: As it is called in older scripts; one function serves one process and many.
+#: The name in older scripts; one function serves one process and many.
 setup_common_distrib_training_handlers = setup_common_training_handlers
 
 
-def _saver(where: str, to_save: Any, output_path: Any, save_handler: Any) -> Any:
-    if output_path is not None and save_handler is not None:
-        raise ValueError(f"{where}: output_path and save_handler exclude each other, got both")
-    if to_save is not None and output_path is None and save_handler is None:
-        raise ValueError(f"{where}: to_save needs a place: give output_path or save_handler, got neither")
-    if output_path is None or to_save is None:
-        return save_handler
-    return DiskSaver(output_path, require_empty=False)
-
-
-def _attach_schedule(where: str, trainer: Engine, scheduler: Any) -> None:
+def _attach_scheduler(where: str, trainer: Engine, scheduler: Any) -> None:
     if isinstance(scheduler, ReduceLROnPlateau):
-        raise TypeError(
-            f"{where}: ReduceLROnPlateau needs a metric, which is not known here; call its step in a handler"
-        )
+        raise TypeError(f"{where}: ReduceLROnPlateau needs a metric, which is not known here; call step in a handler")
     if isinstance(scheduler, LRScheduler):
         trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: scheduler.step())
     elif callable(scheduler):
         trainer.add_event_handler(Events.ITERATION_STARTED, scheduler)
     else:
         raise TypeError(f"{where}: lr_scheduler must be a scheduler of torch, or a handler, got {scheduler!r}")
-
-
-def _attach_sampler(where: str, trainer: Engine, sampler: Any) -> None:
-    if not callable(getattr(sampler, "set_epoch", None)):
-        raise TypeError(f"{where}: train_sampler must have set_epoch, got {sampler!r}")
-    trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: sampler.set_epoch(engine.state.epoch - 1))
-
-
-def _attach_bars(trainer: Engine, every: int | None) -> None:
-    """A bar of the epochs, and one of the iterations if so many of them move it."""
-    bar = importlib.import_module("ignite_contrib.loggers").ProgressBar
-    if every is not None:
-        bar().attach(trainer, metric_names="all", event_name=Events.ITERATION_COMPLETED(every=every))
-    bar(persist=True).attach(trainer, event_name=Events.EPOCH_STARTED, closing_event_name=Events.COMPLETED)
-
-
-# ----------------------------------------------------------------------------------------------------------- validation
 
 
 def gen_save_best_models_by_val_score(
@@ -182,16 +161,16 @@ def gen_save_best_models_by_val_score(
     """Save the models with the best scores of an evaluator.
 
     Args:
-        save_handler: Where they go, as of :class:`~ignite_core.handlers.Checkpoint`.
-        evaluator: The engine whose metric is the score; looked at when its run is completed.
+        save_handler: The save handler of the :class:`~ignite_core.handlers.Checkpoint`.
+        evaluator: The engine with the metric; its score is read when its run is completed.
         models: A model, called ``"model"`` in file names, or models by name.
-        metric_name: The name of the metric.
-        n_saved: How many stay.
-        trainer: Whose epoch stands in file names.
-        tag: Stands before the name of the metric in file names: ``best_model_3_val_accuracy=0.9123.pt``.
-        score_sign: 1.0, or -1.0 for what is better when it is smaller; by default the metric says so, as of
+        metric_name: Name of the metric.
+        n_saved: Number of checkpoints to keep.
+        trainer: The engine whose epoch is in file names.
+        tag: Prefix of the metric in file names: ``best_model_3_val_accuracy=0.9123.pt``.
+        score_sign: 1.0, or -1.0 if smaller scores are better; by default the metric decides, see
             :meth:`Checkpoint.get_default_score_fn <ignite_core.handlers.Checkpoint.get_default_score_fn>`.
-        kwargs: More arguments of :class:`~ignite_core.handlers.Checkpoint`.
+        kwargs: Further arguments of :class:`~ignite_core.handlers.Checkpoint`.
 
     Returns:
         The handler.
@@ -220,21 +199,9 @@ def save_best_model_by_val_score(
     score_sign: float | None = None,
     **kwargs: Any,
 ) -> Checkpoint:
-    """Save the models with the best scores of an evaluator in a folder.
+    """Save the models with the best scores of an evaluator to a folder, which need not be empty.
 
-    Args:
-        output_path: The folder; it need not be empty.
-        evaluator: The engine whose metric is the score.
-        model: The model.
-        metric_name: The name of the metric.
-        n_saved: How many stay.
-        trainer: Whose epoch stands in file names.
-        tag: As of :func:`gen_save_best_models_by_val_score`, as are the others.
-        score_sign: As there.
-        kwargs: As there.
-
-    Returns:
-        The handler.
+    The other arguments are those of :func:`gen_save_best_models_by_val_score`. Returns the handler.
 
     Example:
         >>> import tempfile
@@ -252,34 +219,27 @@ def save_best_model_by_val_score(
         ...     [path.name for path in Path(folder).glob("*.pt")]
         ['best_model_2_val_accuracy=0.7500.pt']
     """
+    saver = DiskSaver(output_path, require_empty=False)
     return gen_save_best_models_by_val_score(
-        DiskSaver(output_path, require_empty=False),
-        evaluator,
-        model,
-        metric_name,
-        n_saved,
-        trainer,
-        tag,
-        score_sign,
-        **kwargs,
+        saver, evaluator, model, metric_name, n_saved, trainer, tag, score_sign, **kwargs
     )
 
 
 def add_early_stopping_by_val_score(
     patience: int, evaluator: Engine, trainer: Engine, metric_name: str, score_sign: float | None = None
 ) -> EarlyStopping:
-    """End the training when a metric of an evaluator does not get better any more.
+    """Stop a training when a metric of an evaluator does not improve any more.
 
     Args:
-        patience: So many evaluations in a row without improvement end it.
-        evaluator: The engine whose metric is the score; looked at when its run is completed.
-        trainer: The engine whose run is ended. A new run of it begins anew.
-        metric_name: The name of the metric.
-        score_sign: 1.0, or -1.0 for what is better when it is smaller; by default the metric says so, as of
+        patience: Number of evaluations in a row without improvement after which the run stops.
+        evaluator: The engine with the metric; its score is read when its run is completed.
+        trainer: The engine that is stopped. The count restarts with each new run.
+        metric_name: Name of the metric.
+        score_sign: 1.0, or -1.0 if smaller scores are better; by default the metric decides, see
             :meth:`Checkpoint.get_default_score_fn <ignite_core.handlers.Checkpoint.get_default_score_fn>`.
 
     Returns:
-        The handler; save it with the rest, and a resumed training counts on.
+        The handler; save it with the other objects, so that a resumed training continues the count.
     """
     stopping = EarlyStopping(patience, Checkpoint.get_default_score_fn(metric_name, score_sign), trainer)
     stopping.attach(trainer, evaluator)

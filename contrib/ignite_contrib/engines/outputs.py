@@ -1,4 +1,4 @@
-"""Numbers by name out of what a step returns."""
+"""Select values by name from the output of a step."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["named_outputs", "picker"]
 
 
 def picker(where: str, index: int, name: str) -> Callable[[Any], Any]:
-    """A function that takes one value out of an output: by its name, or of a sequence by its place.
+    """A function that returns one value of an output: by name from a mapping, or by index from a sequence.
 
     Args:
-        where: For messages.
-        index: Its place in a sequence.
-        name: Its key in a mapping.
+        where: The caller, for messages.
+        index: Index of the value in a sequence.
+        name: Key of the value in a mapping.
 
     Example:
         >>> second = picker("here", 1, "loss")
@@ -31,14 +31,13 @@ def picker(where: str, index: int, name: str) -> Callable[[Any], Any]:
 
 
 def named_outputs(where: str, names: Sequence[str]) -> Callable[[Any], dict[str, Any]]:
-    """A function that makes a mapping of an output.
+    """A function that converts an output to a mapping.
 
     Example:
         >>> named_outputs("here", ["d", "g"])([0.5, 0.25])
         {'d': 0.5, 'g': 0.25}
     """
-    pickers = {name: picker(where, index, name) for index, name in enumerate(names)}
-    return lambda output: {name: pick(output) for name, pick in pickers.items()}
+    return lambda output: {name: _pick(where, index, name, output) for index, name in enumerate(names)}
 
 
 def _pick(where: str, index: int, name: str, output: Any) -> Any:
@@ -50,6 +49,6 @@ def _pick(where: str, index: int, name: str, output: Any) -> Any:
         return output
     shown = f"a mapping of {few(output)}" if isinstance(output, Mapping) else f"{output!r:.80}"
     raise TypeError(
-        f"{where}: the step must return {name!r}, in a mapping, in place {index} of a sequence, or as a single number; "
+        f"{where}: the step must return {name!r}, in a mapping, at index {index} of a sequence, or as a single number; "
         f"got {shown}"
     )

@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time: a recurrent model is trained chunk by chunk of a long sequence."""
+"""Truncated backpropagation through time: train a recurrent model chunk by chunk of a long sequence."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from ignite_core.utils import convert_tensor
 __all__ = ["Tbptt_Events", "create_supervised_tbptt_trainer"]
 
 
-class Tbptt_Events(EventEnum):  # noqa: N801 - it is called so in pytorch-ignite
-    """What a trainer of :func:`create_supervised_tbptt_trainer` fires for each chunk.
+class Tbptt_Events(EventEnum):  # noqa: N801 - the name in pytorch-ignite
+    """Events that a trainer of :func:`create_supervised_tbptt_trainer` fires for each chunk.
 
-    Both are counted by ``state.time_iteration``, the number of chunks begun in the run; the first is 1.
+    Both are counted by ``state.time_iteration``, the number of chunks started in the run; the first is 1.
     """
 
     TIME_ITERATION_STARTED = "time_iteration_started"
@@ -53,33 +53,33 @@ def create_supervised_tbptt_trainer(
     scaler: GradScaler | None = None,
     clip_grad_norm: float | None = None,
 ) -> Engine:
-    """Make an engine that trains a recurrent model on sequences, with an optimizer step for each chunk of them.
+    """Create an engine that trains a recurrent model on sequences, with an optimizer step for each chunk.
 
-    A batch ``(x, y)`` of long sequences is split along time. The first chunk is ``y_pred, hidden = model(x)``, each
-    further one ``model(x, hidden)``, where ``hidden`` is what the one before returned, detached: gradients reach back
-    to the start of the chunk. Each batch starts without hidden state.
+    A batch ``(x, y)`` of long sequences is split along time. The model is called with the first chunk as
+    ``y_pred, hidden = model(x)``, and with each further one as ``model(x, hidden)``, where ``hidden`` is the detached
+    hidden state of the previous chunk: gradients reach back to the start of the chunk. Each batch starts without hidden
+    state.
 
     Args:
-        model: On its device already. Its hidden state is a tensor, or tensors in tuples, lists and mappings.
-        optimizer: Takes a step for each chunk.
+        model: The model, on its device. Its hidden state is a tensor, or tensors in tuples, lists and mappings.
+        optimizer: The optimizer, which takes a step for each chunk.
         loss_fn: Called with ``y_pred, y`` of a chunk; returns a scalar tensor.
-        tbtt_step: Time steps in a chunk, at least 1; the last one of a batch may be shorter.
-        dim: The dimension of ``x`` and ``y`` that is time.
-        device: Where chunks are moved to; None leaves them where they are.
+        tbtt_step: Number of time steps of a chunk, at least 1; the last chunk of a batch may be shorter.
+        dim: Time dimension of ``x`` and ``y``.
+        device: Device to move chunks to; None does not move them.
         non_blocking: Do not wait for copies from pinned memory.
         prepare_batch: Called for each chunk as ``prepare_batch((x, y), device=device, non_blocking=non_blocking)``.
         amp_mode: ``"amp"`` runs model and loss under :class:`torch.autocast`.
-        scaler: Multiplies the loss, with ``amp_mode="amp"``.
-        clip_grad_norm: Largest norm of all gradients of a chunk together.
+        scaler: Gradient scaler for ``amp_mode="amp"``.
+        clip_grad_norm: Largest total norm of the gradients of a chunk.
 
     Returns:
-        A trainer. Its output is the mean of the losses of the chunks, a tensor on the device; at
-        ``TIME_ITERATION_COMPLETED`` it is the loss of the chunk. :class:`~ignite_core.engine.StepEvents` are fired for
-        each chunk too.
+        A trainer. Its output is the mean loss of the chunks, a tensor on the device; at ``TIME_ITERATION_COMPLETED`` it
+        is the loss of the chunk. :class:`~ignite_core.engine.StepEvents` are fired for each chunk too.
 
     Raises:
-        TypeError: If ``tbtt_step`` or ``dim`` is no integer.
-        ValueError: If ``tbtt_step`` is below 1, or ``x`` and ``y`` of a batch are not equally long in time.
+        TypeError: If ``tbtt_step`` or ``dim`` is not an integer.
+        ValueError: If ``tbtt_step`` is below 1, or ``x`` and ``y`` of a batch differ in length.
 
     Example:
         >>> rnn = torch.nn.RNN(1, 2)
@@ -112,17 +112,17 @@ def create_supervised_tbptt_trainer(
     trainer.register_events(*StepEvents)
     trainer.register_events(*Tbptt_Events, event_to_attr=dict.fromkeys(Tbptt_Events, "time_iteration"))
     trainer.state_dict_user_keys.append("time_iteration")
-    trainer.add_event_handler(Events.STARTED, _count_anew)
+    trainer.add_event_handler(Events.STARTED, _reset_count)
     return trainer
 
 
-def _count_anew(trainer: Engine) -> None:
+def _reset_count(trainer: Engine) -> None:
     if trainer.state.iteration == 0:
         trainer.state.time_iteration = 0
 
 
 class _ChunkedStep:
-    """Trains on a batch chunk by chunk; ``step`` is that of a chunk."""
+    """Trains on a batch, calling ``step`` for each chunk."""
 
     def __init__(self, step: Any, hidden: _Hidden, size: int, dim: int) -> None:
         self._step = step
@@ -149,7 +149,7 @@ class _ChunkedStep:
 
 
 class _Hidden:
-    """Carries the hidden state from chunk to chunk; nothing outside a ``with`` block."""
+    """Passes the hidden state from chunk to chunk, within a ``with`` block."""
 
     def __init__(self) -> None:
         self._value: Any = None
@@ -161,14 +161,12 @@ class _Hidden:
         self._value = None
 
     def call(self, model: Module, x: Any) -> Any:
-        """Apply a model to a chunk."""
         y_pred, hidden = model(x) if self._value is None else model(x, self._value)
         self._value = _detached(hidden)
         return y_pred
 
 
 def _chunks(batch: Any, size: int, dim: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """A batch in pieces of time."""
     x, y = batch
     if x.shape[dim] != y.shape[dim]:
         raise ValueError(
@@ -179,7 +177,7 @@ def _chunks(batch: Any, size: int, dim: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _detached(hidden: Any) -> Any:
-    """The same structure without gradients."""
+    """Detach all tensors of a structure."""
     if isinstance(hidden, Tensor):
         return hidden.detach()
     if isinstance(hidden, Mapping):

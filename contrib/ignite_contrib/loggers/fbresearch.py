@@ -1,36 +1,39 @@
-"""Logs progress as lines of text, in the form that research code of FAIR made known."""
+"""Progress as lines of text, in the format of research code of FAIR."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 import ignite_core.distributed as idist
-from ignite_core.engine import Engine, Events
+from ignite_core.engine import Engine, Events, RemovableEventHandle
+from ignite_core.handlers import Timer
 
 __all__ = ["FBResearchLogger"]
 
 
 class FBResearchLogger:
-    """Logs lines of text: where a run is, its learning rates, its output, and where its time goes.
+    """Logs lines of text: progress, learning rates, output, and time per iteration.
 
-    Rank 0 logs. One may be attached to several engines.
+    Rank 0 logs. It may be attached to several engines.
 
     Args:
-        logger: Whose ``info`` gets the lines, such as that of :func:`logging.getLogger`.
-        delimiter: What stands between the parts of a line.
-        show_output: Log the output of the step, too.
-        clock: Gives the time, in seconds.
+        logger: An object whose ``info`` receives the lines, such as a :class:`logging.Logger`.
+        delimiter: Separator of the parts of a line.
+        show_output: Also log the output of the step.
+        clock: Returns the time in seconds.
 
     Example:
         >>> class Screen:
         ...     info = staticmethod(print)
         >>> trainer = Engine(lambda engine, batch: {"loss": 1 / batch})
-        >>> FBResearchLogger(Screen, show_output=True, clock=lambda: 0.0).attach(trainer, "Train", every=2)
+        >>> logger = FBResearchLogger(Screen, show_output=True, clock=lambda: 0.0)
+        >>> handle = logger.attach(trainer, "Train", every=2)
         >>> state = trainer.run([1, 2, 4, 8])
         Train: start epoch [1/1]
         Epoch [1/1]  [2/4]:  ETA: 0:00:00  loss: 0.5000  Iter time: 0.0000 s  Data prep time: 0.0000 s
@@ -59,123 +62,103 @@ class FBResearchLogger:
         output_transform: Callable[[Any], Any] | None = None,
         state_attributes: Iterable[str] | None = None,
         optimizer: Any = None,
-    ) -> None:
-        """Log what this engine does.
+    ) -> RemovableEventHandle:
+        """Log the runs of an engine.
 
         Args:
             engine: The engine.
-            name: What it is called, such as ``"Train"``.
-            every: Log every so many iterations.
-            output_transform: Makes of the output what is logged.
-            state_attributes: Names of attributes of ``engine.state``.
-            optimizer: Whose learning rates are logged.
+            name: Its name in the lines, such as ``"Train"``.
+            every: Iterations between two lines.
+            output_transform: Converts the output to what is logged.
+            state_attributes: Names of attributes of ``engine.state`` to log.
+            optimizer: The optimizer whose learning rates are logged.
+
+        Returns:
+            A handle that detaches it.
         """
-        if idist.get_rank() == 0:
-            _Lines(self, name, output_transform, tuple(state_attributes or ()), optimizer, self._clock).attach(
-                engine, every
-            )
+        event = Events.ITERATION_COMPLETED(every=every)
+        if idist.get_rank() != 0:
+            return RemovableEventHandle(event)
+        data, step = Timer(average=True, clock=self._clock), Timer(average=True, clock=self._clock)
+        lines = _Lines(self, name, output_transform, tuple(state_attributes or ()), optimizer, data, step)
+        first, last = 10_000, -10_000  # priorities: the time of other handlers is not counted
+        handlers: list[tuple[Any, Callable[..., None]]] = [
+            (Events.GET_BATCH_STARTED(priority=last), data.resume),
+            (Events.GET_BATCH_COMPLETED(priority=first), data.pause),
+            (Events.GET_BATCH_COMPLETED(priority=first), data.step),
+            (Events.ITERATION_STARTED(priority=last), step.resume),
+            (Events.ITERATION_COMPLETED(priority=first), step.pause),
+            (Events.ITERATION_COMPLETED(priority=first), step.step),
+            (Events.EPOCH_STARTED, lines.start_epoch),
+            (event, lines.log_iteration),
+            (Events.EPOCH_COMPLETED, lines.end_epoch),
+            (Events.COMPLETED, lines.end_run),
+        ]
+        handles = [engine.add_event_handler(event, handler) for event, handler in handlers]
+        return RemovableEventHandle(event, *(handle.remove for handle in handles))
 
 
+@dataclass(frozen=True, eq=False)
 class _Lines:
     """The lines of one engine."""
 
-    event_priority = -100
+    event_priority: ClassVar[int] = -100
 
-    def __init__(
-        self,
-        shared: FBResearchLogger,
-        name: str,
-        output_transform: Callable[[Any], Any] | None,
-        state_attributes: tuple[str, ...],
-        optimizer: Any,
-        clock: Callable[[], float],
-    ) -> None:
-        self._shared = shared
-        self._name = name
-        self._output_transform = output_transform
-        self._state_attributes = state_attributes
-        self._optimizer = optimizer
-        self._data, self._step = _Stopwatch(clock), _Stopwatch(clock)
-
-    def attach(self, engine: Engine, every: int) -> None:
-        for start, stop, watch in (
-            (Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED, self._data),
-            (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED, self._step),
-        ):
-            engine.add_event_handler(start(priority=-10_000), watch.start)  # what handlers take is not counted
-            engine.add_event_handler(stop(priority=10_000), watch.stop)
-        engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED(every=every), self.log_iteration)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.end_epoch)
-        engine.add_event_handler(Events.COMPLETED, self.end_run)
+    shared: FBResearchLogger
+    name: str
+    output_transform: Callable[[Any], Any] | None
+    state_attributes: tuple[str, ...]
+    optimizer: Any
+    data: Timer
+    step: Timer
 
     def start_epoch(self, engine: Engine) -> None:
-        self._data.reset()
-        self._step.reset()
-        self._log(f"{self._name}: start epoch {_epoch(engine)}")
+        for timer in (self.data, self.step):
+            timer.reset()
+            timer.pause()
+        self._log(f"{self.name}: start epoch {_epoch(engine)}")
 
     def log_iteration(self, engine: Engine) -> None:
         state, done = engine.state, engine.epoch_iteration
         length = state.epoch_length
-        left = "?" if length is None else _duration(self._step.average * (length - done))
+        eta = "?" if length is None else _duration(self.step.value() * (length - done))
+        memory = torch.cuda.is_available()
         self._log(
             f"Epoch {_epoch(engine)}",
             f"[{done}/{'?' if length is None else length}]:",
-            f"ETA: {left}",
+            f"ETA: {eta}",
             *self._rates(),
             *self._outputs(engine),
-            *_shown({name: getattr(state, name, None) for name in self._state_attributes}),
-            f"Iter time: {self._step.average:.4f} s",
-            f"Data prep time: {self._data.average:.4f} s",
-            *_memory(),
+            *_shown({name: getattr(state, name, None) for name in self.state_attributes}),
+            f"Iter time: {self.step.value():.4f} s",
+            f"Data prep time: {self.data.value():.4f} s",
+            *([f"GPU Max Mem: {torch.cuda.max_memory_allocated() / 2**20:.0f} MB"] if memory else []),
         )
 
     def end_epoch(self, engine: Engine) -> None:
         seconds = engine.state.times[Events.EPOCH_COMPLETED.name] or 0.0
-        each = seconds / max(1, self._step.count)
-        self._log(f"{self._name}: Epoch {_epoch(engine)}", f"Total time: {_duration(seconds)}", f"({each:.4f} s / it)")
+        each = seconds / max(1, self.step.step_count)
+        self._log(f"{self.name}: Epoch {_epoch(engine)}", f"Total time: {_duration(seconds)}", f"({each:.4f} s / it)")
 
     def end_run(self, engine: Engine) -> None:
         if (engine.state.max_epochs or 1) > 1:
             seconds = engine.state.times[Events.COMPLETED.name] or 0.0
-            self._log(f"{self._name}: run completed", f"Total time: {_duration(seconds)}")
+            self._log(f"{self.name}: run completed", f"Total time: {_duration(seconds)}")
 
     def _log(self, *parts: str) -> None:
-        self._shared.logger.info(self._shared.delimiter.join(parts))
+        self.shared.logger.info(self.shared.delimiter.join(parts))
 
     def _rates(self) -> list[str]:
-        groups = [] if self._optimizer is None else self._optimizer.param_groups
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
         if len(groups) == 1:
             return [f"lr: {float(groups[0]['lr']):.5f}"]
         return [f"lr [g{number}]: {float(group['lr']):.5f}" for number, group in enumerate(groups)]
 
     def _outputs(self, engine: Engine) -> list[str]:
         output = engine.state.output
-        if not self._shared.show_output or output is None:
+        if not self.shared.show_output or output is None:
             return []
-        return _shown(output if self._output_transform is None else self._output_transform(output))
-
-
-class _Stopwatch:
-    """The average of what lies between start and stop."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.reset()
-
-    def reset(self) -> None:
-        self.count, self._total, self._started = 0, 0.0, self._clock()
-
-    def start(self) -> None:
-        self._started = self._clock()
-
-    def stop(self) -> None:
-        self._total += self._clock() - self._started
-        self.count += 1
-
-    @property
-    def average(self) -> float:
-        return self._total / max(1, self.count)
+        return _shown(output if self.output_transform is None else self.output_transform(output))
 
 
 def _epoch(engine: Engine) -> str:
@@ -186,14 +169,8 @@ def _duration(seconds: float) -> str:
     return str(timedelta(seconds=int(seconds)))
 
 
-def _memory() -> list[str]:
-    if not torch.cuda.is_available():
-        return []
-    return [f"GPU Max Mem: {torch.cuda.max_memory_allocated() / 2**20:.0f} MB"]
-
-
 def _shown(value: Any, name: str = "") -> list[str]:
-    """Numbers with four digits, ``name: number``; structures one by one."""
+    """Format the numbers of a structure with four digits, as ``name: number``."""
     if isinstance(value, torch.Tensor):
         value = value.tolist()
     if isinstance(value, Mapping):

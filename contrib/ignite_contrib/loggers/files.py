@@ -1,7 +1,7 @@
-"""Logs to files that need no package to be written or read: CSV, and JSON lines.
+"""CSV and JSON lines files.
 
-They are written at once, not in the background: a line takes some microseconds, and what was logged outlives a process
-that is killed in the next moment. Values on a device are waited for.
+They are written at once, not in the background: a line takes some microseconds, and is kept even if the process is
+killed in the next moment. Values on a device are waited for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Values = Mapping[tuple[str, ...], Any]
 
 
 class _FileLogger(BaseLogger):
-    """Writes lines at the end of a file; those that the disk refuses are kept, and written before the next."""
+    """Appends lines to a file; if that fails they are kept in memory, and written before the next ones."""
 
     takes_text = True
 
@@ -38,7 +38,7 @@ class _FileLogger(BaseLogger):
         super().__init__()
         self.path = Path(path).expanduser().absolute()
         self._unwritten: list[bytes] = []
-        self._is_refused = False
+        self._is_failing = False
         if self.writes:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             append(self.path, self._opening())
@@ -54,61 +54,58 @@ class _FileLogger(BaseLogger):
         self.scalars(step, values)
 
     def flush(self) -> None:
-        """Try again to write what was refused, if anything was."""
+        """Try again to write the lines in memory, if there are any."""
         if not self._unwritten:
             return
         try:
             append(self.path, b"".join(self._unwritten))
         except OSError as error:
-            self._refuse(error)
+            if not self._is_failing:
+                self._is_failing = True
+                _logger.warning(
+                    "%s: %s cannot be written (%s); the run continues, and values are kept in memory until it can",
+                    type(self).__name__,
+                    self.path,
+                    error,
+                )
         else:
             self._unwritten.clear()
-            self._is_refused = False
+            self._is_failing = False
 
     def close(self) -> None:
-        """Try a last time to write what was refused; the file is not held open."""
+        """Try a last time to write the lines in memory. The file is not kept open."""
         self.flush()
         if self._unwritten:
             name, lost = type(self).__name__, len(self._unwritten)
-            _logger.error("%s: what was logged in the last %d calls is not in %s", name, lost, self.path)
-
-    def _refuse(self, error: OSError) -> None:
-        if not self._is_refused:
-            self._is_refused = True
-            _logger.warning(
-                "%s: %s cannot be written (%s); the run goes on, and what is logged waits in memory until it can",
-                type(self).__name__,
-                self.path,
-                error,
-            )
+            _logger.error("%s: the values of the last %d calls could not be written to %s", name, lost, self.path)
 
     def _opening(self) -> bytes:
-        """What the file needs before the first line."""
+        """The header of a new file; a line break if the last line of an existing one is incomplete."""
         with self.path.open("ab+") as file:
             if not file.tell():
                 return self._header().encode()
             file.seek(-1, os.SEEK_END)
-            return b"" if file.read() == b"\n" else b"\n"  # somebody was stopped in the middle of a line
+            return b"" if file.read() == b"\n" else b"\n"
 
     def _header(self) -> str:
         return ""
 
     @abstractmethod
     def _lines(self, step: int, values: Values) -> str:
-        """Whole lines, of numbers and text."""
+        """Format numbers and text as complete lines."""
 
 
 class CSVLogger(_FileLogger):
     """Logs to a CSV file with the columns ``step``, ``name`` and ``value``, a line for each value.
 
-    New names need no new columns, so a run may log what it likes, and a resumed one goes on in the same file. A line is
-    in the file when the call that logs it returns. If the disk is full, lines wait in memory until it is not.
+    New names need no new columns, and a resumed run continues in the same file. A line is in the file when the call
+    that logs it returns. If the disk is full, lines are kept in memory until there is space.
 
     Args:
-        path: The file; folders are made.
+        path: The file; its folder is created if needed.
 
     Raises:
-        OSError: If it cannot be written from the start.
+        OSError: If it cannot be written at the start.
 
     Example:
         >>> import tempfile
@@ -134,16 +131,16 @@ class CSVLogger(_FileLogger):
 class JSONLinesLogger(_FileLogger):
     """Logs to a file of JSON lines: an object for each call, with ``step``, ``time`` and the values by name.
 
-    Everything else is as with :class:`CSVLogger`. JSON has no NaN: that, and infinity, are the strings ``"NaN"``,
-    ``"Infinity"`` and ``"-Infinity"``, of which ``float`` makes numbers again. A value that is called ``step`` or
-    ``time`` itself gets a ``_`` behind its name.
+    Files are written as by :class:`CSVLogger`. JSON has no NaN: NaN and infinity are the strings ``"NaN"``,
+    ``"Infinity"`` and ``"-Infinity"``, which ``float`` converts back. A value whose name is ``step`` or ``time`` gets
+    ``_`` appended to its name.
 
     Args:
-        path: The file; folders are made.
-        clock: Gives the time, in seconds since 1970.
+        path: The file; its folder is created if needed.
+        clock: Returns the time in seconds since 1970.
 
     Raises:
-        OSError: If it cannot be written from the start.
+        OSError: If it cannot be written at the start.
 
     Example:
         >>> import tempfile
@@ -168,7 +165,6 @@ class JSONLinesLogger(_FileLogger):
 
 
 def _shown(value: Any) -> Any:
-    """A number or text as such, and of other values a text."""
     number = kept(value)
     return reprlib.repr(value) if number is None else number
 

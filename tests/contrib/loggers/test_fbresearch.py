@@ -135,3 +135,13 @@ def log_on_a_rank() -> tuple[int, int]:
 
 def test_rank_0_alone_logs() -> None:
     assert run_distributed(log_on_a_rank, ranks=2) == [(0, 3), (1, 0)]
+
+
+def test_nothing_is_logged_when_it_is_detached() -> None:
+    lines, engine = Lines(), Engine(lambda engine, batch: None)
+    with FBResearchLogger(lines).attach(engine, "Train"):
+        engine.run([0])
+    logged = len(lines.lines)
+    engine.run([0], max_epochs=2)
+
+    assert logged == len(lines.lines) == 3

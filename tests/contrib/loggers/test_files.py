@@ -159,7 +159,7 @@ def test_a_full_disk_is_told_of_once_and_everything_is_written_in_the_end(
             assert logger.path.read_bytes().startswith(before)
             assert logger.path.read_bytes().endswith(b"\n"), "no half lines"
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert "the run goes on, and what is logged waits in memory" in caplog.text
+        assert "the run continues, and values are kept in memory" in caplog.text
 
     rows = csv_rows(logger.path) if kind is CSVLogger else json_rows(logger.path)
     steps = [row[0] for row in rows] if kind is CSVLogger else [row["step"] for row in rows]
@@ -174,7 +174,7 @@ def test_what_never_could_be_written_is_told_of_at_the_end(tmp_path: Path, caplo
         logger.close()
 
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
-    assert f"CSVLogger: what was logged in the last 2 calls is not in {logger.path}" in caplog.text
+    assert f"CSVLogger: the values of the last 2 calls could not be written to {logger.path}" in caplog.text
 
 
 def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
