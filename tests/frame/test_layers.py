@@ -80,7 +80,7 @@ class Module:
 
     def may_import(self, target: str, for_types: bool) -> bool:
         if self.is_package:
-            return target.startswith(f"{self.name}.") or target == "ignite_core._lazy"
+            return target.startswith(f"{self.name}.") or target in ("ignite_core._lazy", "ignite_contrib._require")
         patterns = next((allowed.split() for who, allowed in TABLE if matches(self.name, who.split())), [])
         taken_back = [pattern[1:] for pattern in patterns if pattern[0] == "!"]
         if for_types:
