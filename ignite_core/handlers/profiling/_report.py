@@ -19,19 +19,12 @@ _WIDTH: Final = 160
 
 @dataclass(eq=False)
 class Track:
-    """One recorded engine.
-
-    Attributes:
-        name: Its name in the files.
-        engine: A weak reference.
-        recorder: Its fetch, step and handlers in progress.
-        epoch_began: In nanoseconds; 0 outside of an epoch.
-    """
+    """One recorded engine."""
 
     name: str
     engine: weakref.ref[Engine]
     recorder: SpanRecorder | None = None
-    epoch_began: int = 0
+    epoch_began: int = 0  #: in nanoseconds; 0 outside of an epoch
 
     @property
     def thread(self) -> tuple[int, str]:
@@ -67,33 +60,19 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """The content of the files.
+    """The content of the files. Times are in nanoseconds."""
 
-    Attributes:
-        reason: Why they are written.
-        notes: Details, such as which handler raised.
-        spans: In the order of their ends.
-        open: Spans in progress, outermost first.
-        tracks: The engines.
-        rank: The rank of this process.
-        world_size: The number of processes.
-        host: The host name.
-        process: The process id.
-        started: The recorder's clock and the wall clock, in nanoseconds, when the recorder was created.
-        written: The same, now.
-    """
-
-    reason: str
-    notes: tuple[str, ...]
-    spans: tuple[Span, ...]
-    open: tuple[Span, ...]
+    reason: str  #: why they are written
+    notes: tuple[str, ...]  #: details, such as which handler raised
+    spans: tuple[Span, ...]  #: in the order of their ends
+    open: tuple[Span, ...]  #: in progress, outermost first
     tracks: tuple[Track, ...]
     rank: int
     world_size: int
     host: str
     process: int
-    started: tuple[int, int]
-    written: tuple[int, int]
+    started: tuple[int, int]  #: the recorder's clock and the wall clock when the recorder was created
+    written: tuple[int, int]  #: the same, now
 
 
 def as_text(report: Report) -> str:

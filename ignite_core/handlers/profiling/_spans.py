@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Registration, RemovableHandle
+from ignite_core.engine.registration import Registration, RemovableHandle, weak_call
+from ignite_core.handlers._arguments import check_engine
 
-__all__ = ["OUTSIDE", "Callback", "SpanRecorder"]
+__all__ = ["OUTSIDE", "Callback", "Profiler", "SpanRecorder"]
 
 #: The priority of handlers that measure: before and after all others. They are not measured themselves.
 OUTSIDE: Final = 10**9
@@ -127,3 +131,54 @@ class SpanRecorder:
             self.running -= 1
             if engine._paused_at is None:
                 self.phase = None
+
+
+class Profiler(ABC):
+    """Base of the profilers, which aggregate the spans of one engine.
+
+    Raises:
+        TypeError: If ``clock`` is not callable.
+    """
+
+    not_in_calendar = True
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        if not callable(clock):
+            raise TypeError(f"{type(self).__name__}: clock must be callable, got {clock!r}")
+        self._clock = clock
+        self._attached: tuple[weakref.ref[Engine], RemovableHandle] | None = None
+
+    def attach(self, engine: Engine) -> RemovableHandle:
+        """Measure the runs of an engine from now on; idempotent.
+
+        Returns:
+            A handle that detaches it; the times are kept.
+
+        Raises:
+            TypeError: If ``engine`` is not an Engine.
+            ValueError: If this measures another engine.
+        """
+        where = f"{type(self).__name__}.attach"
+        check_engine(where, engine)
+        if self._attached is not None:
+            measured, handle = self._attached
+            if measured() is engine:
+                return handle
+            raise ValueError(f"{where}: it already measures another engine; create one for each")
+        handles: list[RemovableHandle] = [
+            engine.add_event_handler(event(priority=OUTSIDE), handler) for event, handler in self._event_handlers()
+        ]
+        handles.append(self._span_recorder().attach(engine))
+        handle = RemovableHandle(weak_call(self._forget, [engine]), *(one.remove for one in handles))
+        self._attached = weakref.ref(engine), handle
+        return handle
+
+    def _forget(self, engine: Engine) -> None:
+        self._attached = None
+
+    @abstractmethod
+    def _event_handlers(self) -> Iterable[tuple[Events, Callable[..., None]]]:
+        """Handlers that run before all others."""
+
+    @abstractmethod
+    def _span_recorder(self) -> SpanRecorder: ...

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-import weakref
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any, Final
 
@@ -16,9 +15,8 @@ from torch import Tensor
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Registration, RemovableHandle, weak_call
-from ignite_core.handlers._arguments import check_engine
-from ignite_core.handlers.profiling._spans import OUTSIDE, Callback, SpanRecorder
+from ignite_core.engine.registration import Registration
+from ignite_core.handlers.profiling._spans import OUTSIDE, Callback, Profiler, SpanRecorder
 from ignite_core.handlers.profiling._stats import name_of, print_table, stats, write_csv
 
 __all__ = ["BasicTimeProfiler"]
@@ -38,7 +36,7 @@ _OF_EPOCH: Final = (Events.EPOCH_STARTED, Events.EPOCH_COMPLETED)
 _OF_RUN: Final = (Events.STARTED, Events.COMPLETED)
 
 
-class BasicTimeProfiler:
+class BasicTimeProfiler(Profiler):
     """Measures, in each iteration, the fetch of the batch, the step, and the handlers of each event.
 
     The time of a step that only launches work on an accelerator is the time of the launch; see
@@ -72,13 +70,9 @@ class BasicTimeProfiler:
         Events.DATALOADER_STOP_ITERATION,
         Events.INTERRUPT,
     ]
-    not_in_calendar = True
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        if not callable(clock):
-            raise TypeError(f"BasicTimeProfiler: clock must be callable, got {clock!r}")
-        self._clock = clock
-        self._attached: tuple[weakref.ref[Engine], RemovableHandle] | None = None
+        super().__init__(clock)
         self._names: dict[Any, list[str]] = {}
         self._reset()
 
@@ -87,23 +81,8 @@ class BasicTimeProfiler:
         self._base = 0  # where the present iteration begins
         self._longer: dict[Any, list[list[Any]]] = {event: [] for event in (*_OF_RUN, *_OF_EPOCH)}
 
-    def attach(self, engine: Engine) -> RemovableHandle:
-        """Measure the runs of an engine from now on; idempotent.
-
-        Returns:
-            A handle that detaches it; the times are kept.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
-            ValueError: If this measures another engine.
-        """
-        check_engine("BasicTimeProfiler.attach", engine)
-        if self._attached is not None:
-            measured, handle = self._attached
-            if measured() is engine:
-                return handle
-            raise ValueError("BasicTimeProfiler.attach: it already measures another engine; create one for each")
-        handlers = (
+    def _event_handlers(self) -> Iterable[tuple[Events, Callable[..., None]]]:
+        return (
             (Events.STARTED, self._begin_run),
             (Events.EPOCH_STARTED, self._begin_longer),
             (Events.GET_BATCH_STARTED, self._begin_fetch),
@@ -111,17 +90,9 @@ class BasicTimeProfiler:
             (Events.EPOCH_COMPLETED, self._begin_longer),
             (Events.COMPLETED, self._begin_longer),
         )
-        spans = SpanRecorder(self._clock, self._phase_column(_DATAFLOW), self._phase_column(_PROCESSING), self._column)
-        handles: list[RemovableHandle] = [
-            engine.add_event_handler(event(priority=OUTSIDE), one) for event, one in handlers
-        ]
-        handles.append(spans.attach(engine))
-        handle = RemovableHandle(weak_call(self._forget, [engine]), *(one.remove for one in handles))
-        self._attached = weakref.ref(engine), handle
-        return handle
 
-    def _forget(self, engine: Engine) -> None:
-        self._attached = None
+    def _span_recorder(self) -> SpanRecorder:
+        return SpanRecorder(self._clock, self._phase_column(_DATAFLOW), self._phase_column(_PROCESSING), self._column)
 
     # ------------------------------------------------------------------------------------------------------- events
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import zip_longest
 from os import PathLike
 from typing import Any, Final
 
-from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import Registration, RemovableHandle, weak_call
-from ignite_core.handlers._arguments import check_engine
-from ignite_core.handlers.profiling._spans import OUTSIDE, Callback, SpanRecorder
+from ignite_core.engine.registration import Registration
+from ignite_core.handlers.profiling._spans import Callback, Profiler, SpanRecorder
 from ignite_core.handlers.profiling._stats import name_of, print_table, stats, write_csv
 
 __all__ = ["HandlersTimeProfiler"]
@@ -23,7 +20,7 @@ _NONE: Final = ("None", "None")
 _HEADER: Final = ("Handler", "Event Name", "Total(s)", "Min(s)/IDX", "Max(s)/IDX", "Mean(s)", "Std(s)")
 
 
-class HandlersTimeProfiler:
+class HandlersTimeProfiler(Profiler):
     """Measures each call of each handler, including handlers of custom events and those added during the run.
 
     Handlers that are not due are not called, and not measured. The time of a handler includes the engines that run in
@@ -42,6 +39,7 @@ class HandlersTimeProfiler:
         TypeError: If ``clock`` is not callable.
 
     Example:
+        >>> from ignite_core.engine import Engine
         >>> times = iter(range(1000))
         >>> trainer, profiler = Engine(lambda engine, batch: None), HandlersTimeProfiler(clock=lambda: next(times))
         >>> @trainer.on(Events.ITERATION_COMPLETED(every=2))
@@ -53,43 +51,19 @@ class HandlersTimeProfiler:
         {'slow': [2, 2]}
     """
 
-    not_in_calendar = True
-
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        if not callable(clock):
-            raise TypeError(f"HandlersTimeProfiler: clock must be callable, got {clock!r}")
-        self._clock = clock
-        self._attached: tuple[weakref.ref[Engine], RemovableHandle] | None = None
+        super().__init__(clock)
         self._of_registration: dict[int, list[float]] = {}
         self.processing_times: list[float] = []
         self.dataflow_times: list[float] = []
         self.event_handlers_times: dict[Any, dict[str, list[float]]] = {}
 
-    def attach(self, engine: Engine) -> RemovableHandle:
-        """Measure the runs of an engine from now on; idempotent.
+    def _event_handlers(self) -> Iterable[tuple[Events, Callable[..., None]]]:
+        return ((Events.STARTED, self._begin_run),)
 
-        Returns:
-            A handle that detaches it; the times are kept.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
-            ValueError: If this measures another engine.
-        """
-        check_engine("HandlersTimeProfiler.attach", engine)
-        if self._attached is not None:
-            measured, handle = self._attached
-            if measured() is engine:
-                return handle
-            raise ValueError("HandlersTimeProfiler.attach: it already measures another engine; create one for each")
-        started = engine.add_event_handler(Events.STARTED(priority=OUTSIDE), self._begin_run)
+    def _span_recorder(self) -> SpanRecorder:
         fetch, step = _appended_to(self.dataflow_times), _appended_to(self.processing_times)
-        spans = SpanRecorder(self._clock, fetch, step, lambda registration: _appended_to(self._times_of(registration)))
-        handle = RemovableHandle(weak_call(self._forget, [engine]), started.remove, spans.attach(engine).remove)
-        self._attached = weakref.ref(engine), handle
-        return handle
-
-    def _forget(self, engine: Engine) -> None:
-        self._attached = None
+        return SpanRecorder(self._clock, fetch, step, lambda registration: _appended_to(self._times_of(registration)))
 
     def _times_of(self, registration: Registration) -> list[float]:
         times = self._of_registration.get(registration.number)

@@ -37,12 +37,9 @@ def show(place: Place, name: str = "output") -> str:
 
 
 def find_nonfinite(value: Any, on_devices: list[tuple[Place, Tensor]], place: Place = None) -> Place | Literal[False]:
-    """The first place in a structure that holds a NaN or an infinity; False if there is none.
+    """The first place in nested mappings and sequences that holds a NaN or an infinity; False if there is none.
 
-    Args:
-        value: Numbers and tensors in nested mappings and sequences; other values are skipped.
-        on_devices: The tensors on devices are appended to this list, with their places, since checking them would wait.
-        place: The place of ``value`` in the whole structure.
+    Tensors on devices are appended to ``on_devices`` with their places instead, since checking them would wait.
 
     Example:
         >>> find_nonfinite({"loss": 1e100, "scores": [1, torch.tensor([0.0, torch.inf])]}, [])

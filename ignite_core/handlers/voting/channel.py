@@ -21,12 +21,7 @@ T = TypeVar("T")
 
 
 class Round:
-    """Numbers that are being reduced over all ranks.
-
-    Args:
-        numbers: The numbers of this rank, replaced by the results.
-        work: The asynchronous reduction; None if it is complete.
-    """
+    """Numbers that are being reduced over all ranks; ``work`` is the asynchronous reduction, None if it is complete."""
 
     __slots__ = ("numbers", "work")
 
@@ -63,11 +58,7 @@ class SideChannel:
         self._group = idist.new_group(ranks, backend="gloo") if is_asynchronous else None  # None: each round waits
 
     def send(self, numbers: Sequence[int]) -> Round:
-        """Begin a round with 64-bit numbers; each rank must send equally many.
-
-        Raises:
-            RankFailed: If another rank has failed.
-        """
+        """Begin a round with 64-bit numbers, the same number of them on all ranks."""
         begin("vote")
         tensor = torch.tensor(numbers, dtype=torch.int64)
         if self._group is None:

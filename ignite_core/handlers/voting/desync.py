@@ -31,22 +31,16 @@ class Activity(IntEnum):
 
 @dataclass(frozen=True)
 class RankReport:
-    """What a rank reports of itself.
-
-    Attributes:
-        names: The requests that were added to its vote.
-        length: Of the epoch; None if it is not known.
-        limit: ``max_epochs``, or the negative of ``max_iters``.
-    """
+    """What a rank reports of itself."""
 
     rank: int
-    names: tuple[str, ...]
+    names: tuple[str, ...]  #: of the requests
     every: int
     uneven: bool
     activity: Activity
     iteration: int
-    length: int | None
-    limit: int
+    length: int | None  #: of the epoch
+    limit: int  #: ``max_epochs``, or the negative of ``max_iters``
 
     def numbers(self) -> list[int]:
         """Four values, each as two numbers whose maxima over all ranks give the largest and the smallest value.
@@ -90,11 +84,7 @@ class DesyncCheck:
         return self.least is self.most is not Activity.STEPPING
 
     def fault(self, uneven: bool) -> str | None:
-        """What differs between the ranks but must not: a key of :data:`_FAULTS`.
-
-        Args:
-            uneven: The ranks may have different numbers of batches.
-        """
+        """What differs between the ranks but must not: a key of :data:`_FAULTS`."""
         if self.most is Activity.SYNCHRONIZING:
             return "activity"
         if _differ(self._schema):
@@ -110,12 +100,7 @@ class DesyncCheck:
         return None
 
     def message(self, fault: str, reports: Sequence[RankReport] | None) -> str:
-        """An error message: which rank reports what, what must hold, and how to fix it.
-
-        Args:
-            fault: As returned by :meth:`fault`.
-            reports: Those of all ranks if they could be gathered; otherwise two ranks are named.
-        """
+        """The error message for a fault. If the reports of all ranks could not be gathered, it names two ranks."""
         rule, remedy = _FAULTS[fault]
         found = self._extremes(fault) if reports is None else {one.rank: _describe(fault, one) for one in reports}
         ranks = "; ".join(f"rank {rank} {words}" for rank, words in sorted(found.items()))
