@@ -12,27 +12,12 @@ from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
-from ignite_core.engine.data.position import Position
-from ignite_core.engine.data.reproducibility import Resumption
 from ignite_core.engine.engine import Engine
+from ignite_core.engine.run import Run
 from ignite_core.engine.state import State
 from ignite_core.rng import rng_state, set_rng_state, source_of
 
 __all__ = ["Snapshot", "can_be_saved"]
-
-#: What an engine knows of its run, beside its state, its place in the data and the counts of its events.
-_OF_RUN: Final = (
-    "_data_is_set",
-    "_is_final",
-    "_length_is_found",
-    "_paused_at",
-    "_position",
-    "_resumption",
-    "_skip",
-    "_stop",
-    "_was_nested",
-    "last_event_name",
-)
 
 #: The attributes of a state that are not the user's own.
 _COUNTERS: Final = tuple(name for name in State.__slots__ if not name.startswith("__"))
@@ -102,7 +87,7 @@ class Snapshot:
             RuntimeError: If the engine is running.
         """
         self.save_run(engine)
-        step: Any = engine._process_function
+        step: Any = engine.process_function
         carried = copy.deepcopy(step.step_state()) if hasattr(step, "step_state") else None
         if carried:
             self._undo.callback(step.load_step_state, [carried])
@@ -110,8 +95,7 @@ class Snapshot:
         for value in own.values():
             if can_be_saved(value):  # a gradient scaler
                 self.save(value)
-        engine._position, engine._resumption = Position(), Resumption()
-        engine._paused_at, engine._data_is_set = None, False
+        engine._run = Run()
         new = State()
         _set_attributes(engine.state, {name: getattr(new, name) for name in _COUNTERS if name != "_metrics"}, own)
 
@@ -123,14 +107,15 @@ class Snapshot:
         Raises:
             RuntimeError: If the engine is running.
         """
-        if engine._is_running:
+        if engine.is_running:
             raise RuntimeError("Snapshot: the engine is running; save it before its run")
         state, metrics = engine.state, engine.state._metrics
         self._undo.callback(metrics.update, {name: metrics.unread(name) for name in metrics})
         self._undo.callback(metrics.clear)
         self._undo.callback(engine._dispatch.saved())
-        for name in _OF_RUN:
+        for name in ("_run", "last_event_name"):
             self._undo.callback(setattr, engine, name, getattr(engine, name))
+        engine._run = copy.copy(engine._run)
         self._undo.callback(setattr, engine, "state", state)
         self._undo.callback(
             _set_attributes, state, {name: getattr(state, name) for name in _COUNTERS}, dict(vars(state))

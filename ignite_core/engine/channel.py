@@ -21,8 +21,10 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 from typing import Any, Final
 
+from ignite_core.engine.describe import describe
 from ignite_core.engine.events import BareEvent, Events, When
 from ignite_core.engine.registration import FiringEngine, Registration, do_nothing
+from ignite_core.engine.state import State
 
 __all__ = ["EventChannel", "ForwardingChannel", "lock"]
 
@@ -108,10 +110,6 @@ class EventChannel:
         if self.jumps:
             self.fired = None
 
-    def move_to(self, count: Any) -> None:
-        """The event is fired with this value of its counter."""
-        self._before, self.fired = self.fired, int(count)
-
     def note_counter(self, value: Any) -> None:
         """Take over the value of a counter that was moved back."""
         if self.fired is None or value < self.fired:
@@ -170,6 +168,39 @@ class EventChannel:
             except BaseException as error:
                 engine._annotate(error, registration.culprit)
                 raise
+
+    def fire_exception(self, engine: FiringEngine, count: int, error: BaseException) -> bool:
+        """Run all handlers of EXCEPTION_RAISED, even if some raise; returns whether one of them suppresses ``error``.
+
+        The first exception raised by a handler, other than ``error`` itself, is raised after all have run.
+        """
+        suppressed = False
+        raised: BaseException | None = None
+        for registration in self.due(engine, count):
+            try:
+                suppressed |= registration.invoke(engine, (error,), {}) is True
+            except BaseException as other:
+                if other is error:
+                    continue
+                if raised is None:
+                    raised = other
+                    engine._annotate(other, registration.culprit)
+                else:
+                    handler = describe(registration.handler)
+                    raised.add_note(f"Another handler of {self.event!r}, {handler}, raised {other!r}")
+        if raised is not None:
+            raise raised
+        return suppressed
+
+    def count(self, state: State) -> int:
+        """The count of an event that is fired now."""
+        if self.counter is None:
+            self.fired += 1
+            return int(self.fired)
+        count: int = getattr(state, self.counter)
+        if self.jumps:
+            self._before, self.fired = self.fired, int(count)
+        return count
 
     def due(self, engine: FiringEngine, count: int) -> Iterator[Registration]:
         """The registrations due at ``count``, one by one, including those that are added meanwhile."""

@@ -1,6 +1,10 @@
-"""An engine whose runs repeat bit for bit, also when they are cut and resumed."""
+"""An engine whose runs are reproducible bit for bit, also when they are cut and resumed."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -10,17 +14,16 @@ __all__ = ["DeterministicEngine"]
 
 
 class DeterministicEngine(Engine):
-    """An :class:`Engine` whose every run has a seed, as if it were given to :meth:`Engine.run`.
+    """An :class:`Engine` of which every run is seeded, as by the argument ``seed`` of :meth:`Engine.run`.
 
-    Where CUDA is available, the run goes under ``torch.use_deterministic_algorithms(True, warn_only=True)`` and without
-    cuDNN benchmarks.
+    If CUDA is available, runs use ``torch.use_deterministic_algorithms(True, warn_only=True)`` and no cuDNN benchmarks.
 
     Args:
         process_function: The step, ``step(engine, batch) -> output``.
 
     Attributes:
-        state: As of an :class:`Engine`; where neither ``state.seed`` nor ``run(seed=…)`` tells a seed, one is drawn
-            from torch's generator when the first run starts; all ranks get that of rank 0, so all must start it.
+        state: As of an :class:`Engine`. Without ``state.seed`` and ``run(seed=...)``, a seed is drawn from torch's
+            generator when the first run starts. All ranks get that of rank 0, so all ranks must start the run.
 
     Example:
         >>> def draws(seed):
@@ -34,16 +37,23 @@ class DeterministicEngine(Engine):
 
     _always_seeded = True
 
-    def _walk(self) -> None:
-        if not torch.cuda.is_available():
-            super()._walk()
-            return
-        algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-        benchmark = torch.backends.cudnn.benchmark
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-        try:
-            super()._walk()
-        finally:
-            torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
-            torch.backends.cudnn.benchmark = benchmark
+    def __init__(self, process_function: Callable[[Any, Any], Any]) -> None:
+        super().__init__(process_function)
+        self.add_run_context(_deterministic_algorithms)
+
+
+@contextmanager
+def _deterministic_algorithms(engine: Engine) -> Iterator[None]:
+    if not torch.cuda.is_available():
+        yield
+        return
+    is_enabled = torch.are_deterministic_algorithms_enabled()
+    warns_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(is_enabled, warn_only=warns_only)
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,21 +1,12 @@
-"""The engine: one loop over batches, with events around the user's step.
-
-What is kept apart: where the run stands (:class:`State` and ``Position``), who listens (``Dispatch``), what was asked
-(:class:`Stop`), what the arguments of ``run`` mean (``plan_run``), and the walk through the events (``_walk`` and
-``_run_batches`` below; there is no second copy of it).
-"""
+"""The engine: what users call. The state of a run and its loop are in :mod:`ignite_core.engine.run`."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from contextvars import ContextVar
-from enum import IntEnum
 from importlib import import_module
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,13 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch.distributed as dist
 
 from ignite_core.distributed.failures import api as failures
-from ignite_core.engine.channel import EventChannel, ForwardingChannel
-from ignite_core.engine.data.position import Position
-from ignite_core.engine.data.reproducibility import Resumption, check_seed, drawn_seed
 from ignite_core.engine.describe import describe, draw
 from ignite_core.engine.dispatch import Dispatch, Instrument
 from ignite_core.engine.events import BareEvent, EventEnum, EventName, Events, EventsList, SingleEvent
-from ignite_core.engine.lone_handlers import name_of_engine, separate_lone_handlers
+from ignite_core.engine.lone_handlers import name_of_engine
 from ignite_core.engine.registration import (
     Registration,
     RemovableEventHandle,
@@ -38,31 +26,17 @@ from ignite_core.engine.registration import (
     Wrap,
     weak_call,
 )
-from ignite_core.engine.run_arguments import check_data, check_not_empty, is_done, plan_run, said_over
+from ignite_core.engine.run import ITERATION_EVENTS, Run, Stop, innermost
+from ignite_core.engine.run_arguments import Arguments, check_data, check_step
 from ignite_core.engine.state import State
-from ignite_core.engine.state_dict import BEFORE_STEP, CUTS, read_carried, read_progress, results_of
-from ignite_core.exceptions import RankFailed
 from ignite_core.rng import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from ignite_core.debug.plan.calendar import Calendar
 
-__all__ = ["Engine", "Stop"]
+__all__ = ["Engine"]
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-#: The engine whose run is the innermost one in this thread (or task).
-_innermost: ContextVar[Engine | None] = ContextVar("ignite_core_innermost_engine", default=None)
-
-
-class Stop(IntEnum):
-    """What a handler, the step or the data asked for; the stronger request wins."""
-
-    NO = 0
-    EPOCH = 1
-    INTERRUPT = 2
-    RUN = 3
-    FAILED = 4  # another rank has; nobody here asks for it
 
 
 class Engine:
@@ -96,30 +70,17 @@ class Engine:
     _always_seeded = False  # a run without a seed draws one
 
     def __init__(self, process_function: Callable[[Any, Any], Any]) -> None:
-        _check_step(process_function)
+        check_step(process_function)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self.state = State()
         self.last_event_name: SingleEvent | None = None
         self.parent: Engine | None = None
-        self._dispatch = Dispatch()
-        self._suppressed = False  # a handler of EXCEPTION_RAISED returned True
-        self._note: str | None = None  # what was noted on the exception of this run
         self._process_function = process_function
         self._name = name_of_engine(process_function)
         self._state_dict_user_keys: list[str] = []
-        self._position = Position()
-        self._resumption = Resumption()
-        self._stop = Stop.NO
-        self._skip = False  # the request is to skip the COMPLETED event that belongs to it
-        self._is_final = False  # the run was terminated for good
-        self._was_nested = False  # the last run was inside that of another engine
-        self._is_running = False
-        self._runner: dict[str, list[int]] = {}  # the thread that runs it
-        self._paused_at: Any = None  # the event after which the run was interrupted
-        self._data_is_set = False  # by set_data, for the next run
-        self._length_is_found = False  # state.epoch_length was told by the data, not by the user
-        self._relays = False  # the class, or the user, has its own _fire_event
-        self._rank_failed: RankFailed | None = None  # what Stop.FAILED is to raise
+        self._run = Run()
+        self._runner: dict[str, list[int]] = {}  # the thread that runs the engine
+        self._dispatch = Dispatch()
         self._run_contexts: list[RunContext] = []
         self.register_events(*Events, event_to_attr={event: State.event_to_attr.get(event) for event in Events})
 
@@ -361,8 +322,8 @@ class Engine:
             final: The run is over, as after :class:`~ignite_core.handlers.EarlyStopping`: where it was saved from here
                 on and is loaded, :meth:`run` returns at once, unless it gets a larger limit.
         """
-        self._request(Stop.RUN, skip_completed)
-        self._is_final |= final
+        self._run.request(Stop.RUN, skip_completed)
+        self._run.is_final |= final
 
     def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
         """End the epoch after the event at which this is called: ``TERMINATE_SINGLE_EPOCH`` and ``EPOCH_COMPLETED``.
@@ -373,7 +334,7 @@ class Engine:
         Args:
             skip_epoch_completed: Leave ``EPOCH_COMPLETED`` out.
         """
-        self._request(Stop.EPOCH, skip_epoch_completed)
+        self._run.request(Stop.EPOCH, skip_epoch_completed)
 
     def interrupt(self) -> None:
         """Pause the run after the event at which this is called (in the step: after ``ITERATION_COMPLETED``).
@@ -390,26 +351,22 @@ class Engine:
             >>> state = engine.run([10, 20, 30])
             30
         """
-        self._request(Stop.INTERRUPT, False)
-
-    def _request(self, stop: Stop, skip: bool) -> None:
-        if stop >= self._stop:
-            self._stop, self._skip = stop, skip
+        self._run.request(Stop.INTERRUPT)
 
     @property
     def should_terminate(self) -> bool | str:
         """Whether ``terminate()`` was asked for: False, True or ``"skip_completed"``."""
-        return self._stop is Stop.RUN and ("skip_completed" if self._skip else True)
+        return self._run.stop is Stop.RUN and ("skip_completed" if self._run.skip else True)
 
     @property
     def should_terminate_single_epoch(self) -> bool | str:
         """Whether ``terminate_epoch()`` was asked for: False, True or ``"skip_epoch_completed"``."""
-        return self._stop is Stop.EPOCH and ("skip_epoch_completed" if self._skip else True)
+        return self._run.stop is Stop.EPOCH and ("skip_epoch_completed" if self._run.skip else True)
 
     @property
     def should_interrupt(self) -> bool:
         """Whether ``interrupt()`` was asked for."""
-        return self._stop is Stop.INTERRUPT
+        return self._run.stop is Stop.INTERRUPT
 
     # ------------------------------------------------------------------------------------------------- save and load
 
@@ -423,9 +380,24 @@ class Engine:
         return self._state_dict_user_keys
 
     @property
+    def is_running(self) -> bool:
+        """Whether a run is in progress."""
+        return self._run.is_running
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the last run was interrupted, so that the next one continues it."""
+        return self._run.is_paused(self.state)
+
+    @property
+    def iterations_done(self) -> int:
+        """Iterations whose step has returned: ``state.iteration``, or one less inside an iteration."""
+        return self._run.position.progress(self.state)[0]
+
+    @property
     def epoch_iteration(self) -> int:
         """Number of the current batch in its epoch, the first is 1; 0 between epochs."""
-        return self._position.place
+        return self._run.position.place
 
     @property
     def is_resumed(self) -> bool:
@@ -436,7 +408,7 @@ class Engine:
         has counted it: one that accumulates over an epoch must not reset here, and one that counts its calls must not
         move on.
         """
-        position = self._position
+        position = self._run.position
         return position.resumed or (position.again is not None and position.is_again(self.last_event_name, self.state))
 
     def state_dict(self) -> OrderedDict[str, Any]:
@@ -461,42 +433,7 @@ class Engine:
             :class:`~ignite_core.handlers.Checkpoint` puts together the lists of all ranks. All of it loads with
             ``torch.load(weights_only=True)``.
         """
-        state = self.state
-        limit = "max_epochs" if state.max_iters is None else "max_iters"
-        left = self._left()
-        is_cut = left in CUTS
-        iteration, *progress = self._position.progress(state, is_cut)
-        saved: OrderedDict[str, Any] = OrderedDict(
-            epoch_length=state.epoch_length, iteration=iteration, **{limit: getattr(state, limit)}
-        )
-        follows = divmod(iteration, state.epoch_length or 1)
-        if tuple(progress) != follows or (iteration and not state.epoch_length):
-            saved["epochs_done"], saved["epoch_iteration"] = progress
-        at = self._paused_at or self._position.failed_at or self.last_event_name
-        begun = 0 if is_cut else self._position.begun(state, at)
-        saved.update({"left": left} if left else {}, **({"begun": list(BEFORE_STEP)[begun - 1]} if begun else {}))
-        saved.update(self._resumption.state_dict(state, self._position, self._process_function, is_cut))
-        counts = self._dispatch.counts
-        if counts:
-            saved["event_counts"] = counts
-        saved.update(results_of(state))
-        for key in self._state_dict_user_keys:
-            saved[key] = getattr(state, key)
-        return saved
-
-    def _left(self) -> str | None:
-        """What is left of the run; None where that follows from its numbers."""
-        position, stop = self._position, self._stop
-        if position.left is not None:
-            return position.left
-        if position.in_epoch and (position.epoch_is_over or stop is Stop.EPOCH):
-            if position.epoch_is_over:
-                return "epoch_completed" if position.completes else None
-            return "skip_epoch_completed" if self._skip else "terminate_epoch"
-        if stop is Stop.RUN and self._is_final:
-            return "nothing"
-        is_evaluator = self._was_nested and self.state.max_epochs == 1 == self.state.epoch
-        return "everything" if is_evaluator and not position.in_epoch else None
+        return self._run.save(self, self._state_dict_user_keys)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` saved, or numbers written by hand; the next :meth:`run` goes on from there.
@@ -522,27 +459,13 @@ class Engine:
             >>> state.epoch, state.iteration
             (5, 10)
         """
-        progress, carried = read_progress(state_dict, self._state_dict_user_keys), read_carried(state_dict)
-        state, position = self.state, self._position
-        if not self._is_running:
-            position = self._position = Position()
-            self._paused_at = None
-        if not position.in_epoch:
-            position.place, position.left = progress.epoch_iteration, progress.left
-            begun = BEFORE_STEP.get(progress.begun or "", 0)
-            position.again = (progress.epochs_done + 1, progress.iteration, begun) if begun else None
-            self._resumption.load(state, carried)
-            state.metrics.update(progress.results.get("metrics", {}))
-            state.output = progress.results.get("output", state.output)
-        state.iteration, state.epoch = progress.iteration, progress.epochs_done
-        state.epoch_length = progress.epoch_length
-        state.max_epochs, state.max_iters = progress.max_epochs, progress.max_iters
-        self._length_is_found = False
-        self._dispatch.counts = progress.event_counts
-        for key in self._state_dict_user_keys:
-            setattr(state, key, state_dict[key])
+        self._run.load(self, state_dict, self._state_dict_user_keys)
 
     # ------------------------------------------------------------------------------------------------------ the run
+
+    def seconds_in_run(self) -> float:
+        """Seconds since the run began, without pauses."""
+        return self._run.position.seconds_in_run()
 
     def set_data(self, data: Iterable[Any]) -> None:
         """Take the next batch from ``data``; the length of an epoch stays what it is.
@@ -554,8 +477,9 @@ class Engine:
         """
         check_data("set_data", data)
         self.state.dataloader = data
-        self._data_is_set = not self._is_running
-        self._position.iterate(self._resumption.go_over(data, self.state.seed))
+        run = self._run
+        run.data_is_set = not run.is_running
+        run.position.iterate(run.resumption.go_over(data, self.state.seed))
 
     def run(
         self,
@@ -602,38 +526,39 @@ class Engine:
             >>> engine.run(epoch_length=5, max_epochs=3).iteration
             15
         """
-        outer = _innermost.get()
+        run, outer = self._run, innermost.get()
         is_seeded = self._always_seeded or seed is not None or self.state.seed is not None
-        with ExitStack() as scope:
-            scope.enter_context(self._alone())
+        with ExitStack() as stack:
+            stack.enter_context(self._exclusive())
             if outer is not None and is_seeded:
-                scope.callback(set_rng_state, rng_state())
-            if not self._set_up(data, max_epochs, max_iters, epoch_length, seed):
+                stack.callback(set_rng_state, rng_state())
+            if not run.set_up(self, Arguments(data, max_epochs, max_iters, epoch_length, seed)):
                 return self.state
+            run.overrides_firing = getattr(self._fire_event, "__func__", None) is not Engine._fire_event
             for context in self._run_contexts:
-                scope.enter_context(context.enter(self))
+                stack.enter_context(context.enter(self))
             self.parent = outer
-            self._was_nested = outer is not None
-            token = _innermost.set(self)
-            failures.add_listener(self._hear)
+            run.was_nested = outer is not None
+            token = innermost.set(self)
+            failures.add_listener(run.on_rank_failed)
             try:
-                self._is_running = True
-                self._walk()
+                run.is_running = True
+                run.walk(self)
             except BaseException as error:
-                self._paused_at = None
-                self._position.leave()
-                self._position.failed_at = self.last_event_name
+                run.paused_at = None
+                run.position.leave()
+                run.position.failed_at = self.last_event_name
                 self._annotate(error, "the engine")
                 if not self._is_suppressed(error):
                     raise
             finally:
-                failures.remove_listener(self._hear)
-                if self._stop is Stop.FAILED:
-                    self._stop, self._rank_failed = Stop.NO, None
-                _innermost.reset(token)
+                failures.remove_listener(run.on_rank_failed)
+                if run.stop is Stop.FAILED:
+                    run.stop, run.rank_failed = Stop.NO, None
+                innermost.reset(token)
                 self.parent = None
-                self._is_running = False
-                for event in _IN_ITERATION:
+                run.is_running = False
+                for event in ITERATION_EVENTS:
                     self._dispatch.channel(event).muted = False
         return self.state
 
@@ -688,8 +613,8 @@ class Engine:
         return calendar
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let nothing else run this engine meanwhile, in this thread or in another one."""
+    def _exclusive(self) -> Iterator[None]:
+        """Refuse further runs of this engine meanwhile, in this thread and in others."""
         thread = threading.get_ident()
         own = [thread]
         running = self._runner.setdefault("run", own)  # one call alone finds its own, without a lock
@@ -706,20 +631,16 @@ class Engine:
         finally:
             del self._runner["run"]
 
-    def _hear(self, found: RankFailed) -> None:
-        """Another rank has failed, says another thread: the run raises it after the current step or handler."""
-        self._rank_failed, self._stop = found, Stop.FAILED
-
     def _is_suppressed(self, error: BaseException) -> bool:
         """Tell the other ranks, then the handlers of EXCEPTION_RAISED; whether one of these suppresses the error.
 
         Raises:
             RankFailed: In place of an error that came of the failure or loss of another rank, unless suppressed.
         """
-        self._suppressed = False
+        self._run.suppressed = False
         with failures.reported(error) as told:
             self._fire_event(Events.EXCEPTION_RAISED, told)
-        is_suppressed = self._suppressed and not isinstance(error, KeyboardInterrupt | SystemExit)
+        is_suppressed = self._run.suppressed and not isinstance(error, KeyboardInterrupt | SystemExit)
         try:
             if told is not error and not is_suppressed:
                 raise told from error
@@ -727,401 +648,37 @@ class Engine:
         finally:
             del told, error  # what is raised would refer to this frame, and it to that
 
-    def _set_up(
-        self,
-        data: Iterable[Any] | None,
-        max_epochs: int | None,
-        max_iters: int | None,
-        epoch_length: int | None,
-        seed: int | None,
-    ) -> bool:
-        """Check the arguments of ``run`` and put state and position where it starts; False: there is nothing to run."""
-        state = self.state
-        if data is None and self._data_is_set:
-            data = state.dataloader
-        paused = self._paused_at is not None and not (state.max_epochs is None and state.max_iters is None)
-        known_length = None if self._length_is_found and data is not None else state.epoch_length
-        plan = plan_run(
-            state,
-            data,
-            max_epochs,
-            max_iters,
-            epoch_length,
-            paused=paused,
-            known_length=known_length,
-            loaded=self._loaded_position(max_epochs),
-        )
-        if plan.is_over:
-            self.logger.warning("Engine.run: %s", said_over(state, plan))
-            return False
-        check_seed(seed, None if plan.is_new else state.seed)  # up to here nothing is changed
-        state.seed = state.seed if seed is None else int(seed)
-        if plan.is_new:
-            self._begin_anew()
-            self._length_is_found = data is not None and epoch_length is None and plan.epoch_length != known_length
-        state.max_epochs, state.max_iters, state.epoch_length = plan.max_epochs, plan.max_iters, plan.epoch_length
-        self._data_is_set = False
-        self._note = None
-        fire = self._fire_event
-        self._relays = getattr(fire, "__func__", None) is not Engine._fire_event
-        if paused:
-            self._continue()
-        else:
-            self._start(data)
-        limit = f"max_epochs={state.max_epochs}" if state.max_iters is None else f"max_iters={state.max_iters}"
-        begun = "starting" if plan.is_new else f"going on from epoch {state.epoch}, iteration {state.iteration},"
-        self.logger.info("Engine run %s with %s.", begun, limit)
-        return True
-
-    def _loaded_position(self, max_epochs: int | None) -> Position | None:
-        """Where a loaded run goes on; None without one, and for an evaluator, which runs again and again."""
-        limit = self.state.max_epochs if max_epochs is None else max_epochs
-        is_evaluator = self._position.left == "everything" or (limit == 1 and _innermost.get() is not None)
-        return self._position if self._resumption.is_waiting and not is_evaluator else None
-
-    def _begin_anew(self) -> None:
-        """Forget how far an earlier run had come."""
-        self.state.iteration = self.state.epoch = 0
-        self._position = Position()
-        self._resumption.load(self.state, None)
-        self._dispatch.counts = {}
-
-    def _start(self, data: Iterable[Any] | None) -> None:
-        """Get ready to fire STARTED: at zero, at the next epoch, or inside the epoch that was loaded."""
-        if self._always_seeded and self.state.seed is None:
-            self.state.seed = drawn_seed()
-        before = self._position
-        if before.started:
-            position = Position(0, before.passes)
-        else:
-            position = Position(before.place, left=before.left if before.left in CUTS else None)
-            position.epoch_is_over, position.again = before.left == "epoch_completed", before.again
-        self._resumption.begin(self.state, data, position, self._process_function)
-        self._position = position
-        self._stop, self._skip, self._is_final, self._paused_at = Stop.NO, False, False, None
-        self._dispatch.note_counters(self.state)
-        self.state.dataloader = data
-        self.state.times = {"EPOCH_COMPLETED": 0.0, "COMPLETED": 0.0}
-
-    def _continue(self) -> None:
-        """Get ready to go on after the event at which the run was interrupted; what was fired is not fired again."""
-        state, position, at = self.state, self._position, self._paused_at
-        position.resume_clock()
-        self._resumption.go_on()
-        self._paused_at = None
-        nothing_to_end = not position.in_epoch or position.epoch_is_over
-        if self._stop is Stop.INTERRUPT or (self._stop is Stop.EPOCH and nothing_to_end):  # asked for during the pause
-            self._stop = Stop.NO
-        if self._stop or position.epoch_is_over or at not in _FIRED_BEFORE_PAUSE:
-            return
-        fired = _IN_ITERATION[: _FIRED_BEFORE_PAUSE[at]]
-        for event in fired if state.dataloader is not None else fired[2:]:
-            self._dispatch.channel(event).mute()
-        position.place -= 1
-        if Events.GET_BATCH_COMPLETED in fired:
-            position.put_back(state.batch)
-        if Events.ITERATION_STARTED in fired:
-            state.iteration -= 1
-
-    def _walk(self) -> None:
-        """Go through the events of a run, from where it stands.
-
-        ::
-
-            STARTED
-            per epoch:
-                EPOCH_STARTED
-                per batch:
-                    GET_BATCH_STARTED, <next batch>, GET_BATCH_COMPLETED
-                    ITERATION_STARTED, output = step(engine, batch), ITERATION_COMPLETED
-                EPOCH_COMPLETED
-            COMPLETED
-
-        After each event the request to stop is looked at: ``EPOCH`` leads to TERMINATE_SINGLE_EPOCH and the end of
-        the epoch, ``INTERRUPT`` to INTERRUPT and out, ``RUN`` to TERMINATE and COMPLETED.
-        """
-        state, position = self.state, self._position
-        at: Any = self._paused_at
-        if not position.started:
-            separate_lone_handlers(self)
-            position.start_clock()
-            position.started = True
-            self._resumption.begin_epoch(state, 0)
-            at = self._reach(Events.STARTED)
-            self._dispatch.note_counters(state)
-            self._refuse_to_cut_epoch(at)
-        while self._stop < Stop.INTERRUPT and (position.in_epoch or not self._is_done()):
-            if not position.in_epoch:
-                if self._resumption.is_waiting:  # loaded by a handler of STARTED, say
-                    self._resumption.begin(state, state.dataloader, position, self._process_function)
-                position.begin_epoch(state)
-                position.resumed = position.place > 0 or position.is_again(Events.EPOCH_STARTED, state)
-                self._resumption.begin_epoch(state, state.epoch)
-                at = self._reach(Events.EPOCH_STARTED)
-                self._dispatch.note_counters(state)
-                position.resumed = False
-                self._refuse_to_cut_epoch(at)
-                self._resumption.go_on()
-                self._cut_loaded_epoch(position)
-            if not self._stop and not position.epoch_is_over:
-                at = self._run_batches(position)
-            if self._stop < Stop.INTERRUPT:
-                at = self._end_epoch(position, at)
-        if self._stop is Stop.INTERRUPT:
-            self._pause(position, at)
-        elif self._stop < Stop.FAILED:
-            self._complete(position)
-        if self._stop is Stop.FAILED:
-            failures.raise_if_failed()
-            assert self._rank_failed is not None
-            raise self._rank_failed  # it was withdrawn this very moment
-
-    def _run_batches(self, position: Position) -> Any:
-        """Run what is left of the epoch; returns the event reached last."""
-        state, step = self.state, self._process_function
-        get_started, get_completed, started, completed = self._channels_of_iteration()
-        getting, starting = Events.GET_BATCH_STARTED, Events.ITERATION_STARTED
-        for position.place in position.batches(state):  # noqa: B020 - counted where it is kept: an assignment less
-            self.last_event_name = getting
-            if not get_started.lo < state.iteration < get_started.hi:
-                get_started.fire(self, state.iteration)
-                if self._stop:
-                    return getting
-            state.batch = None
-            exhausted = False
-            try:
-                state.batch = next(position.iterator)
-            except StopIteration:
-                exhausted = True
-            except BaseException as error:
-                self._annotate(error, "the data")
-                raise
-            if exhausted:
-                self._refill(position)
-                if self._stop or position.epoch_is_over:
-                    return Events.DATALOADER_STOP_ITERATION
-            state.output = None
-            if not get_completed.lo < state.iteration < get_completed.hi:
-                get_completed.fire(self, state.iteration)
-            if self._stop:
-                return Events.GET_BATCH_COMPLETED
-            state.iteration += 1
-            self.last_event_name = starting
-            if not started.lo < state.iteration < started.hi:
-                started.fire(self, state.iteration)
-                if self._stop:
-                    return starting
-            try:
-                state.output = step(self, state.batch)
-            except BaseException as error:
-                self._annotate(error, f"the step {describe(step)}")
-                raise
-            position.done = iteration = state.iteration
-            if not completed.lo < iteration < completed.hi:
-                completed.fire(self, iteration)
-            if self._stop:
-                return Events.ITERATION_COMPLETED
-        if position.place != state.epoch_length and state.max_iters is not None and state.iteration >= state.max_iters:
-            self._request(Stop.RUN, False)
-        return Events.ITERATION_COMPLETED
-
-    def _channels_of_iteration(self) -> list[EventChannel]:
-        """The channels of the events that every batch reaches; without data, nobody hears of batches being fetched."""
-        channels = [self._dispatch.channel(event) for event in _IN_ITERATION]
-        if self._relays:
-            channels = [ForwardingChannel(channel) for channel in channels]
-        if self.state.dataloader is None:
-            channels[:2] = (EventChannel(event, None) for event in _IN_ITERATION[:2])
-        return channels
-
-    def _refill(self, position: Position) -> None:
-        """The data ran out where a batch is needed: fetch the first one of the next pass, or end the epoch."""
-        state = self.state
-        if state.epoch_length is None:
-            position.place -= 1
-            check_not_empty(position.place)
-            position.epoch_is_over = True
-            state.epoch_length = self._resumption.data_length = position.place
-            self._length_is_found = True
-            return
-        if not position.restarted:
-            position.restarted = True
-            self._reach(Events.DATALOADER_STOP_ITERATION)
-            position.iterate(self._resumption.passes)
-            if self._stop:
-                return
-            try:
-                state.batch = next(position.iterator)
-            except StopIteration:
-                pass
-            except BaseException as error:
-                self._annotate(error, "the data")
-                raise
-            else:
-                return
-        position.place -= 1
-        position.epoch_is_over = position.exhausted = True
-        warnings.warn(
-            f"Engine.run: the data gave {position.place} of the {state.epoch_length} batches of epoch {state.epoch} "
-            "and has no more: it is an iterator that cannot be iterated twice. Pass data that can, or give a new "
-            "iterator to engine.set_data() in a handler of DATALOADER_STOP_ITERATION.",
-            stacklevel=5,
-        )
-
-    def _end_epoch(self, position: Position, at: Any) -> Any:
-        """Fire what belongs to the end of an epoch, run through or cut; returns the event reached last."""
-        state = self.state
-        skip = False
-        if self._stop is Stop.EPOCH:
-            skip = self._skip
-            position.cut_epoch(completes=not skip)
-            at = self._reach(Events.TERMINATE_SINGLE_EPOCH, position.begun_in_epoch(state))
-            position.iterate(self._resumption.passes)
-            if self._stop > Stop.EPOCH and not skip:
-                return at
-        position.end_epoch()
-        if not skip:
-            state.times["EPOCH_COMPLETED"] = position.seconds_in_epoch()
-            at = self._reach(Events.EPOCH_COMPLETED)
-            state.times["EPOCH_COMPLETED"] = position.seconds_in_epoch()
-        if self._stop is Stop.EPOCH:  # answered; there is nothing left to end
-            self._stop = Stop.NO
-        self.logger.info("Epoch %d of the run completed in %.3f s.", state.epoch, position.seconds_in_epoch())
-        return at
-
-    def _is_done(self) -> bool:
-        """Whether the run is at its end; one that goes by iterations ends with data that has no more, too."""
-        position = self._position
-        if position.exhausted and self.state.max_iters is not None:
-            return True
-        return is_done(self.state) and not position.has_epoch_to_end(self.state)
-
-    def _complete(self, position: Position) -> None:
-        """Fire what belongs to the end of a run, run through or terminated."""
-        state = self.state
-        position.leave()
-        terminated, skip = self._stop is Stop.RUN, self._skip
-        if terminated:
-            self._reach(Events.TERMINATE)
-        state.times["COMPLETED"] = position.seconds_in_run()
-        if not (terminated and skip):
-            self._reach(Events.COMPLETED)
-            state.times["COMPLETED"] = position.seconds_in_run()
-        self.logger.info("Engine run completed in %.3f s.", position.seconds_in_run())
-
-    def _pause(self, position: Position, at: Any) -> None:
-        self._stop, self._paused_at = Stop.NO, at
-        position.stop_clock()
-        self._resumption.pause(self.state)
-        self._reach(Events.INTERRUPT)
-        if self._stop is Stop.INTERRUPT:  # asked for by a handler of INTERRUPT: it is being answered
-            self._stop = Stop.NO
-
-    def _reach(self, event: Events, *extras: Any) -> Events:
-        self._fire_event(event, *extras)
-        return event
-
-    def _refuse_to_cut_epoch(self, at: Events) -> None:
-        if self._stop is Stop.EPOCH:
-            self._stop = Stop.NO
-            raise RuntimeError(
-                f"terminate_epoch() was called at {at!r}, where no epoch has begun to run that it could end; "
-                "call it at GET_BATCH_STARTED or later, or call terminate()"
-            )
-
-    def _cut_loaded_epoch(self, position: Position) -> None:
-        """Go on with what was left of an epoch that was cut when it was saved."""
-        left, position.left = position.left, None
-        if left in ("terminate_epoch", "skip_epoch_completed"):
-            self._request(Stop.EPOCH, left == "skip_epoch_completed")
-
-    def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
+    def _fire_event(self, event_name: SingleEvent, *event_args: Any, **event_kwargs: Any) -> None:
         """Run the handlers of an event, with more arguments for each. A subclass that overrides it sees every event."""
         channel = self._dispatch.channel(event_name)
-        count = self._count(channel)
+        count = channel.count(self.state)
         self.last_event_name = channel.event
         if channel.event is Events.EXCEPTION_RAISED and event_args:
-            self._suppressed = self._show_exception(channel, count, event_args[0])
+            self._run.suppressed = channel.fire_exception(self, count, event_args[0])
         elif event_args or event_kwargs:
             channel.fire_with(self, count, event_args, event_kwargs)
         elif not channel.lo < count < channel.hi:
             channel.fire(self, count)
 
-    def _show_exception(self, channel: EventChannel, count: int, error: BaseException) -> bool:
-        """Run all handlers of EXCEPTION_RAISED, whatever they raise; whether one of them suppresses ``error``.
-
-        The first exception of theirs, other than ``error`` itself, is raised when all have run.
-        """
-        suppressed = False
-        raised: BaseException | None = None
-        for registration in channel.due(self, count):
-            try:
-                suppressed |= registration.invoke(self, (error,), {}) is True
-            except BaseException as other:
-                if other is error:
-                    continue
-                if raised is None:
-                    raised = other
-                    self._annotate(other, registration.culprit)
-                else:
-                    raised.add_note(
-                        f"Another handler of {channel.event!r}, {describe(registration.handler)}, raised {other!r}"
-                    )
-        if raised is not None:
-            raise raised
-        return suppressed
-
-    def _count(self, channel: EventChannel) -> int:
-        """The count of an event that is fired now."""
-        if channel.counter is None:
-            channel.fired += 1
-            return int(channel.fired)
-        count: int = getattr(self.state, channel.counter)
-        if channel.jumps:
-            channel.move_to(count)
-        return count
-
     def _annotate(self, error: BaseException, culprit: str) -> None:
-        """Note on an exception where it came from: once a run, by whoever was nearest."""
-        if self._note is None or self._note not in getattr(error, "__notes__", ()):
-            state = self.state
+        """Note on an exception where it came from; only the first note of a run is added."""
+        run, state = self._run, self.state
+        if run.note is None or run.note not in getattr(error, "__notes__", ()):
             rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-            self._note = f"Raised by {culprit}, epoch {state.epoch}, iteration {state.iteration}, rank {rank}."
-            error.add_note(self._note)
+            run.note = f"Raised by {culprit}, epoch {state.epoch}, iteration {state.iteration}, rank {rank}."
+            error.add_note(run.note)
+
+    @property
+    def _position(self) -> Any:
+        return self._run.position
+
+    @property
+    def _paused_at(self) -> Any:
+        return self._run.paused_at
+
+    @property
+    def _is_running(self) -> bool:
+        return self._run.is_running
 
     def __str__(self) -> str:
         return draw(type(self).__name__, describe(self._process_function), self.handlers())
-
-
-#: The events that every batch reaches, in their order.
-_IN_ITERATION = (
-    Events.GET_BATCH_STARTED,
-    Events.GET_BATCH_COMPLETED,
-    Events.ITERATION_STARTED,
-    Events.ITERATION_COMPLETED,
-)
-
-#: How many of them were fired, for the batch at hand, when a run is interrupted after the event.
-_FIRED_BEFORE_PAUSE = {
-    Events.GET_BATCH_STARTED: 1,
-    Events.DATALOADER_STOP_ITERATION: 1,
-    Events.GET_BATCH_COMPLETED: 2,
-    Events.ITERATION_STARTED: 3,
-}
-
-
-def _check_step(step: Any) -> None:
-    if not callable(step):
-        raise TypeError(
-            f"Engine: the step must be callable as step(engine, batch), got {step!r} of {type(step).__name__}"
-        )
-    try:
-        signature = inspect.signature(step)
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return
-    try:
-        signature.bind(None, None)
-    except TypeError as error:
-        raise ValueError(
-            f"Engine: the step must take (engine, batch), got {describe(step)} with the signature {signature}: {error}"
-        ) from error

@@ -136,4 +136,4 @@ def _let_act_alone(
 
 def _stops(engine: Any) -> list[int]:
     """The strongest stop request of the engine and of each engine that runs it."""
-    return [] if engine is None else [int(engine._stop), *_stops(engine.parent)]
+    return [] if engine is None else [int(engine._run.stop), *_stops(engine.parent)]

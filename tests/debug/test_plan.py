@@ -186,14 +186,14 @@ def draw_request(draw: Callable[..., Any], engine: Engine) -> tuple[Any, Any]:
 
 def of_engine(engine: Engine) -> tuple[Any, ...]:
     """All that a plan might change."""
-    position = {
-        name: getattr(engine._position, name) for name in type(engine._position).__slots__ if name != "__weakref__"
-    }
+    run = engine._run
+    position = {name: getattr(run.position, name) for name in type(run.position).__slots__ if name != "__weakref__"}
     state = {
         name: getattr(engine.state, name) for name in ("iteration", "epoch", "epoch_length", "max_epochs", "times")
     }
     listeners = [(one.number, one.handler, one.filter, one.wraps) for channel in engine._dispatch for one in channel]
-    own = (engine._stop, engine._skip, engine._paused_at, engine._is_running, engine.parent, engine.last_event_name)
+    own = [getattr(run, name) for name in run.__slots__ if name != "position"]
+    own += [engine.parent, engine.last_event_name]
     return dict(engine.state_dict()), position, state, listeners, own, random.getstate(), torch.get_rng_state().tolist()
 
 
@@ -217,7 +217,7 @@ def check(set_up: SetUp) -> None:
     lr = calendar.lr
     if lr is not None:
         assert {iteration: lr.at(iteration) for iteration in set_up.lrs} == set_up.lrs
-    assert (calendar.end == "INTERRUPT") == (engine._paused_at is not None)
+    assert (calendar.end == "INTERRUPT") == engine.is_paused
     last = calendar.iterations.stop - 1 if calendar.epochs else steps_before
     assert last == engine.state.iteration
     assert not calendar.epochs or calendar.epochs[-1].number == engine.state.epoch

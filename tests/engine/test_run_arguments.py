@@ -1,11 +1,11 @@
-"""The rules for the arguments of ``run``, as a table: ``plan_run`` changes nothing and needs no engine."""
+"""The rules for the arguments of ``run``, as a table: ``resolve`` changes nothing and needs no engine."""
 
 from typing import Any
 
 import pytest
 
 from ignite_core.engine import State
-from ignite_core.engine.run_arguments import Plan, is_done, plan_run
+from ignite_core.engine.run_arguments import Arguments, Resolved, is_done, resolve
 from tests.engine.tracing import NoLength
 
 NEW, ON = True, False
@@ -13,11 +13,12 @@ DATA = [1, 2, 3]
 UNKNOWN = NoLength(DATA)
 
 
-def plan(state: dict[str, Any], arguments: dict[str, Any]) -> Plan:
-    """``plan_run`` with what is left out at its defaults, from a state with these attributes."""
-    defaults = {"data": DATA, "max_epochs": None, "max_iters": None, "epoch_length": None, "paused": False}
-    known = {"known_length": state.get("epoch_length")}
-    return plan_run(State(**state), **{**defaults, **known, **arguments})
+def resolved(state: dict[str, Any], arguments: dict[str, Any]) -> Resolved:
+    """``resolve`` with defaults for what is left out, from a state with these attributes."""
+    others = {"paused": False, "known_length": state.get("epoch_length"), **arguments}
+    names = ("paused", "known_length", "loaded")
+    own = Arguments(**{"data": DATA, **{key: value for key, value in arguments.items() if key not in names}})
+    return resolve(State(**state), own, **{key: value for key, value in others.items() if key in names})
 
 
 TABLE: list[tuple[dict[str, Any], dict[str, Any], tuple[bool, int | None, int | None, int | None]]] = [
@@ -67,8 +68,8 @@ TABLE: list[tuple[dict[str, Any], dict[str, Any], tuple[bool, int | None, int | 
 
 
 @pytest.mark.parametrize(("state", "arguments", "expected"), TABLE, ids=str)
-def test_what_is_planned(state, arguments, expected):
-    assert plan(state, arguments) == Plan(*expected)
+def test_what_is_resolved(state, arguments, expected):
+    assert resolved(state, arguments) == Resolved(*expected)
 
 
 @pytest.mark.parametrize(
@@ -92,26 +93,26 @@ def test_what_is_planned(state, arguments, expected):
 )
 def test_what_cannot_be_planned(state, arguments, message):
     with pytest.raises(ValueError, match=f"Engine.run: .*{message}"):
-        plan(state, arguments)
+        resolved(state, arguments)
 
 
 @pytest.mark.parametrize("name", ["max_epochs", "max_iters", "epoch_length"])
 @pytest.mark.parametrize("value", [True, 1.0, "1", [1]], ids=repr)
 def test_numbers_must_be_integers(name, value):
     with pytest.raises(TypeError, match=f"Engine.run: {name} must be an integer, got "):
-        plan({}, {name: value})
+        resolved({}, {name: value})
 
 
 def test_data_must_be_iterable():
     with pytest.raises(TypeError, match="data must be iterable, got int"):
-        plan({}, {"data": 3})
+        resolved({}, {"data": 3})
 
 
 @pytest.mark.parametrize(("state", "arguments", "expected"), TABLE, ids=str)
 def test_planning_changes_neither_state_nor_data(state, arguments, expected):
     before = State(**state)
 
-    plan(state, arguments)
+    resolved(state, arguments)
 
     assert repr(State(**state)) == repr(before)
     assert UNKNOWN.passes == 0

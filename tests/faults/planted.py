@@ -661,9 +661,9 @@ PLANTED: list[Planted] = [
     ),
     Planted(
         "engine does not raise another rank's failure",
-        "ignite_core/engine/engine.py",
-        "self._rank_failed, self._stop = found, Stop.FAILED",
-        "self._rank_failed = found",
+        "ignite_core/engine/run.py",
+        "self.rank_failed, self.stop = failure, Stop.FAILED",
+        "self.rank_failed = failure",
         "tests/distributed/test_failures.py::test_nested_runs_are_left_from_within_and_a_failure_is_told_once",
     ),
     Planted(
@@ -969,8 +969,8 @@ PLANTED: list[Planted] = [
     ),
     Planted(
         "an epoch that was cut goes on",
-        "ignite_core/engine/engine.py",
-        'self._request(Stop.EPOCH, left == "skip_epoch_completed")',
+        "ignite_core/engine/run.py",
+        'self.request(Stop.EPOCH, left == "skip_epoch_completed")',
         "pass",
         "tests/engine/test_state_dict.py::test_what_is_left_of_an_epoch_that_was_cut_is_its_end",
     ),

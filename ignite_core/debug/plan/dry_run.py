@@ -89,7 +89,7 @@ class DryRun:
     def iterations_done(self) -> int:
         """Iterations whose step has returned."""
         engine = self.engine
-        return engine._position.progress(engine.state)[0] if engine._is_running else self._begun
+        return engine.iterations_done if engine.is_running else self._begun
 
     def seconds(self) -> float:
         """Seconds since the run began, without the pause after which it continues.

@@ -66,7 +66,7 @@ def make_plan(
     seconds_per_iteration: float | None,
 ) -> Calendar:
     """Implement :meth:`Engine.plan <ignite_core.engine.Engine.plan>`, where the arguments are described."""
-    if engine._is_running:
+    if engine.is_running:
         raise RuntimeError("Engine.plan: this engine is running; call plan() before or after the run")
     for handler in itertools.chain(run, validations):
         if not engine.has_event_handler(handler):
@@ -74,7 +74,7 @@ def make_plan(
     with Snapshot() as snapshot:
         snapshot.save_run(engine)
         data, arguments = set_up(engine, limits)
-        state, position, goes_on = engine.state, engine._position, engine._paused_at is not None
+        state, position, goes_on = engine.state, engine._run.position, engine.is_paused
         begun = 0 if arguments.is_new else position.progress(state)[0]
         seconds_before = position._stopped - position._began if goes_on else None
         dry_run = DryRun(engine, seconds_per_iteration, begun, seconds_before)
@@ -92,7 +92,7 @@ def make_plan(
             handlers=tuple(entry.planned() for entry in entries if entry.is_shown),
             marks=tuple(dry_run.marks),
             values=MappingProxyType(dry_run.values),
-            end="INTERRUPT" if engine._paused_at else "TERMINATE" if len(terminated.firings) else "COMPLETED",
+            end="INTERRUPT" if engine._run.paused_at else "TERMINATE" if len(terminated.firings) else "COMPLETED",
         )
     for message in () if arguments.is_over else calendar.warnings:
         warnings.warn(f"Engine.plan: {message}", stacklevel=3)
@@ -239,7 +239,7 @@ def _stand_in(registration: Registration, engine: Engine, dry_run: DryRun) -> Ca
     inner = Registration(engine, event, 0, stand_in, registration.args, registration.kwargs)
 
     def call(engine: Engine) -> Any:
-        extras = (engine._position.begun_in_epoch(engine.state),) if event is Events.TERMINATE_SINGLE_EPOCH else ()
+        extras = (engine._run.position.begun_in_epoch(engine.state),) if event is Events.TERMINATE_SINGLE_EPOCH else ()
         return inner.invoke(engine, extras, {})
 
     return call

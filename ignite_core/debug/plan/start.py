@@ -13,7 +13,7 @@ from ignite_core.engine.data.position import PlainPasses, has_state, length_of
 from ignite_core.engine.data.reproducibility import Resumption
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.run_arguments import Plan, plan_run
+from ignite_core.engine.run_arguments import Arguments, Resolved
 from ignite_core.engine.state_dict import CUTS, Carried
 
 __all__ = ["Limits", "set_up"]
@@ -59,48 +59,38 @@ class _DryData:
         """Nothing to load: the first pass is as long as what is left."""
 
 
-def set_up(engine: Engine, limits: Limits) -> tuple[Any, Plan]:
+def set_up(engine: Engine, limits: Limits) -> tuple[Any, Resolved]:
     """Put an engine where its run would start, without seed and data; return stand-in data, and what the run does.
 
     The caller saves the state of the engine before, and restores it.
     """
-    state, position = engine.state, engine._position
-    paused = engine._paused_at is not None and not (state.max_epochs is None and state.max_iters is None)
+    state, run = engine.state, engine._run
+    position, paused = run.position, run.is_paused(state)
     data = _data_of_run(engine, limits, paused)
-    known = None if engine._length_is_found and data is not None else state.epoch_length
-    plan = plan_run(
-        state,
-        data,
-        limits.max_epochs,
-        limits.max_iters,
-        limits.epoch_length,
-        paused=paused,
-        known_length=known,
-        loaded=engine._loaded_position(limits.max_epochs),
-    )
-    if plan.epoch_length is None:
+    resolved = run.resolve(state, Arguments(data, limits.max_epochs, limits.max_iters, limits.epoch_length))
+    if resolved.epoch_length is None:
         raise ValueError(
             f"Engine.plan: the length of an epoch must be known, but the data, a {type(data).__name__}, has no length; "
             "pass epoch_length"
         )
     length = None if data is None else length_of(data)
-    place, done = (0, 0) if plan.is_new or position.started else _loaded_place(engine, data, plan.epoch_length)
+    place, done = (0, 0) if resolved.is_new or position.started else _loaded_place(engine, data, resolved.epoch_length)
     dry_data = None if data is None else _DryData(length, None if length is None or done > length else length - done)
-    is_waiting, engine._resumption = engine._resumption.is_waiting, Resumption()
-    engine._position = copy.copy(position)
-    engine._data_is_set, state.seed = False, None
+    is_waiting, run.resumption = run.resumption.is_waiting, Resumption()
+    run.position = copy.copy(position)
+    run.data_is_set, state.seed = False, None
     if paused:
         _pause(engine, dry_data, length)
     elif not position.started:
-        engine._position.place = place
-        engine._resumption.load(state, Carried() if is_waiting else None)
-    return dry_data, plan
+        engine._run.position.place = place
+        engine._run.resumption.load(state, Carried() if is_waiting else None)
+    return dry_data, resolved
 
 
 def _data_of_run(engine: Engine, limits: Limits, paused: bool) -> Any:
     """The data that the run would iterate, or stand-in data of the same length."""
     data, state = limits.data, engine.state
-    if paused or (data in (None, ...) and engine._data_is_set):
+    if paused or (data in (None, ...) and engine._run.data_is_set):
         return state.dataloader
     if data is not ...:
         return data
@@ -112,9 +102,9 @@ def _data_of_run(engine: Engine, limits: Limits, paused: bool) -> Any:
 
 def _loaded_place(engine: Engine, data: Any, epoch_length: int) -> tuple[int, int]:
     """The place in the epoch where a loaded run continues, and the batches of a pass over the data that are done."""
-    place, loaded = engine._position.place, engine._resumption._loaded
+    place, loaded = engine._run.position.place, engine._run.resumption._loaded
     is_seeded, has_place = engine.state.seed is not None, has_state(data)
-    if loaded is None or engine._position.left in CUTS:
+    if loaded is None or engine._run.position.left in CUTS:
         return place, 0
     if place and not (is_seeded or data is None or has_place or place == epoch_length):
         return 0, 0  # which batches were done is not known: the epoch is run again
@@ -125,12 +115,12 @@ def _loaded_place(engine: Engine, data: Any, epoch_length: int) -> tuple[int, in
 
 def _pause(engine: Engine, data: _DryData | None, length: int | None) -> None:
     """Let a paused engine continue with as many batches as are left."""
-    state, position = engine.state, engine._position
+    state, position = engine.state, engine._run.position
     state.dataloader = data
-    engine._resumption.go_over(data, None)
+    engine._run.resumption.go_over(data, None)
     if data is None or length is None or not position._in_pass:
         position.iterate(None if data is None else PlainPasses(data))
         return
     fetched = position.progress_in_data(state)[1]
-    fetched += engine._paused_at in (Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED)
+    fetched += engine._run.paused_at in (Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED)
     position.iterator = itertools.repeat(None, length - fetched)
