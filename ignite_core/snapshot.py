@@ -19,15 +19,15 @@ from ignite_core.rng import rng_state, set_rng_state, source_of
 
 __all__ = ["Snapshot", "can_be_saved"]
 
-#: The attributes of a state that are not the user's own.
+#: Attributes of a state that are not the user's.
 _COUNTERS: Final = tuple(name for name in State.__slots__ if not name.startswith("__"))
 
 
 class Snapshot:
-    """Saves the state of objects, and restores it on exit, also if an exception is raised; in the reverse order.
+    """Saves the state of objects, and restores it on exit in reverse order, also if an exception is raised.
 
-    The random states of Python, numpy and torch are always part of it. Objects keep their identity: a tensor, a
-    parameter group or the state of an engine gets its old contents back, so references to it stay valid.
+    The random states of Python, numpy and torch are always included. Objects are restored in place, as a tensor, a
+    parameter group or the state of an engine, so references to them stay valid.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
@@ -42,7 +42,7 @@ class Snapshot:
 
     def __init__(self) -> None:
         self._undo = ExitStack()
-        self._seen: dict[int, Tensor] = {}  # saved tensors, by id; kept alive, so that no id is used again
+        self._seen: dict[int, Tensor] = {}  # saved tensors by id, kept alive so that ids are not reused
 
     def __enter__(self) -> Snapshot:
         self._undo.callback(set_rng_state, rng_state())
@@ -88,9 +88,9 @@ class Snapshot:
         """
         self.save_run(engine)
         step: Any = engine.process_function
-        carried = copy.deepcopy(step.step_state()) if hasattr(step, "step_state") else None
-        if carried:
-            self._undo.callback(step.load_step_state, [carried])
+        window = copy.deepcopy(step.step_state()) if hasattr(step, "step_state") else None
+        if window:
+            self._undo.callback(step.load_step_state, [window])
         own = dict(vars(engine.state))
         for value in own.values():
             if can_be_saved(value):  # a gradient scaler
@@ -100,9 +100,9 @@ class Snapshot:
         _set_attributes(engine.state, {name: getattr(new, name) for name in _COUNTERS if name != "_metrics"}, own)
 
     def save_run(self, engine: Engine) -> None:
-        """Save how far an engine has come, a pause or a loaded position included, and the attributes of its state.
+        """Save the progress of an engine, a pause or a loaded position included, and the attributes of its state.
 
-        The position of the engine is not copied; a run must be given another one.
+        The position is not copied: set another one before a run.
 
         Raises:
             RuntimeError: If the engine is running.
@@ -134,13 +134,13 @@ class Snapshot:
                 self._undo.callback(part.set_extra_state, copy.deepcopy(part.get_extra_state()))
 
     def _save_parameter(self, parameter: Tensor) -> None:
-        """Save a parameter's values, its gradient, and whether it requires one."""
+        """Save the values and the gradient of a parameter, and whether it requires one."""
         if id(parameter) not in self._seen:
             self._undo.callback(_set_gradient, parameter, self._kept(parameter.grad), parameter.requires_grad)
             self._undo.callback(self._kept(parameter))
 
     def _kept(self, value: Any) -> Callable[[], Any]:
-        """A function that restores a value and returns it: the same object, if it is mutable."""
+        """Return a function that restores a value and returns it: the same object if it is mutable."""
         if isinstance(value, Tensor):
             if id(value) in self._seen:
                 return lambda: value
@@ -158,7 +158,7 @@ class Snapshot:
 
 
 def can_be_saved(thing: Any) -> bool:
-    """Whether :meth:`Snapshot.save` takes an object; it takes no engines."""
+    """Whether :meth:`Snapshot.save` supports an object; engines have :meth:`Snapshot.save_engine`."""
     if isinstance(thing, Engine | type):
         return False
     has_state = all(callable(getattr(type(thing), name, None)) for name in ("state_dict", "load_state_dict"))

@@ -1,4 +1,4 @@
-"""Try a script before it runs for days: one batch of everything, a validation first, a model that must overfit."""
+"""Try a script before a long run: one batch of everything, a validation first, overfitting a few batches."""
 
 from ignite_core.debug.rehearsal import DevRun, dev_run, overfit, sanity_check
 

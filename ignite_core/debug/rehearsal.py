@@ -1,11 +1,11 @@
-"""Runs that leave no trace: of one batch of everything, and of a validation before the training."""
+"""Runs that are undone afterwards: one batch of everything, and a validation before the training."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -15,26 +15,26 @@ from typing import Any, Final
 from ignite_core.engine.data.position import length_of
 from ignite_core.engine.describe import describe
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.registration import Registration, Wrap
+from ignite_core.engine.registration import Registration
 from ignite_core.engine.supervised.step import EvaluationStep, TrainingStep
 from ignite_core.handlers._arguments import integer
 from ignite_core.handlers.checkpoint.checkpoint import Checkpoint
 from ignite_core.snapshot import Snapshot, can_be_saved
 
-__all__ = ["DevRun", "dev_run", "overfit", "sanity_check"]
+__all__ = ["DevRun", "dev_run", "is_request", "overfit", "sanity_check"]
 
-#: Methods of an engine that would cut the run short, if their filters were opened.
+#: Methods of an engine that end or pause its run, if they are handlers.
 _REQUESTS: Final = ("terminate", "terminate_epoch", "interrupt")
 
 
 @dataclass(frozen=True)
 class DevRun:
-    """What a :func:`dev_run` has tried.
+    """Result of :func:`dev_run`.
 
     Attributes:
         called: The handlers that were called, each with its event.
-        not_called: Those that were not: nothing has tried them.
-        metrics: The metrics of each engine at its end, the trainer's first.
+        not_called: The handlers that were not called, and so were not tried.
+        metrics: The final metrics of each engine, the trainer first.
     """
 
     called: tuple[str, ...]
@@ -53,29 +53,29 @@ def dev_run(
     batches: int = 1,
     restore: Iterable[Any] = (),
 ) -> DevRun:
-    """Run one epoch of one batch, with all handlers, and put everything back.
+    """Run one epoch of one batch, with all handlers, and restore everything afterwards.
 
-    Numeric filters are opened: a handler of ``every=1000`` is called too (not the engine's own ``terminate``,
-    ``terminate_epoch`` and ``interrupt``). Filter functions decide as ever. Checkpoints are written, into a temporary
-    folder that is removed.
+    Numeric filters are ignored: a handler of ``every=1000`` is called too (but not the engine's own ``terminate``,
+    ``terminate_epoch`` and ``interrupt``). Filter functions are called. Checkpoints are written into a temporary folder
+    that is removed.
 
-    Put back afterwards, also after an error: the engines' states and places; the states of all random generators; and
-    the states of what the steps and the handlers name: models, with their gradients and modes, optimizers, schedulers,
-    metrics, and all else with ``state_dict`` and ``load_state_dict``, found as arguments, attributes, and variables
-    that a function uses directly. Not put back: what handlers write elsewhere (a logger its lines), what they change in
-    place otherwise, handlers that they add, and the batch that a one-shot iterator has given.
+    Restored, also after an error, are the states and positions of the engines; the states of all random generators; and
+    the states of the objects that the step and the handlers refer to: models, with gradients and modes, optimizers,
+    schedulers, metrics, and others with ``state_dict`` and ``load_state_dict``, found as arguments, attributes, and
+    variables that a function uses directly. Not restored: what handlers write elsewhere (as a logger does), other
+    objects that they change in place, handlers that they add, and the batch taken from a one-shot iterator.
 
     Args:
         trainer: The engine to try.
-        evaluators: Engines that it runs in its handlers; they are cut to as many batches.
-        data: Of the trainer; None as in ``run``.
-        batches: How many batches.
-        restore: More objects to put back, which are not found so.
+        evaluators: Engines that it runs in its handlers; their runs have as many batches.
+        data: Data of the trainer; None as in ``run``.
+        batches: Number of batches, at least 1.
+        restore: More objects to restore, which are not found as above.
 
     Raises:
-        TypeError: If one of the engines is none, or ``batches`` no integer.
+        TypeError: If an engine is not an Engine, or ``batches`` is not an integer.
         ValueError: If ``batches`` is below 1.
-        Exception: What the step and the handlers raise.
+        Exception: If the step or a handler raises it.
 
     Example:
         >>> from ignite_core.engine import Events
@@ -95,8 +95,9 @@ def dev_run(
     with ExitStack() as stack:
         stack.enter_context(_rehearsal(engines, data, restore))
         for number, engine in enumerate(engines):
-            wrap = _noting(functools.partial(_note, called, number))
-            stack.enter_context(engine.instrument(wrap, opens_filter=functools.partial(_opens_filter, engine)))
+            wrap = functools.partial(_record, called, number)
+            opens_filter = functools.partial(_opens_filter, engine)
+            stack.enter_context(engine.instrument(wrap, opens_filter=opens_filter))
             stack.enter_context(_limited(engine, batches))
         trainer.run(data)
         metrics = tuple(dict(engine.state.metrics) for engine in engines)
@@ -104,28 +105,29 @@ def dev_run(
     for number, engine in enumerate(engines):
         for registration in sorted(engine.handlers(), key=lambda one: one.number):
             if not getattr(type(registration.owner), "not_in_calendar", False):
-                lists[(number, registration.number) not in called].append(_describe(registration))
+                is_missing = (number, registration.number) not in called
+                lists[is_missing].append(f"{describe(registration.handler)} of {registration.event!r}")
     return DevRun(tuple(lists[0]), tuple(lists[1]), metrics)
 
 
 def sanity_check(
     evaluator: Engine, data: Iterable[Any], batches: int = 2, *, restore: Iterable[Any] = ()
 ) -> dict[str, Any]:
-    """Run an evaluation over a few batches before the training, and put everything back as :func:`dev_run` does.
+    """Run an evaluation over a few batches before the training, and restore everything as :func:`dev_run` does.
 
     Args:
         evaluator: The engine.
         data: Its data.
-        batches: How many batches, at most.
-        restore: More objects to put back.
+        batches: Largest number of batches, at least 1.
+        restore: More objects to restore.
 
     Returns:
         The metrics.
 
     Raises:
-        TypeError: If ``evaluator`` is no engine, or ``batches`` no integer.
+        TypeError: If ``evaluator`` is not an Engine, or ``batches`` is not an integer.
         ValueError: If ``batches`` is below 1.
-        Exception: What the step and the handlers raise.
+        Exception: If the step or a handler raises it.
 
     Example:
         >>> import torch
@@ -144,20 +146,20 @@ def sanity_check(
 
 
 def overfit(loader: Iterable[Any], batches: int = 1) -> list[Any]:
-    """The first batches of a loader, to train on these alone: a model that cannot learn them by heart has a fault.
+    """Return the first batches of a loader, to train on them only: a model that cannot overfit them has a bug.
 
-    The random generators are put back, so that the rest of the script draws what it would without.
+    Random generators are restored, so the rest of the script draws the same numbers.
 
     Args:
-        loader: The data; each epoch over what is returned has these batches, in this order.
-        batches: How many.
+        loader: The data.
+        batches: Number of batches, at least 1.
 
     Returns:
-        A list.
+        A list of the batches; each epoch over it has the same batches in the same order.
 
     Raises:
         TypeError: If ``batches`` is not an integer.
-        ValueError: If it is below 1, or the loader has fewer.
+        ValueError: If it is below 1, or the loader has fewer batches.
 
     Example:
         >>> overfit(range(1000), batches=3)
@@ -172,7 +174,7 @@ def overfit(loader: Iterable[Any], batches: int = 1) -> list[Any]:
     return first
 
 
-# -------------------------------------------------------------------------------------------- what is put back, and cut
+# -------------------------------------------------------------------------------------------------- around the runs
 
 
 def _checked(where: str, *engines: Engine) -> tuple[Engine, ...]:
@@ -183,9 +185,8 @@ def _checked(where: str, *engines: Engine) -> tuple[Engine, ...]:
 
 
 @contextmanager
-def _rehearsal(engines: Iterable[Engine], data: Any, restore: Iterable[Any]) -> Iterator[None]:
-    """Inside, nothing that happens lasts."""
-    engines = list(engines)
+def _rehearsal(engines: Sequence[Engine], data: Any, restore: Iterable[Any]) -> Iterator[None]:
+    """Restore engines, objects and data on exit; inside, handlers write into a temporary folder."""
     objects = [one for engine in engines for one in _objects_of(engine)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ignite_core_rehearsal_")))
@@ -202,7 +203,7 @@ def _rehearsal(engines: Iterable[Engine], data: Any, restore: Iterable[Any]) -> 
 
 
 def _rehearsing(engines: Iterable[Engine]) -> list[Any]:
-    """The objects that write somewhere else in a rehearsal: handlers, and what runs happen inside of."""
+    """The handlers and run contexts that have a method ``rehearse``."""
     owners: dict[int, Any] = {}
     for engine in engines:
         functions = [registration.handler for registration in engine.handlers()]
@@ -216,7 +217,7 @@ def _rehearsing(engines: Iterable[Engine]) -> list[Any]:
 
 @contextmanager
 def _limited(engine: Engine, batches: int) -> Iterator[None]:
-    """Inside, each run of an engine is one epoch of so many batches."""
+    """Inside, each run of an engine is one epoch of at most ``batches`` batches."""
     run = engine.run
 
     def limited(
@@ -234,40 +235,36 @@ def _limited(engine: Engine, batches: int) -> Iterator[None]:
         del engine.run
 
 
-def _noting(note: Callable[[Registration], None]) -> Wrap:
-    """A wrap that notes each call of a handler."""
+def _record(
+    called: set[tuple[int, int]], number: int, registration: Registration, call: Callable[[Any], Any]
+) -> Callable[[Any], Any]:
+    """Wrap a handler of engine ``number`` to record that it was called."""
 
-    def wrap(registration: Registration, call: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        def noted(engine: Any) -> Any:
-            note(registration)
-            return call(engine)
+    def recorded(engine: Any) -> Any:
+        called.add((number, registration.number))
+        return call(engine)
 
-        return noted
-
-    return wrap
+    return recorded
 
 
 def _opens_filter(engine: Engine, registration: Registration) -> bool:
     """Whether to ignore the numeric filter of a handler: not if it would cut the run short."""
+    return not is_request(engine, registration)
+
+
+def is_request(engine: Engine, registration: Registration) -> bool:
+    """Whether a handler is ``terminate``, ``terminate_epoch`` or ``interrupt`` of the engine itself."""
     handler: Any = registration.handler
     while isinstance(handler, functools.partial):
         handler = handler.func
-    return registration.owner is not engine or handler.__name__ not in _REQUESTS
-
-
-def _note(called: set[tuple[int, int]], number: int, registration: Registration) -> None:
-    called.add((number, registration.number))
-
-
-def _describe(registration: Registration) -> str:
-    return f"{describe(registration.handler)} of {registration.event!r}"
+    return registration.owner is engine and handler.__name__ in _REQUESTS
 
 
 # ------------------------------------------------------------------------------------------- which objects are saved
 
 
 def _objects_of(engine: Engine) -> Iterator[Any]:
-    """Models, optimizers and other objects with a state that an engine's step and handlers refer to."""
+    """The objects that the step and the handlers of an engine refer to."""
     step = engine.process_function
     if isinstance(step, TrainingStep | EvaluationStep):
         yield step.options.model
@@ -282,7 +279,7 @@ def _objects_of(engine: Engine) -> Iterator[Any]:
 
 
 def _named_by(function: Callable[..., Any]) -> Iterator[Any]:
-    """What a function refers to: its object with the attributes, its closure and its globals."""
+    """The objects that a function refers to: its owner and the owner's attributes, closure variables, globals."""
     while isinstance(function, functools.partial):
         yield from _flat((*function.args, *function.keywords.values()))
         function = function.func
@@ -298,7 +295,7 @@ def _named_by(function: Callable[..., Any]) -> Iterator[Any]:
 
 
 def _flat(values: Iterable[Any]) -> Iterator[Any]:
-    """The values; those of lists and mappings instead of these."""
+    """The values, with lists and mappings replaced by their items."""
     for value in values:
         if isinstance(value, Mapping):
             yield from value.values()

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from ignite_core.distributed.failures import api as failures
 from ignite_core.engine.channel import EventChannel, ForwardingChannel
 from ignite_core.engine.data.position import Position
-from ignite_core.engine.data.reproducibility import Resumption, check_seed, drawn_seed
+from ignite_core.engine.data.reproducibility import ResumeState, check_seed, drawn_seed
 from ignite_core.engine.describe import describe
 from ignite_core.engine.dispatch import Dispatch
 from ignite_core.engine.events import Events, SingleEvent
@@ -22,7 +22,7 @@ from ignite_core.engine.lone_handlers import separate_lone_handlers
 from ignite_core.engine.registration import FiringEngine
 from ignite_core.engine.run_arguments import Arguments, Resolved, check_not_empty, is_done, over_message, resolve
 from ignite_core.engine.state import State
-from ignite_core.engine.state_dict import BEFORE_STEP, CUTS, read_carried, read_progress, results_of
+from ignite_core.engine.state_dict import BEFORE_STEP, CUTS, read_progress, read_resume_info, results_of
 from ignite_core.exceptions import RankFailed
 
 __all__ = ["ITERATION_EVENTS", "Run", "RunningEngine", "Stop", "innermost"]
@@ -106,7 +106,7 @@ class Run:
 
     def __init__(self) -> None:
         self.position = Position()
-        self.resumption = Resumption()
+        self.resumption = ResumeState()
         self.stop = Stop.NO
         self.skip = False
         self.is_final = False
@@ -178,7 +178,7 @@ class Run:
 
     def load(self, engine: RunningEngine, saved: Mapping[str, Any], user_keys: Sequence[str]) -> None:
         """See :meth:`Engine.load_state_dict`."""
-        progress, carried = read_progress(saved, user_keys), read_carried(saved)
+        progress, info = read_progress(saved, user_keys), read_resume_info(saved)
         state = engine.state
         if not self.is_running:
             self.position = Position()
@@ -188,7 +188,7 @@ class Run:
             position.place, position.left = progress.epoch_iteration, progress.left
             begun = BEFORE_STEP.get(progress.begun or "", 0)
             position.again = (progress.epochs_done + 1, progress.iteration, begun) if begun else None
-            self.resumption.load(state, carried)
+            self.resumption.load(state, info)
             state.metrics.update(progress.results.get("metrics", {}))
             state.output = progress.results.get("output", state.output)
         state.iteration, state.epoch = progress.iteration, progress.epochs_done

@@ -1,4 +1,4 @@
-"""What a saved engine says, checked as a whole before anything is changed."""
+"""The state dict of an engine: read and checked as a whole before anything is changed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ignite_core.engine.state import State
 from ignite_core.exceptions import few
 from ignite_core.rng import check_rng_state
 
-__all__ = ["BEFORE_STEP", "CUTS", "Carried", "Progress", "read_carried", "read_progress", "results_of"]
+__all__ = ["BEFORE_STEP", "CUTS", "Progress", "ResumeInfo", "read_progress", "read_resume_info", "results_of"]
 
-#: What is left of an epoch that ``terminate_epoch()`` cut: both events, the first one, or the second one.
+#: What is left of an epoch cut by ``terminate_epoch()``: both of its last events, the first, or the second of them.
 CUTS: Final = ("terminate_epoch", "skip_epoch_completed", "epoch_completed")
 
-#: The events before the step, in their order, by number; those from 3 on are of each batch.
+#: The events before the step, numbered in their order; those from 3 on are fired for each batch.
 BEFORE_STEP: Final = {
     "STARTED": 1,
     "EPOCH_STARTED": 2,
@@ -29,49 +29,49 @@ BEFORE_STEP: Final = {
     "ITERATION_STARTED": 5,
 }
 
-#: The largest tensor, and the longest container, among the results that are saved.
+#: The largest number of elements of a tensor or container that is saved as a result.
 _FEW: Final = 1000
 
 _DTYPES: Final = frozenset({torch.bool, torch.int64, torch.float64, torch.float32, torch.float16, torch.bfloat16})
 
-#: What is left of a run where that does not follow from its numbers.
+#: What is left of a run if it does not follow from its numbers.
 _LEFT: Final = (*CUTS, "nothing", "everything")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a saved run had come."""
+    """The progress of a saved run."""
 
     iteration: int
     epochs_done: int
-    epoch_iteration: int  #: iterations begun in the epoch that is not done
+    epoch_iteration: int  #: iterations done in the current epoch
     epoch_length: int | None
     max_epochs: int | None
     max_iters: int | None
     event_counts: dict[str, int]
-    left: str | None  #: what is left of the run, where that does not follow from its numbers
-    results: dict[str, Any]  #: ``metrics`` and ``output``, as far as they were saved
-    begun: str | None  #: the last event before the step that was fired for an iteration that is not done
+    left: str | None  #: what is left of the run, if it does not follow from its numbers
+    results: dict[str, Any]  #: ``metrics`` and ``output``, if they were saved
+    begun: str | None  #: the last event before the step, fired for an iteration that is not done
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
-    """What a run goes on from beside its counters; empty for a run that has nothing of the kind."""
+class ResumeInfo:
+    """What a run is resumed from beside its counters; empty if it is not seeded and needs no position in the data."""
 
     seed: int | None = None
     data_pass: tuple[int, int] | None = None  #: number of the pass over the data, and how many of its batches are done
-    data_length: int | None = None  #: batches of a whole pass, where that is known
-    global_batch: int | None = None  #: samples in a batch of all ranks together, where that can be told
+    data_length: int | None = None  #: batches of a whole pass, if known
+    global_batch: int | None = None  #: samples in a batch of all ranks together, if known
     num_workers: int | None = None  #: workers that share a stream, at least 1
     parts: tuple[Mapping[str, Any], ...] = ()  #: what differs by rank
 
     @property
     def world_size(self) -> int | None:
-        """Ranks of the run that was saved."""
+        """Number of ranks of the saved run."""
         return self.parts[0]["world_size"] if self.parts else None
 
     def saved(self, state: State, part: Mapping[str, Any]) -> dict[str, Any]:
-        """What a state dict holds of it: numbers, and the part of one rank where there is one."""
+        """The entries of a state dict: numbers, and the part of one rank if it is not empty."""
         if self.data_pass is None:
             return {}
         saved: dict[str, Any] = {} if state.seed is None else {"seed": state.seed}
@@ -85,12 +85,12 @@ class Carried:
         return saved
 
 
-def read_carried(saved: Mapping[str, Any]) -> Carried:
-    """Read what ``Engine.state_dict`` saved beside the counters, if there is anything.
+def read_resume_info(saved: Mapping[str, Any]) -> ResumeInfo:
+    """Read the entries that ``Engine.state_dict`` saved beside the counters, if there are any.
 
     Raises:
-        TypeError: If a value is of another kind than what was saved.
-        ValueError: If a number is out of range, or a part does not say which rank saved it.
+        TypeError: If a value has another type.
+        ValueError: If a number is out of range, or a part has no rank or world size.
         CheckpointError: If a random state is damaged.
     """
     seed = _number(saved, "seed", least=None)
@@ -114,11 +114,11 @@ def read_carried(saved: Mapping[str, Any]) -> Carried:
         _check_random_states(part)
     length = _number(saved, "data_length" if "data_length" in saved else "epoch_length", least=0)
     batch, workers = _number(saved, "global_batch", least=1), _number(saved, "num_workers", least=1)
-    return Carried(seed, place, length, batch, workers, tuple(parts))
+    return ResumeInfo(seed, place, length, batch, workers, tuple(parts))
 
 
 def _check_random_states(part: Mapping[str, Any]) -> None:
-    """The generators of one rank, and those of its data where the data has a state."""
+    """Check the random states of one rank, and of its data if that has a state."""
     of_data = part.get("data", {})
     if not isinstance(of_data, Mapping) or ("data" in part and "state" not in of_data):
         kind = type(of_data).__name__
@@ -129,7 +129,7 @@ def _check_random_states(part: Mapping[str, Any]) -> None:
 
 
 def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progress:
-    """Read what ``Engine.state_dict`` saved, or the same keys written by hand.
+    """Read the counters of a state dict, saved or written by hand.
 
     Raises:
         TypeError: If it is not a mapping, or a number is not an integer.
@@ -160,7 +160,7 @@ def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progres
 
 
 def results_of(state: State) -> dict[str, Any]:
-    """The metrics and the output, as far as they are numbers, strings, small tensors and containers of these."""
+    """The metrics and the output, if they are numbers, strings, small tensors or containers of these."""
     results, metrics = {}, {}
     if state.output is not None:
         with contextlib.suppress(_NotPlainError):
@@ -172,7 +172,7 @@ def results_of(state: State) -> dict[str, Any]:
 
 
 class _NotPlainError(Exception):
-    """A value is large, or not of a kind that loads without running code."""
+    """A value is large, or of a type that torch.load(weights_only=True) refuses."""
 
 
 def _plain(value: Any, depth: int = 4) -> Any:
@@ -211,7 +211,7 @@ def _event_counts(saved: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _counters(saved: Mapping[str, Any], length: int | None) -> tuple[int, int, int]:
-    """Iterations, epochs done, and iterations of the epoch that is not done."""
+    """Iterations done, epochs done, and iterations done in the current epoch."""
     name = "iteration" if "iteration" in saved else "epoch"
     number = _integer(name, saved[name], least=0)
     iteration, epoch = (number, None) if name == "iteration" else (None, number)
@@ -231,8 +231,8 @@ def _counters(saved: Mapping[str, Any], length: int | None) -> tuple[int, int, i
         return 0, 0, 0
     if not length:
         raise ValueError(
-            "load_state_dict: epoch_length must be a positive integer where epochs and iterations are to follow "
-            f"from each other, got {_shown(saved)}"
+            "load_state_dict: epoch_length must be a positive integer to compute epochs and iterations from each "
+            f"other, got {_shown(saved)}"
         )
     if iteration is None:
         assert epoch is not None
@@ -249,7 +249,7 @@ def _check_one_of(saved: Mapping[str, Any], one: str, other: str) -> None:
 
 
 def _shown(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a state dict that tells how far the run had come."""
+    """The counters in a state dict."""
     names = ("iteration", "epoch", "epoch_length", "max_epochs", "max_iters", "epochs_done", "epoch_iteration")
     return {name: saved[name] for name in names if name in saved}
 

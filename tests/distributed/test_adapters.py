@@ -17,7 +17,7 @@ import ignite_core.distributed as idist
 from ignite_core.distributed import current
 from ignite_core.distributed.current import REGISTERED, current_model
 from ignite_core.distributed.models.xla import XlaModel
-from ignite_core.engine.data.position import tell_epoch
+from ignite_core.engine.data.position import set_epoch
 from ignite_core.testing import run_distributed
 from tests.distributed.fakes.processes import FOLDER
 from tests.distributed.fakes.worlds import World, pretend
@@ -220,7 +220,7 @@ def load() -> dict[str, Any]:
     syncs = torch_xla.num_syncs - syncs
     sampler = Told(data)
     told = current_model().auto_loader(DataLoader(data, sampler=sampler))
-    tell_epoch(told, 5)
+    set_epoch(told, 5)
     facts = (type(loader).__name__, len(loader), loader.batch_size, len(loader.dataset))
     return {"facts": facts, "batches": batches, "syncs": syncs, "epoch": sampler.epoch}
 

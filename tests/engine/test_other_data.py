@@ -175,7 +175,7 @@ def test_without_a_seed_the_head_of_the_data_comes_again_with_a_word(data: Any, 
 
     assert seen[:5] == [0, 1, 2, 3, 4]
     assert "inside a pass over the data, after 5 of its" in message
-    assert "another pass begins. Save where a pass ends, or give the run a seed" in message
+    assert "another pass begins. Save at the end of a pass over the data, or give the run a seed" in message
 
 
 def test_with_a_seed_it_does_not() -> None:

@@ -182,7 +182,7 @@ BEGIN, RESUME_PASS = SeededLoader.begin, Position.resume_pass
 @pytest.mark.parametrize(
     ("where", "name", "bug", "first"),
     [
-        (seeding.Resumption, "go_on", lambda self: None, "output"),
+        (seeding.ResumeState, "go_on", lambda self: None, "output"),
         (seeding, "set_rng_state", lambda state: None, "output"),
         (SeededLoader, "begin", lambda self, seed, done: BEGIN(self, seed, 0), "batch"),
         (Position, "resume_pass", lambda self, number, done, is_over: RESUME_PASS(self, 1, done, is_over), "batch"),

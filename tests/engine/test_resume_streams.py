@@ -79,8 +79,8 @@ def test_replaying_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         other.run(Walk())
 
-    (told,) = [record.getMessage() for record in caplog.records if "once more" in record.getMessage()]
-    assert "to go on inside a pass over a Walk, its first 2 batches are made once more" in told
+    (told,) = [record.getMessage() for record in caplog.records if "produced again" in record.getMessage()]
+    assert "to continue inside a pass over a Walk, its first 2 batches are produced again" in told
 
 
 def test_a_long_replay_reports_how_far_it_is(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,8 +90,8 @@ def test_a_long_replay_reports_how_far_it_is(caplog: pytest.LogCaptureFixture, m
     with caplog.at_level(logging.WARNING):
         engine.run(Walk(), seed=1)
 
-    assert [record.getMessage().partition(" once")[0] for record in caplog.records[1:]] == [
-        f"Engine.run: made {number} of 3 batches" for number in (1, 2, 3)
+    assert [record.getMessage().partition(" again")[0] for record in caplog.records[1:]] == [
+        f"Engine.run: produced {number} of 3 batches" for number in (1, 2, 3)
     ]
 
 

@@ -522,8 +522,8 @@ PLANTED: list[Planted] = [
     Planted(
         "one batch twice",
         "ignite_core/engine/data/position.py",
-        "return self._pass, self._iterations_done(state) - self._pass_began",
-        "return self._pass, self._iterations_done(state) - self._pass_began - 1",
+        "return self.passes, self._to_skip or self._iterations_done(state) - self._pass_began",
+        "return self.passes, self._to_skip or self._iterations_done(state) - self._pass_began - 1",
         "tests/engine/test_resume_every_cut.py::test_no_sample_is_missing_and_none_comes_twice_and_all_in_order",
     ),
     Planted(
@@ -571,8 +571,8 @@ PLANTED: list[Planted] = [
     Planted(
         "every rank goes on with the seed of rank 0",
         "ignite_core/engine/data/reproducibility.py",
-        '            state.seed = (_own(carried) or {}).get("seed", carried.seed)',
-        "            state.seed = carried.seed",
+        '            state.seed = (_own(info) or {}).get("seed", info.seed)',
+        "            state.seed = info.seed",
         "tests/engine/test_elastic.py::test_a_drawn_seed_is_that_of_rank_0_and_others_stay_with_their_rank",
     ),
     Planted(

@@ -28,7 +28,7 @@ TABLE = [
     ("testing.*", f"{CORE} handlers handlers.*"),
     ("checkpoint", f"{CORE} handlers handlers.*"),
     ("debug.plan.calendar", ""),
-    ("debug.plan.*", f"{CORE} handlers.* snapshot debug.plan.*"),
+    ("debug.plan.*", f"{CORE} handlers.* snapshot debug.*"),
     ("debug.*", f"{CORE} handlers handlers.* snapshot"),
     ("engine.events engine.state", ""),
     ("engine.state_dict", "exceptions rng engine.events engine.state"),

@@ -1,4 +1,4 @@
-"""What a run will do, as a value: its epochs, when each handler is called, what is saved, and what is written where."""
+"""The calendar of a run: its epochs, the calls of each handler, what is saved, and the values of schedules."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Final
 
 __all__ = ["Calendar", "Firings", "Mark", "PlannedEpoch", "PlannedHandler", "Series"]
 
-#: Rows of the table by epoch that are shown in full; of more, the first and the last are.
+#: The table shows at most this many epochs: the first and the last ones.
 _ROWS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Firings:
-    """Moments of a run, as pairs ``(epoch, iteration)``; a million of them in regular steps take next to no memory.
+    """Moments of a run as pairs ``(epoch, iteration)``, stored as spans of regular steps.
 
     Args:
-        spans: Epochs, and the iterations in each.
+        spans: Pairs of an epoch and a range of iterations.
 
     Example:
         >>> firings = Firings(((1, range(2, 7, 2)), (2, range(8, 9))))
@@ -40,16 +40,16 @@ class Firings:
 
     @property
     def first(self) -> tuple[int, int] | None:
-        """The first one; None if there is none."""
+        """The first moment; None if there is none."""
         return (self.spans[0][0], self.spans[0][1][0]) if self.spans else None
 
     @property
     def last(self) -> tuple[int, int] | None:
-        """The last one; None if there is none."""
+        """The last moment; None if there is none."""
         return (self.spans[-1][0], self.spans[-1][1][-1]) if self.spans else None
 
     def in_epoch(self, number: int) -> int:
-        """How many there are in an epoch."""
+        """The number of moments in an epoch."""
         return sum(len(iterations) for epoch, iterations in self.spans if epoch == number)
 
 
@@ -66,13 +66,13 @@ class PlannedHandler:
     """One registration of a handler.
 
     Attributes:
-        name: Of the handler, with its place in the source.
-        event: The name of the event.
-        filter: The filter in words; empty without.
+        name: Name of the handler, with its place in the source.
+        event: Name of the event.
+        filter: The filter as text; empty without a filter.
         firings: When it is called.
-        acts: It took part in the virtual run; otherwise it was only noted when it is due.
-        is_of_loop: Its event is one that each run reaches; of others, such as those that the step fires, it is not
-            known when they are fired, unless a handler that acts does it.
+        acts: Whether it, or its stand-in, was called in the dry run; otherwise its calls were only recorded.
+        is_of_loop: Whether each run reaches its event. When other events are fired, as by the step, is not known,
+            unless a handler that acts fires them.
     """
 
     name: str
@@ -86,24 +86,24 @@ class PlannedHandler:
         where = f"{self.event}({self.filter})" if self.filter else self.event
         first, last = self.firings.first, self.firings.last
         if first is None or last is None:
-            said = "never" if self.is_of_loop else "not known"
+            times = "never" if self.is_of_loop else "not known"
         elif len(self.firings) == 1:
-            said = f"once, at iteration {first[1]} (epoch {first[0]})"
+            times = f"once, at iteration {first[1]} (epoch {first[0]})"
         else:
-            said = f"{len(self.firings)} times, at iterations {first[1]} to {last[1]} (epochs {first[0]} to {last[0]})"
-        return f"{where}: {self.name}: {said}"
+            times = f"{len(self.firings)} times, at iterations {first[1]} to {last[1]} (epochs {first[0]} to {last[0]})"
+        return f"{where}: {self.name}: {times}"
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happens at one moment.
+    """An action of a handler at one moment.
 
     Attributes:
-        kind: ``"validation"``, ``"save"``, or a word of the handler's own.
+        kind: ``"validation"``, ``"save"``, or a word chosen by the handler.
         epoch: The epoch.
         iteration: Iterations begun.
-        what: The name of the file that is saved, say.
-        certain: False: it depends on what only the run itself can tell, such as a score.
+        what: Details, as the name of the file that is saved.
+        certain: False if it depends on values known only in the real run, as a score.
     """
 
     kind: str
@@ -115,10 +115,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A number that handlers change, such as a learning rate, as each step finds it.
+    """A number that handlers change, as a learning rate.
 
     Args:
-        steps: The iterations from which on ``values`` hold, ascending.
+        steps: The first iteration of each value, ascending.
         values: The values.
 
     Example:
@@ -131,7 +131,7 @@ class Series:
     values: array[float]
 
     def at(self, iteration: int) -> float | None:
-        """What the step of an iteration finds; None: what nobody has written yet."""
+        """The value during the step of an iteration; None before the first value."""
         place = bisect_right(self.steps, iteration)
         return self.values[place - 1] if place else None
 
@@ -144,15 +144,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """What :meth:`Engine.plan <ignite_core.engine.Engine.plan>` foresees; ``print`` it, or read its attributes.
+    """Result of :meth:`Engine.plan <ignite_core.engine.Engine.plan>`; ``print`` it, or read its attributes.
 
     Attributes:
         epochs: The epochs in their order.
         handlers: All handlers of the engine, in the order in which they were registered.
-        marks: What happens at single moments, in order of time.
-        values: What is written over time, by name.
-        end: The event by which the run ends: ``"COMPLETED"``, ``"TERMINATE"`` (also where ``max_iters`` is reached
-            inside an epoch) or ``"INTERRUPT"``.
+        marks: Actions of handlers, in order of time.
+        values: Values that handlers write, by name.
+        end: The event by which the run ends: ``"COMPLETED"``, ``"TERMINATE"`` (also if ``max_iters`` is reached inside
+            an epoch) or ``"INTERRUPT"``.
     """
 
     epochs: tuple[PlannedEpoch, ...]
@@ -170,22 +170,22 @@ class Calendar:
 
     @property
     def saves(self) -> tuple[Mark, ...]:
-        """The checkpoints that are written; which of them stay, their handlers know."""
+        """The checkpoints that are written, including those that are removed later."""
         return tuple(mark for mark in self.marks if mark.kind == "save")
 
     @property
     def validations(self) -> tuple[Mark, ...]:
-        """The calls of the handlers that were said to be validations."""
+        """The calls of the handlers in ``validations``."""
         return tuple(mark for mark in self.marks if mark.kind == "validation")
 
     @property
     def lr(self) -> Series | None:
-        """The learning rate, that of the first group of parameters if there are several; None: nobody writes it."""
+        """The learning rate, of the first parameter group if there are several; None if no handler writes it."""
         return next((series for name, series in self.values.items() if name.partition("[")[0] == "lr"), None)
 
     @property
     def never(self) -> tuple[PlannedHandler, ...]:
-        """The handlers of the loop's own events that are never called."""
+        """Handlers of the events of the loop that are never called."""
         return tuple(handler for handler in self.handlers if handler.is_of_loop and not len(handler.firings))
 
     @property
@@ -201,17 +201,22 @@ class Calendar:
         return "\n".join(lines)
 
     def _table(self) -> list[str]:
-        """By epoch: iterations, what happens, and the values of the first and the last step."""
+        """By epoch: iterations, marks, and the values at the first and the last step."""
         kinds = list(dict.fromkeys(mark.kind for mark in self.marks))
         header = ["epoch", "iterations", *(f"{kind}s" for kind in kinds), *self.values]
         epochs = list(self.epochs)
         hidden = len(epochs) - _ROWS
         if hidden > 0:
             epochs = [*epochs[: _ROWS // 2], *epochs[-_ROWS // 2 :]]
-        happens: dict[tuple[str, int], list[str]] = {}
+        marks: dict[tuple[str, int], list[str]] = {}
         for mark in self.marks:
-            happens.setdefault((mark.kind, mark.epoch), []).append(f"{mark.iteration}{'' if mark.certain else '?'}")
-        rows = [[*self._columns(epoch), *self._cells(epoch, kinds, happens)] for epoch in epochs]
+            marks.setdefault((mark.kind, mark.epoch), []).append(f"{mark.iteration}{'' if mark.certain else '?'}")
+        rows = []
+        for epoch in epochs:
+            steps = epoch.iterations
+            row = [str(epoch.number), f"{steps[0]}-{steps[-1]}" if steps else "none"]
+            row += [_shortened(marks.get((kind, epoch.number), [])) for kind in kinds]
+            rows.append(row + [_values_over(series, steps) for series in self.values.values()])
         widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         lines = [
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]
@@ -220,27 +225,18 @@ class Calendar:
             lines.insert(1 + _ROWS // 2, f"... {hidden} more epochs ...")
         return lines
 
-    @staticmethod
-    def _columns(epoch: PlannedEpoch) -> tuple[str, str]:
-        steps = epoch.iterations
-        return str(epoch.number), f"{steps[0]}-{steps[-1]}" if steps else "none"
-
-    def _cells(self, epoch: PlannedEpoch, kinds: list[str], happens: Mapping[tuple[str, int], list[str]]) -> list[str]:
-        marked = [_shortened(happens.get((kind, epoch.number), [])) for kind in kinds]
-        return marked + [_over(series, epoch.iterations) for series in self.values.values()]
-
 
 def _shortened(moments: list[str]) -> str:
-    """The iterations of an epoch, or how many, if they are many."""
+    """The iterations, or the number of them if there are more than 3."""
     if len(moments) <= 3:
         return ", ".join(moments) or "-"
     return f"{len(moments)}: {moments[0]}, ..., {moments[-1]}"
 
 
-def _over(series: Series, steps: range) -> str:
-    """A value at the first and the last step."""
+def _values_over(series: Series, steps: range) -> str:
+    """The values at the first and the last step."""
     if not steps:
         return "-"
     first, last = (series.at(steps[place]) for place in (0, -1))
-    said = ["-" if value is None else f"{value:.6g}" for value in (first, last)]
-    return said[0] if first == last else " -> ".join(said)
+    shown = ["-" if value is None else f"{value:.6g}" for value in (first, last)]
+    return shown[0] if first == last else " -> ".join(shown)

@@ -25,6 +25,7 @@ import ignite_core.debug.plan.stand_ins  # noqa: F401  # which registers them
 from ignite_core.debug.plan.calendar import Calendar, PlannedEpoch, PlannedHandler
 from ignite_core.debug.plan.dry_run import DryRun, Tally
 from ignite_core.debug.plan.start import Limits, set_up
+from ignite_core.debug.rehearsal import is_request
 from ignite_core.distributed.current import run_alone
 from ignite_core.engine.describe import describe
 from ignite_core.engine.engine import Engine
@@ -47,9 +48,6 @@ _OF_LOOP: Final = frozenset(
         Events.COMPLETED,
     }
 )
-
-#: The methods of an engine that are called in a dry run, if they are handlers.
-_REQUESTS: Final = ("terminate", "terminate_epoch", "interrupt")
 
 #: Before all other handlers.
 _FIRST: Final = 10**9
@@ -167,7 +165,7 @@ def _recorded(
     entries: dict[Registration, _Entry] = {}
     shared: dict[tuple[Any, Any], Tally] = {}  # by event and filter
     for one in sorted(engine.handlers(), key=lambda one: one.number):
-        is_called = one.handler in run or _is_request(engine, one)
+        is_called = one.handler in run or is_request(engine, one)
         stand_in = None if is_called else _stand_in(one, engine, dry_run)
         is_validation = one.handler in validations
         is_plain = not is_called and stand_in is None and not is_validation and one.condition is None
@@ -213,28 +211,19 @@ def _do_nothing(engine: Engine) -> None:
     """Replace a handler whose calls are recorded with those of another one."""
 
 
-def _function(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The function behind :class:`functools.partial`."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    return handler
-
-
-def _is_request(engine: Engine, registration: Registration) -> bool:
-    return registration.owner is engine and getattr(_function(registration.handler), "__name__", "") in _REQUESTS
-
-
 def _stand_in(registration: Registration, engine: Engine, dry_run: DryRun) -> Callable[[Engine], Any] | None:
     """A call of the stand-in for a handler, with the arguments of the handler; None if it has no stand-in."""
-    handler, function = registration.handler, _function(registration.handler)
     stand_in = dry_run.stand_in(registration.owner)
+    function, arguments = registration.handler, []
+    while isinstance(function, functools.partial):
+        arguments.append((function.args, function.keywords))
+        function = function.func
     if registration.owner is not function:
         stand_in = getattr(stand_in, getattr(function, "__name__", ""), None)
     if not callable(stand_in):
         return None
-    while isinstance(handler, functools.partial):
-        stand_in = functools.partial(stand_in, *handler.args, **handler.keywords)
-        handler = handler.func
+    for args, keywords in reversed(arguments):
+        stand_in = functools.partial(stand_in, *args, **keywords)
     event = registration.bare_event
     inner = Registration(engine, event, 0, stand_in, registration.args, registration.kwargs)
 

@@ -10,11 +10,11 @@ from types import EllipsisType
 from typing import Any
 
 from ignite_core.engine.data.position import PlainPasses, has_state, length_of
-from ignite_core.engine.data.reproducibility import Resumption
+from ignite_core.engine.data.reproducibility import ResumeState
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.run_arguments import Arguments, Resolved
-from ignite_core.engine.state_dict import CUTS, Carried
+from ignite_core.engine.state_dict import CUTS, ResumeInfo
 
 __all__ = ["Limits", "set_up"]
 
@@ -76,14 +76,14 @@ def set_up(engine: Engine, limits: Limits) -> tuple[Any, Resolved]:
     length = None if data is None else length_of(data)
     place, done = (0, 0) if resolved.is_new or position.started else _loaded_place(engine, data, resolved.epoch_length)
     dry_data = None if data is None else _DryData(length, None if length is None or done > length else length - done)
-    is_waiting, run.resumption = run.resumption.is_waiting, Resumption()
+    is_waiting, run.resumption = run.resumption.is_waiting, ResumeState()
     run.position = copy.copy(position)
     run.data_is_set, state.seed = False, None
     if paused:
         _pause(engine, dry_data, length)
     elif not position.started:
         engine._run.position.place = place
-        engine._run.resumption.load(state, Carried() if is_waiting else None)
+        engine._run.resumption.load(state, ResumeInfo() if is_waiting else None)
     return dry_data, resolved
 
 

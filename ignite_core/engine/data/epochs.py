@@ -1,7 +1,7 @@
-"""Tells data which pass over it begins: what shuffles by its epoch gives each pass an order of its own.
+"""Calls ``set_epoch`` of the data before each pass, so that data that shuffles by its epoch has another order.
 
-Told are the data, its samplers and datasets, and what these wrap, where they have a ``set_epoch``. A number that the
-program itself has set since the last pass is kept for the pass that follows.
+It is called on the data, its samplers and datasets, and the objects that these wrap, if they have this method. A number
+that the program itself has set since the last pass is kept for the next pass.
 """
 
 from __future__ import annotations
@@ -13,63 +13,57 @@ from typing import Any
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
-__all__ = ["announce_epoch", "tell_epoch"]
+__all__ = ["announce_epoch", "set_epoch"]
 
-#: Where data keeps what it wraps.
+#: Attributes in which data keeps the objects that it wraps.
 _WRAPPED = ("sampler", "batch_sampler", "dataset", "datasets", "base_dataloader", "dataloader", "loader", "_loader")
 
-_MOST = 50  # objects that are looked at, elements of lists aside: a mock has any attribute, which has any again
+_MOST = 50  # objects that are searched, elements of lists aside: a mock has all attributes, at any depth
 
-#: The epoch of each object after it was told last, where it can be read.
+#: The epoch of each object after the last call of set_epoch, if it can be read.
 _known: MutableMapping[Any, int] = WeakIdKeyDictionary()
 
 
 def announce_epoch(data: Any, number: int) -> None:
-    """Tell the number of the first pass of a run before its handlers are called, so that what they set is noticed."""
+    """Set the number of the first pass of a run before its handlers are called, to find out what these set."""
     for one in _sorted(data, number)[0]:
         if _epoch_of(one) is not None:
             one.set_epoch(number)
             _note(one)
 
 
-def tell_epoch(data: Any, number: int, copied: Any = None) -> None:
-    """Tell the number of a pass that begins.
-
-    Args:
-        data: Of the run.
-        number: The first pass is 1.
-        copied: The copy of ``data`` that is iterated in its place, if there is one.
-    """
-    told, kept = _sorted(data, number)
-    if not told and not kept:
+def set_epoch(data: Any, number: int, copied: Any = None) -> None:
+    """Set the number of a pass that begins; the first is 1. ``copied`` is the copy of ``data`` that is iterated."""
+    to_set, kept = _sorted(data, number)
+    if not to_set and not kept:
         return
-    for one in told:
+    for one in to_set:
         one.set_epoch(number)
-    if any(one is data for one in told) and hasattr(copied, "set_epoch"):
-        copied.set_epoch(number)  # some loaders hand it on each time they are iterated
-    for one in (*told, *kept):
+    if any(one is data for one in to_set) and hasattr(copied, "set_epoch"):
+        copied.set_epoch(number)  # some loaders forward it each time they are iterated
+    for one in (*to_set, *kept):
         _note(one)
     for loader in _wrapped(data if copied is None else copied):
         if getattr(loader, "persistent_workers", False) and not _reaches_workers(loader):
-            loader._iterator = None  # its workers have copies of the dataset; new ones have the new epoch
+            loader._iterator = None  # its workers have copies of the dataset; new workers have the new epoch
 
 
 def _sorted(data: Any, number: int) -> tuple[list[Any], list[Any]]:
-    """What has a ``set_epoch``, the innermost first: what is to be told, and what the program itself has told."""
-    told: list[Any] = []
+    """The objects with ``set_epoch``, the innermost first: those to set, and those that the program itself has set."""
+    to_set: list[Any] = []
     kept: list[Any] = []
     for one in _wrapped(data):
         if callable(getattr(one, "set_epoch", None)):
-            # one that does not show its epoch may hand its number on to those that it wraps
+            # an object that does not show its epoch may forward the number to those that it wraps
             is_users = _is_users(one, number) if _epoch_of(one) is not None else _wraps_any(one, kept)
-            (kept if is_users else told).append(one)
-    return told, kept
+            (kept if is_users else to_set).append(one)
+    return to_set, kept
 
 
 def _is_users(one: Any, number: int) -> bool:
-    """Whether the program has set an epoch since this object was told last; before the first pass, any but 0."""
+    """Whether the program has set the epoch since the last pass; before the first pass, whether it is not 0."""
     epoch = _epoch_of(one)
-    with suppress(TypeError):  # no weak reference to it is possible
+    with suppress(TypeError):  # it has no weak references
         return epoch != _known.get(one, 0 if number == 1 else epoch)
     return False
 
@@ -77,7 +71,7 @@ def _is_users(one: Any, number: int) -> bool:
 def _epoch_of(one: Any) -> int | None:
     value: Any = getattr(one, "epoch", getattr(one, "_epoch", None))
     try:
-        return int(getattr(value, "value", value))  # in shared memory, perhaps
+        return int(getattr(value, "value", value))  # it may be in shared memory
     except (TypeError, ValueError, RuntimeError):
         return None
 
@@ -85,7 +79,7 @@ def _epoch_of(one: Any) -> int | None:
 def _note(one: Any) -> None:
     epoch = _epoch_of(one)
     if epoch is not None:
-        with suppress(TypeError):  # no weak reference to it is possible
+        with suppress(TypeError):  # it has no weak references
             _known[one] = epoch
 
 
@@ -94,7 +88,7 @@ def _wraps_any(one: Any, others: list[Any]) -> bool:
 
 
 def _wrapped(data: Any) -> list[Any]:
-    """The data and all that it wraps, the innermost first: those around them may hand on another number."""
+    """The data and all objects that it wraps, the innermost first: outer ones may forward another number."""
     found, ids = [data], {id(data)}
     for one in found:  # which grows
         for name in _WRAPPED if len(found) < _MOST else ():
@@ -107,9 +101,9 @@ def _wrapped(data: Any) -> list[Any]:
 
 
 def _reaches_workers(loader: Any) -> bool:
-    """Whether workers that stay alive see a new epoch of the dataset, which is so if it is in shared memory."""
-    told = [one for one in _wrapped(getattr(loader, "dataset", None)) if callable(getattr(one, "set_epoch", None))]
-    return all(_is_shared(getattr(one, "epoch", None)) or _is_shared(getattr(one, "_epoch", None)) for one in told)
+    """Whether persistent workers see a new epoch of the dataset: if it is in shared memory."""
+    found = [one for one in _wrapped(getattr(loader, "dataset", None)) if callable(getattr(one, "set_epoch", None))]
+    return all(_is_shared(getattr(one, "epoch", None)) or _is_shared(getattr(one, "_epoch", None)) for one in found)
 
 
 def _is_shared(value: Any) -> bool:

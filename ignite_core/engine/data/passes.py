@@ -1,9 +1,9 @@
-"""How a run that is to be resumed exactly goes through its data, by the kind of data.
+"""How a run that can be resumed exactly iterates its data, by the kind of data.
 
-- A map-style DataLoader: by the place, so a pass begins anywhere (:mod:`ignite_core.engine.data.seeded_loader`).
-- Data with ``state_dict`` and ``load_state_dict``: it knows its own place.
-- Lists, tuples, ranges, tensors, arrays: by the place.
-- Whatever else can be iterated: it is iterated again from the start of the pass, on random numbers of its own.
+- A map-style DataLoader begins a pass at any place, see :mod:`ignite_core.engine.data.seeded_loader`; so do lists,
+  tuples, ranges, tensors and arrays.
+- Data with ``state_dict`` and ``load_state_dict`` saves its own position.
+- Other data is iterated again from the start of the pass, with the same random numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, MapDataPipe
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ignite_core.engine.data.epochs import tell_epoch
+from ignite_core.engine.data.epochs import set_epoch
 from ignite_core.engine.data.position import Passes, has_state, length_of, share_of
 from ignite_core.engine.data.seeded_loader import SeededLoader, SeededStream
 from ignite_core.rng import Stream, host_state, mix, restore_host, rng_state, seed_host, set_rng_state, spread
@@ -32,10 +32,10 @@ _SECONDS_BETWEEN_REPORTS = 10
 
 
 def seeded_passes(data: Iterable[Any], seed: int, rank: int, world_size: int) -> Passes:
-    """The data as a seeded run goes through it.
+    """The passes of a seeded run over its data.
 
     Raises:
-        ValueError: If it is a DataLoader whose batches come in any order.
+        ValueError: If it is a DataLoader with ``in_order=False``.
     """
     if not getattr(data, "in_order", True):
         raise ValueError(
@@ -53,14 +53,14 @@ def seeded_passes(data: Iterable[Any], seed: int, rank: int, world_size: int) ->
 
 
 def _is_whole_loader(data: Any) -> TypeGuard[DataLoader[Any]]:
-    """Whether it is a DataLoader with all that its constructor sets: subclasses may wrap another one instead."""
+    """Whether it is a DataLoader with the attributes of its constructor; subclasses may wrap another one instead."""
     return isinstance(data, DataLoader) and hasattr(data, "dataset") and hasattr(data, "num_workers")
 
 
-#: The states that streams of Hugging Face were set to: they would begin there again in each later pass of that number.
+#: The states loaded into streams of Hugging Face, which would begin there again in each later pass of that number.
 _loaded: MutableMapping[Any, Any] = WeakIdKeyDictionary()
 
-#: The copies of loaders with persistent workers, which are to live as long as the loader.
+#: The copies of loaders with persistent workers, which live as long as the loader.
 _persistent: WeakKeyDictionary[DataLoader[Any], Any] = WeakKeyDictionary()
 
 
@@ -84,7 +84,7 @@ def _check_long_enough(data: Iterable[Any], done: int, has: int | None) -> None:
 
 
 class _LoaderPasses:
-    """A DataLoader by place."""
+    """Passes over a map-style DataLoader."""
 
     def __init__(self, data: DataLoader[Any], seed: int, loader: SeededLoader) -> None:
         self.data: Iterable[Any] = data
@@ -93,7 +93,7 @@ class _LoaderPasses:
         self._is_plain = type(data).__iter__ is DataLoader.__iter__
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
-        tell_epoch(self.data, number, self._loader.copied)
+        set_epoch(self.data, number, self._loader.copied)
         _check_long_enough(self.data, done, length_of(self.data))
         before = host_state()
         try:
@@ -102,49 +102,38 @@ class _LoaderPasses:
             restore_host(before)
         if self._is_plain:
             return iterator
-        return _ByPlace(iterator, self._loader, mix(self._seed, "batches", number), done)
+        return _by_place(iterator, self._loader, mix(self._seed, "batches", number), done)
 
 
-class _ByPlace:
-    """Batches to which a loader of the user's does more, on random numbers that depend on their place alone."""
-
-    __slots__ = ("_iterator", "_loader", "_place", "_seed")
-
-    def __init__(self, iterator: Iterator[Any], loader: SeededLoader, seed: int, place: int) -> None:
-        self._iterator = iterator
-        self._loader = loader
-        self._seed = seed
-        self._place = place
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
+def _by_place(iterator: Iterator[Any], loader: SeededLoader, seed: int, place: int) -> Iterator[Any]:
+    """Batches of a loader class with its own ``__iter__``, on random numbers that depend on their place only."""
+    for place in itertools.count(place):  # noqa: B020
         before = host_state()
         try:
-            seed_host(spread(self._seed, self._place))
-            batch = next(self._iterator)
+            seed_host(spread(seed, place))
+            batch = next(iterator)
+        except StopIteration:
+            return
         finally:
             restore_host(before)
-        self._loader.check_in_use()
-        self._place += 1
-        return batch
+        loader.check_in_use()
+        yield batch
 
 
 class _SequencePasses:
-    """Data that holds its batches."""
+    """Passes over a sequence of batches."""
 
     def __init__(self, data: Iterable[Any]) -> None:
         self.data = data
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
-        tell_epoch(self.data, number)
+        set_epoch(self.data, number)
         _check_long_enough(self.data, done, length_of(self.data))
         return itertools.islice(iter(self.data), done, None) if done else iter(self.data)
 
 
 class _ReplayedPasses:
-    """Data that can only be iterated from its start: what was done is made once more, and dropped."""
+    """Passes over data that is iterated from its start: batches that were done are produced again, and dropped."""
 
     def __init__(self, data: Iterable[Any], seed: int, rank: int, loader: SeededStream | None) -> None:
         self.data = data
@@ -152,23 +141,23 @@ class _ReplayedPasses:
         self._loader = loader
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
-        tell_epoch(self.data, number, None if self._loader is None else self._loader.copied)
+        set_epoch(self.data, number, None if self._loader is None else self._loader.copied)
         seed = mix(self._seed, "pass", number)
         stream = Stream(mix(seed, "data"))
         with stream:
             iterator = iter(self.data) if self._loader is None else self._loader.begin(seed)
             made = _replay(iterator, done, type(self.data).__name__)
         _check_long_enough(self.data, done, made)
-        return _InStream(iterator, stream)
+        return _in_stream(iterator, stream)
 
 
 def _replay(iterator: Iterator[Any], done: int, name: str) -> int:
-    """Make the batches that were done and drop them; returns how many there were."""
+    """Produce the batches that were done, and drop them; returns how many there were."""
     if not done:
         return 0
     _logger.warning(
-        "Engine.run: to go on inside a pass over a %s, its first %d batches are made once more. A map-style dataset in "
-        "a DataLoader, or data with state_dict and load_state_dict, goes on at once.",
+        "Engine.run: to continue inside a pass over a %s, its first %d batches are produced again. A map-style dataset "
+        "in a DataLoader, or data with state_dict and load_state_dict, continues at once.",
         name,
         done,
     )
@@ -178,34 +167,28 @@ def _replay(iterator: Iterator[Any], done: int, name: str) -> int:
         now = time.perf_counter()
         if now - reported >= _SECONDS_BETWEEN_REPORTS:
             reported = now
-            _logger.warning("Engine.run: made %d of %d batches once more, in %.0f s.", made, done, now - began)
-    _logger.info("Engine.run: made %d batches once more, in %.1f s.", made, time.perf_counter() - began)
+            _logger.warning("Engine.run: produced %d of %d batches again, in %.0f s.", made, done, now - began)
+    _logger.info("Engine.run: produced %d batches again, in %.1f s.", made, time.perf_counter() - began)
     return made
 
 
-class _InStream:
-    """An iterator that draws from a stream of its own."""
-
-    __slots__ = ("_iterator", "_stream")
-
-    def __init__(self, iterator: Iterator[Any], stream: Stream) -> None:
-        self._iterator = iterator
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        with self._stream:
-            return next(self._iterator)
+def _in_stream(iterator: Iterator[Any], stream: Stream) -> Iterator[Any]:
+    """The batches of an iterator that draws random numbers from a stream."""
+    while True:
+        try:
+            with stream:
+                batch = next(iterator)
+        except StopIteration:
+            return
+        yield batch
 
 
 class StatefulPasses:
-    """Data that tells its own place, whether the run is seeded or not.
+    """Passes over data with ``state_dict`` and ``load_state_dict``, of a seeded run or not.
 
     Args:
-        data: It has ``state_dict`` and ``load_state_dict``.
-        seed: Of the random numbers that it draws in this process; None leaves it to those of the run.
+        data: The data.
+        seed: Seed of the random numbers that it draws in this process; None: it draws those of the run.
     """
 
     def __init__(self, data: Any, seed: int | None) -> None:
@@ -215,7 +198,6 @@ class StatefulPasses:
         self._loaded: Mapping[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the data, and of its random numbers."""
         if self._loaded is not None:
             return dict(self._loaded)
         saved = {"state": self.data.state_dict()}
@@ -225,13 +207,13 @@ class StatefulPasses:
         return saved
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` saved, for the pass that begins next."""
+        """Load a state for the pass that begins next."""
         self._loaded = saved
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
-        tell_epoch(self.data, number)
+        set_epoch(self.data, number)
         loaded, self._loaded = self._loaded, None
-        if loaded is not None:  # else the user has put the data where it is
+        if loaded is not None:  # else its position is the user's
             self.data.load_state_dict(loaded["state"])
             if hasattr(self.data, "_starting_state_dict"):
                 _loaded[self.data] = loaded["state"]
@@ -244,4 +226,4 @@ class StatefulPasses:
             iterator = iter(self.data)
             if loaded is not None and "rng" in loaded:
                 set_rng_state(loaded["rng"])
-        return _InStream(iterator, self._stream)
+        return _in_stream(iterator, self._stream)

@@ -1,9 +1,9 @@
-"""What makes a run repeat bit for bit, whole or cut and resumed: its seed, and what each process carries on.
+"""What makes a run repeat bit for bit, whole or cut and resumed: its seed, and the state that each process saves.
 
-A seeded run has three kinds of random numbers, none of which disturbs another:
+A seeded run has three kinds of random numbers, which do not depend on each other:
 
-- those of the step and the handlers: all generators are seeded where an epoch begins, equally on all ranks; their
-  states are saved, and put back where a run goes on inside an epoch;
+- those of the step and the handlers: all generators are seeded at the start of an epoch, equally on all ranks; their
+  states are saved, and restored if the run is resumed inside an epoch;
 - those of the items of the data, which follow from the seed, the pass over the data and the place in it;
 - those of the sampler, which follow from the seed and the pass (for both: :mod:`ignite_core.engine.data.passes`).
 """
@@ -21,31 +21,30 @@ from torch.utils.data import IterableDataset
 from ignite_core.engine.data.epochs import announce_epoch
 from ignite_core.engine.data.position import Passes, PlainPasses, Position, has_state, length_of, share_of
 from ignite_core.engine.state import State
-from ignite_core.engine.state_dict import CUTS, Carried
+from ignite_core.engine.state_dict import CUTS, ResumeInfo
 from ignite_core.rng import manual_seed, mix, rng_state, set_rng_state
 
-__all__ = ["Resumption", "check_seed", "drawn_seed"]
+__all__ = ["ResumeState", "check_seed", "drawn_seed"]
 
 
-class Resumption:
-    """What a run goes on from beside its counters: random numbers, the place in the data, what the step holds.
+class ResumeState:
+    """What a run is resumed from beside its counters: random states, the position in the data, the state of the step.
 
-    ``state.seed`` decides whether the run is seeded. Without a seed nothing is carried on, unless the data tells its
-    own place.
+    The run is seeded if ``state.seed`` is set. Without a seed, only data that saves its own position is resumed.
     """
 
     def __init__(self) -> None:
         self.passes: Passes | None = None  #: over the data of the run that began last
-        self.data_length: int | None = None  #: batches of a pass over the data, where that is known
+        self.data_length: int | None = None  #: batches of a pass over the data, if known
         self._global_batch: int | None = None
         self._num_workers: int | None = None
-        self._held: Mapping[str, Any] | None = None  # states of the generators that are still to be put back
-        self._loaded: Carried | None = None  # no run has begun since
+        self._held: Mapping[str, Any] | None = None  # random states to be restored
+        self._loaded: ResumeInfo | None = None  # by load; None once a run has begun
 
     # ------------------------------------------------------------------------------------------------- save and load
 
     def state_dict(self, state: State, position: Position, step: Any, is_cut: bool = False) -> dict[str, Any]:
-        """What is to be saved, with the part of this process in ``by_rank``; nothing where nothing is carried on."""
+        """The state to save, with the part of this process in ``by_rank``; empty if there is none."""
         if self._loaded is not None:
             return self._loaded.saved(state, _own_part(self._loaded))
         data_pass = position.progress_in_data(state, is_cut)
@@ -57,40 +56,40 @@ class Resumption:
             part["data"] = self.passes.state_dict()  # type: ignore[union-attr]
         length = None if self.passes is None else length_of(self.passes.data)  # batch sizes may have changed
         length = self.data_length if length is None else length
-        carried = Carried(state.seed, data_pass, length, self._global_batch, self._num_workers)
-        if not part:  # where epochs are as long as the data, the place in it follows from the iteration
-            return {} if self.passes is None or length == state.epoch_length else carried.saved(state, {})
+        info = ResumeInfo(state.seed, data_pass, length, self._global_batch, self._num_workers)
+        if not part:  # with epochs as long as the data, the iteration tells the place
+            return {} if self.passes is None or length == state.epoch_length else info.saved(state, {})
         of_step = step.step_state() if hasattr(step, "step_state") else None
         if of_step:
             part["step"] = of_step
         rank, world_size = _place_of_process()
-        return carried.saved(state, {"rank": rank, "world_size": world_size, **part})
+        return info.saved(state, {"rank": rank, "world_size": world_size, **part})
 
-    def load(self, state: State, carried: Carried | None) -> None:
-        """Take over what was saved, for the run that begins next; None: forget it."""
-        self._loaded = carried
-        if carried is not None and carried.seed is not None:
-            state.seed = (_own(carried) or {}).get("seed", carried.seed)
+    def load(self, state: State, info: ResumeInfo | None) -> None:
+        """Set what the next run is resumed from; None: nothing."""
+        self._loaded = info
+        if info is not None and info.seed is not None:
+            state.seed = (_own(info) or {}).get("seed", info.seed)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something was loaded from which no run has gone on yet."""
+        """Whether a state was loaded, and no run has begun since."""
         return self._loaded is not None
 
     # --------------------------------------------------------------------------------------------------------- the run
 
     def begin(self, state: State, data: Iterable[Any] | None, position: Position, step: Any) -> None:
-        """Put a position where the run begins, in its epoch and in the data.
+        """Set a position to where the run begins, in its epoch and in the data.
 
         Args:
             state: With the seed, and the length of an epoch.
-            data: As passed to the run.
-            position: At the place in the epoch that was loaded, else at 0.
-            step: If something of it was saved, its ``load_step_state`` gets that: a list of what this process had
-                saved, or where there were more or fewer processes, of what each of them had.
+            data: The data of the run.
+            position: At the loaded place in the epoch, else at 0.
+            step: If a state of it was saved, its ``load_step_state`` is called with a list: the state of this process,
+                or if the number of processes has changed, those of all.
 
         Raises:
-            ValueError: If the run cannot go on with this data.
+            ValueError: If the run cannot be resumed with this data.
         """
         self._held = None
         before = self.data_length if position.passes else None
@@ -98,7 +97,7 @@ class Resumption:
         if self._loaded is not None:
             by_hand = self._loaded.data_pass is None and state.seed is not None
             before = None if by_hand else self._loaded.data_length
-            self._put(state, data, position, step, self._loaded, before)
+            self._resume(state, data, position, step, self._loaded, before)
             self._loaded = None
         elif before is not None:
             _warn_of_length(state, before, self.data_length, 0, stacklevel=6)
@@ -108,13 +107,15 @@ class Resumption:
         if data is not None:
             announce_epoch(data, max(state.epoch + 1, position.progress_in_data(state)[0]))
 
-    def _put(self, state: State, data: Any, position: Position, step: Any, loaded: Carried, before: int | None) -> None:
+    def _resume(
+        self, state: State, data: Any, position: Position, step: Any, loaded: ResumeInfo, before: int | None
+    ) -> None:
         place, is_seeded, has_state = position.place, state.seed is not None, _has_state(self.passes)
         position.resumed = state.iteration > 0 or position.again is not None
         is_cut = position.left in CUTS
         has_place = is_seeded or data is None or has_state
         if place and not (has_place or is_cut or place == state.epoch_length):
-            self._warn(place, state.epoch_length)
+            _warn_of_cut("an epoch", place, state.epoch_length, "iterations", "the epoch is run again from its start")
             _warn_of_length(state, before, self.data_length, 0)
             position.place = 0
             return
@@ -122,7 +123,7 @@ class Resumption:
         is_over = 0 < done == before
         is_inside = done > 0 and not is_over
         if is_inside and not has_place:
-            _warn_of_pass(done, before)
+            _warn_of_cut("a pass over the data", done, before, "batches", "another pass begins")
             done = 0
         sources = _sources(loaded)
         if is_inside and has_place:
@@ -131,7 +132,7 @@ class Resumption:
         is_elsewhere = loaded.world_size not in (None, _place_of_process()[1])
         if has_state and "data" in sources[0] and not (is_over and is_elsewhere):
             self.passes.load_state_dict(sources[0]["data"])  # type: ignore[union-attr]
-            is_over = False  # the data knows it, and may have something to carry on to its next pass
+            is_over = False  # the data saved this itself
         if place and is_seeded:
             self._held = sources[0].get("rng")
         of_step = [source["step"] for source in sources if "step" in source]
@@ -140,7 +141,7 @@ class Resumption:
         position.resume_pass(number, done, is_over)
 
     def _pass_by_numbers(self, state: State, place: int) -> tuple[int, int]:
-        """The pass, and how many of its batches are done, of a run of which only the iterations are known."""
+        """The pass, and how many of its batches are done, if only iterations were saved."""
         length, every = self.data_length, state.epoch_length
         if state.seed is None:
             return state.epoch + 1, 0
@@ -150,7 +151,7 @@ class Resumption:
         return max(passes, passes * length // every) + 1, done
 
     def go_over(self, data: Iterable[Any] | None, seed: int | None) -> Passes | None:
-        """Take the batches of the run from ``data``; returns its passes over that."""
+        """Take the batches of the run from ``data``; returns the passes over it."""
         self.passes = _passes_over(data, seed)
         self.data_length = None if data is None else length_of(data)
         self._global_batch = None if seed is None else _global_batch(data)
@@ -163,23 +164,15 @@ class Resumption:
             manual_seed(mix(state.seed, "epoch", number))
 
     def pause(self, state: State) -> None:
-        """Remember the states of all generators until the run goes on."""
+        """Save the states of all generators until the run continues."""
         if state.seed is not None:
             self._held = rng_state()
 
     def go_on(self) -> None:
-        """Put back the states of the generators that were saved, or remembered over a pause."""
+        """Restore the states of all generators that were loaded, or saved at a pause."""
         if self._held is not None:
             set_rng_state(self._held)
             self._held = None
-
-    def _warn(self, place: int, length: int | None) -> None:
-        warnings.warn(
-            f"Engine.run: the run goes on inside an epoch, after {place} of its {length or 'yet unknown number of'} "
-            "iterations, but without a seed nobody knows which batches these were: the epoch is run again from its "
-            "start. Save at the end of an epoch, or give the run a seed: run(..., seed=0).",
-            stacklevel=7,
-        )
 
 
 def drawn_seed() -> int:
@@ -191,11 +184,11 @@ def drawn_seed() -> int:
 
 
 def check_seed(seed: Any, seed_of_run: int | None) -> None:
-    """Refuse what is no seed, or not that of the run that goes on.
+    """Check the seed given to a run.
 
     Raises:
-        TypeError: If it is no integer.
-        ValueError: If it has more than 64 bits, or the run has another one.
+        TypeError: If it is not an integer.
+        ValueError: If it has more than 64 bits, or the run that is resumed has another one.
     """
     if seed is None:
         return
@@ -214,12 +207,12 @@ def check_seed(seed: Any, seed_of_run: int | None) -> None:
 
 
 def _passes_over(data: Iterable[Any] | None, seed: int | None) -> Passes | None:
-    """The data as a run goes through it."""
+    """The passes of a run over its data."""
     if data is None:
         return None
     if seed is None and not has_state(data):
         return PlainPasses(data)
-    from ignite_core.engine.data import passes  # with it come the samplers, and all of the distributed package
+    from ignite_core.engine.data import passes  # which imports samplers, and all of the distributed package
 
     if seed is None:
         return passes.StatefulPasses(data, None)
@@ -227,26 +220,26 @@ def _passes_over(data: Iterable[Any] | None, seed: int | None) -> Passes | None:
 
 
 def _has_state(passes: Passes | None) -> bool:
-    """Whether the data reports its own place."""
+    """Whether the data saves its own position."""
     return hasattr(passes, "load_state_dict")
 
 
 def _global_batch(data: Any) -> int | None:
-    """Samples in a batch of all ranks together; None if that cannot be told, or means nothing."""
+    """Samples in a batch of all ranks together; None if unknown."""
     size = getattr(data, "batch_size", None)
     sampler = getattr(data, "batch_sampler", None)
     if size is None and sampler is not None:
         size = getattr(sampler, "batch_size", None)
-    return size * _shares(data) if isinstance(size, int) else None
+    return size * _shards(data) if isinstance(size, int) else None
 
 
-def _shares(data: Any) -> int:
-    """Into how many shares the samples of the data are divided."""
+def _shards(data: Any) -> int:
+    """The number of shards of the data."""
     return share_of(data, *_place_of_process())[1]
 
 
 def _num_workers(data: Any) -> int | None:
-    """How many workers share a stream, each of which gives every so many-th batch; None for other data."""
+    """The number of workers that share a stream, at least 1; None for other data."""
     if not isinstance(getattr(data, "dataset", None), IterableDataset):
         return None
     workers = getattr(data, "num_workers", None)
@@ -254,9 +247,9 @@ def _num_workers(data: Any) -> int | None:
 
 
 def _check_same_batches(
-    loaded: Carried, batch: int | None, num_workers: int | None, data: Any, has_state: bool
+    loaded: ResumeInfo, batch: int | None, num_workers: int | None, data: Any, has_state: bool
 ) -> None:
-    """A pass goes on inside only if its batches stay what they were, on however many ranks."""
+    """Raise ValueError if a pass would be resumed with other batches, also on another number of ranks."""
     before, now = loaded.world_size, _place_of_process()[1]
     has_places = hasattr(data, "dataset") and not isinstance(data.dataset, IterableDataset) and not has_state
     if before not in (None, now) and not (has_places and batch and loaded.global_batch):
@@ -267,10 +260,10 @@ def _check_same_batches(
         )
     wanted = loaded.global_batch
     if wanted is not None and batch is not None and batch != wanted:
-        shares = _shares(data)
+        shards = _shards(data)
         mend = (
-            f"its DataLoader must have batch_size={wanted // shares}"
-            if wanted % shares == 0
+            f"its DataLoader must have batch_size={wanted // shards}"
+            if wanted % shards == 0
             else "they cannot share it"
         )
         raise ValueError(
@@ -286,8 +279,8 @@ def _check_same_batches(
 
 
 def _warn_of_length(state: State, before: int | None, now: int | None, done: int, stacklevel: int = 7) -> None:
-    """Say it where a run goes on over data of another length: after ``done`` batches of a pass, or 0 between two."""
-    if before is None or now is None or before == now or done > now:  # the last one is an error where the pass begins
+    """Warn about data of another length, after ``done`` batches of a pass, or 0 between two passes."""
+    if before is None or now is None or before == now or done > now:  # the last one is an error when the pass begins
         return
     said = []
     if state.epoch_length == before:
@@ -305,11 +298,11 @@ def _warn_of_length(state: State, before: int | None, now: int | None, done: int
         )
 
 
-def _warn_of_pass(done: int, length: int | None) -> None:
+def _warn_of_cut(where: str, done: int, length: int | None, unit: str, what: str) -> None:
     warnings.warn(
-        f"Engine.run: the run goes on inside a pass over the data, after {done} of its "
-        f"{length or 'unknown number of'} batches, but without a seed nobody knows which batches these were: another "
-        "pass begins. Save where a pass ends, or give the run a seed: run(..., seed=0).",
+        f"Engine.run: the run goes on inside {where}, after {done} of its {length or 'yet unknown number of'} {unit}, "
+        f"but without a seed it is not known which batches these were: {what}. Save at the end of {where}, or give the "
+        "run a seed: run(..., seed=0).",
         stacklevel=7,
     )
 
@@ -318,16 +311,16 @@ def _warn_of_pass(done: int, length: int | None) -> None:
 
 
 def _place_of_process() -> tuple[int, int]:
-    """The number of this process, and of all processes."""
-    from ignite_core.distributed import utils as idist  # it would make importing the engine take twice as long
+    """Rank and world size."""
+    from ignite_core.distributed import utils as idist  # which takes as long to import as the engine
 
     return idist.get_rank(), idist.get_world_size()
 
 
-def _sources(loaded: Carried) -> list[Mapping[str, Any]]:
-    """What this process goes on from: what it had saved, or where there were more or fewer of them, what all had.
+def _sources(loaded: ResumeInfo) -> list[Mapping[str, Any]]:
+    """The parts from which this process is resumed: its own, or if the number of processes has changed, all.
 
-    Then all take the random states of the first.
+    All processes then take the random states of the first part.
     """
     own = _own(loaded)
     if own is not None or not loaded.parts:
@@ -337,20 +330,20 @@ def _sources(loaded: Carried) -> list[Mapping[str, Any]]:
         rank, world_size = _place_of_process()
         warnings.warn(
             f"Engine.run: what rank {rank} of {world_size} had saved is missing, there is only that of ranks {ranks} "
-            f"of {loaded.world_size}: the run will not be bit for bit the one that was cut. Save with a Checkpoint, "
+            f"of {loaded.world_size}: the run will differ from the one that was cut. Save with a Checkpoint, "
             "which collects the parts of all ranks.",
             stacklevel=7,
         )
     return list(loaded.parts)
 
 
-def _own(loaded: Carried) -> Mapping[str, Any] | None:
+def _own(loaded: ResumeInfo) -> Mapping[str, Any] | None:
     place = _place_of_process()
     return next((part for part in loaded.parts if (part["rank"], part["world_size"]) == place), None)
 
 
-def _own_part(loaded: Carried) -> Mapping[str, Any]:
-    """What this process saves before a run has begun from what was loaded."""
+def _own_part(loaded: ResumeInfo) -> Mapping[str, Any]:
+    """The part that this process saves before a run has begun from a loaded state."""
     rank, world_size = _place_of_process()
     rng = {key: part[key] for part in loaded.parts[:1] for key in ("rng",) if key in part}
     return _own(loaded) or {"rank": rank, "world_size": world_size, **rng}

@@ -1,9 +1,8 @@
-"""A DataLoader whose items depend on the seed, the pass and their place alone, whoever fetches them, and when.
+"""A DataLoader whose items depend on the seed, the pass and their place only, not on which worker loads them and when.
 
-The loader is copied, every argument and the class kept, and two things in the copy stand in for what was there. The
-sampler hands out tickets, ``(seed of the batch, indices)``, and the dataset seeds the generators of the process it is
-in before each item. So workers that fetch ahead, persistent ones and none at all give the same items, and a pass begins
-anywhere by passing over indices.
+The loader is copied, with its class and every argument, and two parts of the copy are replaced. The sampler gives pairs
+``(seed of the batch, indices)``, and the dataset seeds the generators of its process before each item. So the items are
+the same with workers that prefetch, persistent workers and none, and a pass begins anywhere by skipping indices.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from ignite_core.rng import Source, Stream, host_state, mix, restore_host, seed_
 
 __all__ = ["SeededLoader", "SeededStream"]
 
-#: How samplers are iterated that draw nothing from the generators of the process after their first sample. One with a
-#: generator of its own may go on to draw from that.
+#: ``__iter__`` of samplers that draw nothing from the generators of the process after their first sample. A sampler
+#: may go on to draw from its own generator.
 _DRAWS_AT_ONCE = frozenset(
     kind.__iter__
     for kind in (
@@ -52,81 +51,75 @@ _DRAWS_AT_ONCE = frozenset(
 
 
 class SeededLoader:
-    """A copy of a map-style DataLoader that makes the same batches again, from any place of any pass.
+    """A copy of a map-style DataLoader that gives the same batches again, from any place of any pass.
 
     Args:
-        loader: It is not changed.
-        rank: This process; it gets every ``world_size``-th sample of the order of all, beginning with this one.
-        world_size: Processes of the run.
+        loader: The loader; it is not changed.
+        rank: The shard of the samples: each ``world_size``-th one, beginning with this.
+        world_size: The number of shards.
     """
 
     def __init__(self, loader: DataLoader[Any], rank: int, world_size: int) -> None:
         self.place = rank, world_size
         batched = loader.batch_sampler is not None
         sampler: Any = loader.batch_sampler if batched else loader.sampler
-        self._tickets = _Tickets(sampler, remembers=not loader.num_workers)
-        items = _Items(loader.dataset, rank, world_size)
-        self.copied, self._core = _copied(loader, items, **{"batch_sampler" if batched else "sampler": self._tickets})
-        if not loader.num_workers:  # then the items are made where the step draws
-            self._core.collate_fn = _PuttingBack(self._tickets, loader.collate_fn)
+        self._sampler = _SeededSampler(sampler, remembers=not loader.num_workers)
+        items = _SeededDataset(loader.dataset, rank, world_size)
+        self.copied, self._core = _copied(loader, items, **{"batch_sampler" if batched else "sampler": self._sampler})
+        if not loader.num_workers:  # items are loaded in the process whose generators the step uses
+            self._core.collate_fn = _RestoringCollate(self._sampler, loader.collate_fn)
 
     def begin(self, seed: int, done: int) -> Iterator[Any]:
-        """Begin a pass, which has a seed of its own, at a place in it."""
-        self._tickets.go_to(seed, done)
+        """Begin a pass with this seed, after ``done`` batches."""
+        self._sampler.seed, self._sampler.done = seed, done
         self._core.generator.manual_seed(mix(seed, "workers"))
         return iter(self.copied)
 
     def check_in_use(self) -> None:
-        """Refuse a loader that did not take its indices from the copy.
+        """Check after the first batch that the loader takes its indices from the sampler of the copy.
 
         Raises:
-            TypeError: If the first batch has come and no ticket was asked for.
+            TypeError: If it does not.
         """
-        if not self._tickets.in_use:
+        if not self._sampler.in_use:
             raise TypeError(
                 f"Engine.run: a seeded run numbers the samples of a DataLoader, but {type(self.copied).__name__} takes "
-                "them from an iterator that it made before; pass a loader that asks its sampler anew for each pass"
+                "them from an iterator that it made before; pass a loader that iterates its sampler in each pass"
             )
 
 
 class SeededStream:
-    """A copy of a DataLoader over an IterableDataset: each worker draws the same numbers in the same pass again.
-
-    Args:
-        loader: It is not changed.
-        rank: This process.
-        world_size: Processes of the run.
-    """
+    """A copy of a DataLoader over an IterableDataset: in each pass, each worker draws the same numbers again."""
 
     def __init__(self, loader: DataLoader[Any], rank: int, world_size: int) -> None:
         self.place = rank, world_size
-        self._items = _Streamed(loader.dataset)
+        self._items = _SeededIterable(loader.dataset)
         self.copied, self._core = _copied(loader, self._items)
 
     def begin(self, seed: int) -> Iterator[Any]:
-        """Begin a pass, which has a seed of its own on each rank, at its start."""
+        """Begin a pass at its start, with a seed that differs by rank."""
         self._items.pass_seed.fill_(seed >> 1)  # it is signed
         self._core.generator.manual_seed(mix(seed, "workers"))
         return iter(self.copied)
 
 
 def _copied(loader: DataLoader[Any], dataset: Any, **samplers: Any) -> tuple[Any, Any]:
-    """The copy, and the loader that makes its batches: itself, or in an adapter of Accelerate the one that it wraps."""
-    new: Any = object.__new__(type(loader))  # copy.copy would take the way of pickle, which classes may change
+    """The copy, and the loader that gives its batches: the copy itself, or the one inside an adapter of Accelerate."""
+    new: Any = object.__new__(type(loader))  # copy.copy uses the pickle protocol, which classes may change
     inner = vars(loader).get("base_dataloader")
     if inner is not None:
         wrapped, core = _copied(inner, dataset, **samplers)
         vars(new).update(vars(loader), base_dataloader=wrapped)
         return new, core
-    # A DataLoader refuses to have these set, so they are put where it keeps them.
+    # DataLoader.__setattr__ refuses these names.
     vars(new).update(vars(loader), dataset=dataset, generator=torch.Generator(), _iterator=None, **samplers)
     if loader.num_workers:
-        new.worker_init_fn = _ShowDataset(loader.worker_init_fn)
+        new.worker_init_fn = _WorkerInit(loader.worker_init_fn)
     return new, new
 
 
-class _StandIn:
-    """Takes the place of an object inside a copied loader; what else it is asked for, it asks that object."""
+class _Proxy:
+    """Replaces an object inside a copied loader; other attributes are those of the object."""
 
     def __init__(self, original: Any) -> None:
         self.original = original
@@ -135,21 +128,21 @@ class _StandIn:
         return len(self.original)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "original" or name.startswith("__"):  # while it is unpickled, in a worker
+        if name == "original" or name.startswith("__"):  # during unpickling in a worker
             raise AttributeError(name)
         return getattr(self.original, name)
 
 
-class _Items(_StandIn):
-    """Stands in for a dataset: takes a ticket and seeds the generators for each item of it."""
+class _SeededDataset(_Proxy):
+    """A dataset that gets pairs of a seed and indices, and seeds the generators before each item."""
 
     def __init__(self, original: Any, rank: int, world_size: int) -> None:
         super().__init__(original)
         self.rank, self.world_size = rank, world_size
         self.fetches_batches = _fetches_batches(original)
 
-    def __getitems__(self, ticket: tuple[int, Any]) -> Any:
-        seed, indices = ticket
+    def __getitems__(self, key: tuple[int, Any]) -> Any:
+        seed, indices = key
         if self.fetches_batches:
             seed_host(spread(seed, self.rank))
             return self.original.__getitems__(indices)
@@ -159,26 +152,26 @@ class _Items(_StandIn):
             items.append(original[index])
         return items
 
-    def __getitem__(self, ticket: tuple[int, Any]) -> Any:
-        seed, index = ticket
+    def __getitem__(self, key: tuple[int, Any]) -> Any:
+        seed, index = key
         seed_host(spread(seed, self.rank))
         return self.original[index]
 
 
 def _fetches_batches(dataset: Any) -> bool:
-    """Whether a dataset makes the items of a batch together; a Subset only hands on the question."""
+    """Whether a dataset loads the items of a batch together; for a Subset, whether the dataset inside does."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
     return bool(getattr(dataset, "__getitems__", None))
 
 
-class _Streamed(_StandIn, IterableDataset[Any]):
-    """Stands in for an IterableDataset: seeds the generators of the process where a pass begins."""
+class _SeededIterable(_Proxy, IterableDataset[Any]):
+    """An IterableDataset that seeds the generators of its process when a pass begins."""
 
     def __init__(self, original: Any) -> None:
         super().__init__(original)
         self.pass_seed = torch.zeros((), dtype=torch.int64)
-        self.pass_seed.share_memory_()  # type: ignore[no-untyped-call]  # workers may live longer than a pass
+        self.pass_seed.share_memory_()  # type: ignore[no-untyped-call]  # for persistent workers
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
@@ -186,22 +179,22 @@ class _Streamed(_StandIn, IterableDataset[Any]):
         return iter(self.original)
 
 
-class _PuttingBack:
-    """The ``collate_fn`` of a copied loader without workers: leaves the generators as they were before the batch."""
+class _RestoringCollate:
+    """The ``collate_fn`` of a copied loader without workers: restores the generators to before the batch."""
 
-    def __init__(self, tickets: _Tickets, original: Callable[[Any], Any]) -> None:
-        self.tickets = tickets
+    def __init__(self, sampler: _SeededSampler, original: Callable[[Any], Any]) -> None:
+        self.sampler = sampler
         self.original = original
 
     def __call__(self, items: Any) -> Any:
         try:
             return self.original(items)
         finally:
-            restore_host(self.tickets.before)
+            restore_host(self.sampler.before)
 
 
-class _ShowDataset:
-    """The ``worker_init_fn`` of a copied loader: lets ``get_worker_info()`` show the user's dataset, then calls his."""
+class _WorkerInit:
+    """The ``worker_init_fn`` of a copied loader: ``get_worker_info()`` shows the original dataset."""
 
     def __init__(self, original: Callable[[int], None] | None) -> None:
         self.original = original
@@ -213,10 +206,10 @@ class _ShowDataset:
             self.original(worker)
 
 
-class _Tickets(_StandIn):
-    """Stands in for a sampler: hands out what that does, from a place on, with the seed of each batch.
+class _SeededSampler(_Proxy):
+    """A sampler that gives the indices of another one, after ``done`` batches, with the seed of each batch.
 
-    The sampler draws from a stream of its own, so it does not matter how far ahead of the step it is.
+    The other sampler draws from a separate stream, so prefetching changes nothing.
     """
 
     def __init__(self, original: Iterable[Any], remembers: bool) -> None:
@@ -224,11 +217,7 @@ class _Tickets(_StandIn):
         self.remembers = remembers
         self.in_use = False
         self.seed = self.done = 0
-        self.before: list[tuple[Source, Any]] = []  # the generators, when a ticket was handed out last
-
-    def go_to(self, seed: int, done: int) -> None:
-        """Choose where the next iteration begins."""
-        self.seed, self.done = seed, done
+        self.before: list[tuple[Source, Any]] = []  # the generators at the last batch of indices
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         self.in_use = True
@@ -254,7 +243,7 @@ class _Tickets(_StandIn):
 
 
 def _from(batches: Iterable[Any], place: int) -> Iterator[Any]:
-    """The batches after the first ``place`` ones, which nobody makes a list of if that can be helped."""
+    """The batches after the first ``place`` ones, skipped as samples if possible."""
     if place and type(batches) is BatchSampler:
         samples = itertools.islice(iter(batches.sampler), place * batches.batch_size, None)
         return iter(BatchSampler(samples, batches.batch_size, batches.drop_last))
@@ -262,7 +251,7 @@ def _from(batches: Iterable[Any], place: int) -> Iterator[Any]:
 
 
 def _generators_of(sampler: Any) -> tuple[list[Source], bool]:
-    """The generators that a sampler and those inside it keep, and whether it draws all else at once."""
+    """The generators of a sampler and of those inside it, and whether it draws all other numbers at once."""
     found: dict[int, Source] = {}
     samplers: dict[int, Any] = {}
     draws_at_once, waiting = True, [sampler]
