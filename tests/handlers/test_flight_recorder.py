@@ -266,6 +266,28 @@ engine.run([1])
     assert (tmp_path / "flight_rank0.txt").read_text().splitlines()[1] == "why: SIGTERM"
 
 
+def test_a_signal_that_comes_while_the_files_are_written_writes_them_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = FlightRecorder(tmp_path, signals=["SIGUSR2"])
+    engine = Engine(lambda engine, batch: os.kill(os.getpid(), signal.SIGUSR2))
+    recorder.attach(engine)
+    replace, interrupt = Path.replace, iter([True])
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if next(interrupt, False):
+            os.kill(os.getpid(), signal.SIGUSR2)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    engine.run([1])
+
+    assert caplog.text.count("could not be written") == 0
+    assert caplog.text.count(": wrote ") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flight_rank0.json", "flight_rank0.txt"]
+    read(tmp_path / "flight_rank0.json")
+
+
 def test_signals_need_the_main_thread(tmp_path: Path) -> None:
     engine, _ = recorded(tmp_path, signals=["SIGUSR2"])
     raised: list[BaseException] = []

@@ -394,3 +394,19 @@ def test_names_that_the_console_cannot_show_are_escaped(profiler: Any, monkeypat
 
     console.seek(0)
     assert r"\u03b4" in console.read()
+
+
+@pytest.mark.parametrize("make", [*PROFILERS, FlightRecorder])
+@pytest.mark.parametrize("event", [Events.EPOCH_STARTED, Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED])
+def test_a_profiler_that_is_attached_during_a_run_measures_from_then_on(make: Any, event: Any, tmp_path: Path) -> None:
+    """It takes no part of an iteration, epoch or run that had begun before for a whole one."""
+    clock = Clock()
+    engine = slow_engine(clock)
+    profiler = make(tmp_path) if make is FlightRecorder else make(clock)
+    engine.add_event_handler(event(once=1), lambda engine: profiler.attach(engine))
+    engine.add_event_handler(event, lambda: None)
+
+    assert engine.run(range(3), max_epochs=2).iteration == 6
+    if make is BasicTimeProfiler:
+        assert profiler.processing_times.tolist()[-4:] == [100] * 4
+        profiler.write_results(tmp_path / "times.csv")

@@ -120,21 +120,26 @@ class BasicTimeProfiler(Profiler):
         self._rows[self._base] = epoch
         self._rows[self._base + _ITERATION] = iteration
 
-    def _phase_column(self, place: int) -> Callback:
-        def note(engine: Engine, began: float, ended: float) -> None:
-            self._rows[self._base + place] = ended - began
+    # An iteration, epoch or run that began before this was attached has no place for its times.
 
-        return note
+    def _phase_column(self, place: int) -> Callback:
+        def of_phase(engine: Engine, began: float, ended: float) -> None:
+            if self._rows:
+                self._rows[self._base + place] = ended - began
+
+        return of_phase
 
     def _column(self, registration: Registration) -> Callback | None:
         event = registration.bare_event
         place = _OF_ITERATION.get(event, 0) if isinstance(event, Events) else 0
 
         def of_iteration(engine: Engine, began: float, ended: float) -> None:
-            self._rows[self._base + place] += ended - began
+            if self._rows:
+                self._rows[self._base + place] += ended - began
 
         def of_longer(engine: Engine, began: float, ended: float) -> None:
-            self._longer[event][-1][1] += ended - began
+            if self._longer[event]:
+                self._longer[event][-1][1] += ended - began
 
         return of_iteration if place else of_longer if event in self._longer else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -44,6 +45,9 @@ _INSTANTS: Final = (
 )
 
 _FILES: Final = "flight_rank{rank}"
+
+#: For names of temporary files: a signal may come while files are written.
+_numbers: Final = itertools.count()
 
 
 class FlightRecorder:
@@ -260,7 +264,7 @@ def _in_progress(track: Track, now: int) -> Iterator[Span]:
 
 def _write(path: Path, text: str) -> None:
     """Write a file completely or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}_{next(_numbers)}")
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
