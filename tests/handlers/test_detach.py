@@ -140,6 +140,20 @@ def test_a_profiler_that_is_attached_twice_returns_the_same_handle() -> None:
     assert profiler.attach(engine) is profiler.attach(engine)
 
 
+def test_a_profiler_measures_the_handlers_of_its_next_engine() -> None:
+    def first() -> None: ...
+    def second() -> None: ...
+
+    profiler = HandlersTimeProfiler()
+    for handler in (first, second):
+        engine = Engine(nothing)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, handler)
+        with profiler.attach(engine):
+            engine.run([0])
+        (name,) = profiler.event_handlers_times[Events.EPOCH_COMPLETED]
+        assert name.endswith(handler.__name__)
+
+
 def test_a_removed_request_does_nothing_and_its_place_is_used_again() -> None:
     engine, done = Engine(nothing), list[str]()
     vote = vote_of(engine)

@@ -62,6 +62,7 @@ class HandlersTimeProfiler(Profiler):
         return ((Events.STARTED, self._begin_run),)
 
     def _span_recorder(self) -> SpanRecorder:
+        self._of_registration, self.event_handlers_times = {}, {}  # another engine has other registrations
         fetch, step = _appended_to(self.dataflow_times), _appended_to(self.processing_times)
         return SpanRecorder(self._clock, fetch, step, lambda registration: _appended_to(self._times_of(registration)))
 
