@@ -212,24 +212,24 @@ class Source:
     seed: Callable[[int], object]
 
 
-_PYTHON = Source(random.getstate, random.setstate, random.seed)
-_TORCH = Source(
-    torch.default_generator.get_state, torch.default_generator.set_state, torch.default_generator.manual_seed
-)
-_WITHOUT_NUMPY = (_PYTHON, _TORCH)
-
-
 @cache
-def _with_numpy() -> tuple[Source, ...]:
-    numpy = sys.modules["numpy"]
+def _host_sources(has_numpy: bool) -> tuple[Source, ...]:
+    own = torch.default_generator
+    sources = (
+        Source(random.getstate, random.setstate, random.seed),
+        Source(own.get_state, own.set_state, own.manual_seed),
+    )
+    if not has_numpy:
+        return sources
+    generator = sys.modules["numpy"].random
     # the upper bits: with the lower ones it would draw the same words as torch
-    seed = lambda number: numpy.random.seed(number >> 32)  # noqa: E731
-    return (*_WITHOUT_NUMPY, Source(partial(numpy.random.get_state, legacy=False), numpy.random.set_state, seed))
+    seed = lambda number: generator.seed(number >> 32)  # noqa: E731
+    return (*sources, Source(partial(generator.get_state, legacy=False), generator.set_state, seed))
 
 
 def _host() -> tuple[Source, ...]:
     """The default generators of python, torch on the CPU, and numpy if it is imported."""
-    return _with_numpy() if "numpy" in sys.modules else _WITHOUT_NUMPY
+    return _host_sources("numpy" in sys.modules)
 
 
 def seed_host(seed: int) -> None:

@@ -34,7 +34,7 @@ def start_thread(
 
     Args:
         work: The function of the thread.
-        name: Name of the thread.
+        name: The thread's name.
         stop: Called at the end of the interpreter, in the main thread: ``work`` must return soon after. It may be
             called when ``work`` has just returned.
         join_s: How many seconds the end of the interpreter waits for ``work`` to return after ``stop``.

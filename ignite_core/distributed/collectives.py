@@ -78,12 +78,7 @@ _MAX_DIMENSIONS = 64
 
 
 def find_group(model: ComputationModel, group: Any) -> tuple[Any, tuple[int, ...]]:
-    """The group in the form that the model takes, and its ranks: empty on a rank outside of it.
-
-    Raises:
-        TypeError: If it is neither a list of ranks nor a group.
-        ValueError: If a rank does not exist or repeats.
-    """
+    """The group in the form that the model takes, and its ranks: empty on a rank outside of it."""
     if group is None:
         return None, tuple(range(model.world_size))
     if not isinstance(group, list | tuple):

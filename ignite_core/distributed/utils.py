@@ -92,7 +92,7 @@ def device() -> torch.device:
 def backend() -> str | None:
     """Name of the backend, such as ``"nccl"`` or ``"gloo"``; None in a serial run.
 
-    ``"xla-tpu"`` is experimental: it was tested with a fake of torch_xla only, not on XLA devices.
+    ``"xla-tpu"`` is experimental: several processes were tested with a fake of torch_xla only, not on TPUs.
     """
     return current_model().backend()
 

@@ -54,9 +54,6 @@ _inherited: list[Any] = []  # in a forked process: what must not be torn down th
 _lock = threading.Lock()  # guards the listeners, so that none is called after its removal
 
 
-# ------------------------------------------------------------------------------------------------------ agreed errors
-
-
 def agreed(error: E) -> E:
     """Mark an error that all ranks raise together, so that it is not reported to the others.
 
@@ -89,9 +86,6 @@ def is_agreed(error: BaseException) -> bool:
     return "_ignite_core_agreed" in error.__dict__
 
 
-# ----------------------------------------------------------------------------------------------- errors of this rank
-
-
 def report(error: BaseException) -> BaseException:
     """Report that this rank fails, unless all ranks do so together or another one did so first.
 
@@ -122,14 +116,7 @@ def report(error: BaseException) -> BaseException:
 
 @contextmanager
 def reported(error: BaseException) -> Iterator[BaseException]:
-    """Report an error, then run its handlers in the block: a collective in them raises, as the other ranks do not come.
-
-    Args:
-        error: As in :func:`report`.
-
-    Yields:
-        The error to handle and to raise, as :func:`report` returns it.
-    """
+    """Report an error, and handle what this yields in the block: collectives in it raise, as no other rank comes."""
     watcher = _watcher
     error = report(error)
     if watcher is None:
@@ -140,9 +127,6 @@ def reported(error: BaseException) -> Iterator[BaseException]:
         yield error
     finally:
         watcher.handling -= 1
-
-
-# ----------------------------------------------------------------------------------------------- errors of other ranks
 
 
 def raise_if_failed() -> None:
@@ -159,12 +143,7 @@ def has_failed() -> bool:
 
 @contextmanager
 def explained(operation: str, rank: int, world_size: int, backend: str | None) -> Iterator[None]:
-    """Name the operation, this rank and the rank at fault in errors of torch, and answer other ranks where this one is.
-
-    Raises:
-        RankFailed: In place of an error that follows from the failure or loss of another rank.
-        RuntimeError: Any other error of torch, with its context.
-    """
+    """Replace errors of torch: by ``RankFailed`` if another rank is at fault, else by one with more context."""
     watcher = _watcher
     if watcher is not None:
         outer, watcher.whereabouts.waits = watcher.whereabouts.waits, operation
@@ -195,16 +174,7 @@ def _describe_others(watcher: Watcher, error: RuntimeError) -> str:
 
 
 def wait_for(is_done: Callable[[], bool], timeout: timedelta | None) -> None:
-    """Wait for something that all ranks do, in a block of :func:`explained`.
-
-    Args:
-        is_done: Called repeatedly, at growing intervals up to 0.1 s.
-        timeout: None for no limit.
-
-    Raises:
-        RankFailed: If another rank has failed or is lost.
-        RuntimeError: If it takes longer than ``timeout``.
-    """
+    """Wait in a block of :func:`explained` until a condition holds; RuntimeError after ``timeout``, None for none."""
     deadline = None if timeout is None else time.monotonic() + timeout.total_seconds()
     pause_s = 0.001
     while not is_done():
@@ -216,27 +186,13 @@ def wait_for(is_done: Callable[[], bool], timeout: timedelta | None) -> None:
 
 
 def begin(operation: str) -> None:
-    """Call before a collective: raise if it cannot succeed.
-
-    Raises:
-        RankFailed: If a rank has failed or is lost.
-        RuntimeError: If the ranks are out of step since one failed.
-    """
+    """Call before a collective: raise if a rank has failed or is lost, or the ranks are out of step since then."""
     if _watcher is not None and not _watcher.is_healthy:
         _watcher.begin(operation)
 
 
 def finish(work: Any, operation: str) -> None:
-    """Wait for an asynchronous collective on the CPU, unless another rank fails meanwhile.
-
-    Args:
-        work: The handle that torch returned.
-        operation: Name of the collective, for messages.
-
-    Raises:
-        RankFailed: If another rank has failed or is lost.
-        RuntimeError: Any other failure of the collective.
-    """
+    """Wait for an asynchronous collective on the CPU; raise ``RankFailed`` if another rank fails meanwhile."""
     watcher = _watcher
     if watcher is None:
         work.wait()
@@ -250,9 +206,6 @@ def finish(work: Any, operation: str) -> None:
                 work.wait()  # raises the error of the collective, if there is one
                 return
         watcher.abandon(operation)
-
-
-# -------------------------------------------------------------------------------------------------------- for engines
 
 
 def add_listener(on_rank_failed: Callable[[RankFailed], None]) -> None:
@@ -277,9 +230,6 @@ def notify(found: RankFailed) -> None:
     with _lock:
         if _listeners:
             _listeners[-1](found)
-
-
-# ------------------------------------------------------------------------------------------------------ start and end
 
 
 def start(watcher: Watcher) -> None:

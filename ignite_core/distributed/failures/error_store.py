@@ -16,11 +16,8 @@ _LEFT = 2**40
 class ErrorStore:
     """Entries that all ranks read in the order in which they were posted, and a heartbeat counter for each rank.
 
-    Args:
-        reader: A connection to the store for the watcher's thread.
-        writer: Another one for all other threads: a call that waits blocks all calls of its connection.
-        rank: Rank of this process.
-        world_size: Number of processes.
+    ``reader`` is a connection for the watcher's thread and ``writer`` one for all other threads, because a call that
+    waits blocks all calls of its connection.
     """
 
     def __init__(self, reader: Store, writer: Store, rank: int, world_size: int) -> None:

@@ -49,21 +49,10 @@ _helpers: list[subprocess.Popen[str]] = []
 def open_error_store(
     store: Store, launch: Launch, rank: int, world_size: int, ending: threading.Event
 ) -> ErrorStore | None:
-    """Open the error store of a run.
+    """Open the error store of a run, whose address is in the store of its rendezvous.
 
-    Args:
-        store: The store of the rendezvous, used by this run only.
-        launch: How this process was launched.
-        rank: Rank of this process.
-        world_size: Number of processes.
-        ending: Set when the error store is not needed any more.
-
-    Returns:
-        The error store; None if rank 0 cannot provide one, or ``ending`` was set first.
-
-    Raises:
-        RuntimeError: If a store cannot be reached.
-        OSError: If the helper process cannot be started.
+    Returns None if rank 0 cannot provide one, or ``ending`` was set first. Raises RuntimeError if a store cannot be
+    reached, OSError if the helper process cannot be started.
     """
     if rank == 0:
         name = f"ignite_core/errors_{uuid.uuid4().hex}"

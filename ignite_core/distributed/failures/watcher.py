@@ -74,7 +74,7 @@ class Watcher:
     Args:
         rank: Rank of this process.
         world_size: Number of processes.
-        open_store: Opens the error store, in the watcher's thread; returns None if the event is set first.
+        open_store: Called in the watcher's thread; returns None if the event is set first.
         timeout_s: The time limit of collectives.
         abort_grace_s: How long this process may stay blocked after another rank has failed.
         notify: Called by the thread with the active failure, repeatedly until it was raised.
@@ -134,8 +134,6 @@ class Watcher:
         self._ending.set()
         self._call(ErrorStore.deregister)
         self._thread.join(_STOP_S)
-
-    # --------------------------------------------------------------------------------------- failures of this rank
 
     def report(self, error: BaseException) -> None:
         """Report an error to the other ranks, once."""
@@ -201,8 +199,6 @@ class Watcher:
         if number is not None:
             self._process(number, entry)  # without waiting for the thread to read it
 
-    # ----------------------------------------------------------------------------------- failures of the other ranks
-
     def deliver(self) -> RankFailed | None:
         """The active failure of another rank, to be raised; the thread does not end this process after that."""
         active = self._active
@@ -212,12 +208,7 @@ class Watcher:
         return RankFailed(active.message, active.ranks)
 
     def begin(self, operation: str) -> None:
-        """Call before a collective, unless all ranks are healthy.
-
-        Raises:
-            RankFailed: If another rank has failed; or this one, and its handlers of that are running.
-            RuntimeError: If the ranks are out of step.
-        """
+        """Call before a collective, unless all ranks are healthy: raise if it cannot succeed."""
         if not self.handling:
             self.resume()
         elif self._own is not None:
@@ -233,11 +224,7 @@ class Watcher:
             raise RuntimeError(f"idist.{operation}: {self._out_of_step}")
 
     def abandon(self, operation: str) -> None:
-        """Call during a collective: raise the active failure, unless its rank withdraws it.
-
-        Raises:
-            RankFailed: If another rank has failed.
-        """
+        """Call during a collective: raise the active failure, unless its rank withdraws it."""
         active = self._active
         if active is None:
             return
@@ -268,8 +255,6 @@ class Watcher:
             self._update()
         if own is not None:
             self._call(ErrorStore.post, {"kind": "withdrawn", "entry": own[0]})
-
-    # ---------------------------------------------------------------------------------------------------- the thread
 
     def _watch(self) -> None:
         try:

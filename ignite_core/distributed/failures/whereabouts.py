@@ -28,13 +28,8 @@ _CHECK_S: Final = 0.05
 class Whereabouts:
     """Asks the other ranks where they are, and answers them.
 
-    Args:
-        rank: Rank of this process.
-        ask: Posts a question that all ranks answer, unless another rank has posted the one with this number.
-        answer: Posts an answer.
-
-    Attributes:
-        waits: The collective of the library in which this process is; None if it is in none.
+    ``ask`` posts a question that all ranks answer, unless another rank has posted the one with this number; ``answer``
+    posts an answer. ``waits`` is the collective of the library in which this process is, or None.
     """
 
     def __init__(self, rank: int, ask: Callable[[int], object], answer: Callable[[dict[str, Any]], object]) -> None:

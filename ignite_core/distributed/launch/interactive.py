@@ -28,11 +28,7 @@ def is_of_session(fn: Callable[..., Any]) -> bool:
 
 
 def check_forks(fn: Callable[..., Any], start_method: str | None) -> str:
-    """The start method for such a function.
-
-    Raises:
-        ValueError: If ``start_method`` is another one, or processes cannot be forked.
-    """
+    """The start method for such a function; ValueError if ``start_method`` is another one or forking is impossible."""
     if start_method not in (None, "fork") or not hasattr(os, "fork"):
         got = f"got start_method={start_method!r} on {sys.platform}"
     elif torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

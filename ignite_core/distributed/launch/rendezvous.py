@@ -66,11 +66,7 @@ class _Arrival:
 
 
 def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
-    """Connect to the store of a launch; rank 0 runs it, unless the launcher does.
-
-    Raises:
-        RuntimeError: If the host is not known, the port is taken, or the store does not answer in time.
-    """
+    """Connect to the store of a launch; rank 0 runs it, unless the launcher does."""
     host, port = launch.master_addr, launch.master_port
     assert host is not None
     assert port is not None
@@ -104,13 +100,7 @@ def connect(launch: Launch, backend: str, timeout: timedelta | None) -> Store:
 
 
 def open_store(host: str, port: int, is_master: bool, timeout: timedelta) -> TCPStore:
-    """Run a store or connect to one.
-
-    In a thread: torch waits forever if another kind of server has the port.
-
-    Raises:
-        RuntimeError: If the port is taken, or there is no answer in time.
-    """
+    """Run a store or connect to one, in a thread: torch waits forever if another kind of server has the port."""
     made: list[TCPStore | BaseException] = []
 
     def make() -> None:
@@ -129,19 +119,10 @@ def open_store(host: str, port: int, is_master: bool, timeout: timedelta) -> TCP
 
 
 def join(store: Store, launch: Launch, backend: str, timeout: timedelta) -> tuple[Store, Place]:
-    """Wait until all processes have arrived, and check that their settings agree.
-
-    Args:
-        store: The store that all of them use.
-        launch: How this process was launched.
-        backend: The backend that it uses.
-        timeout: How long to wait for the others.
+    """Wait until all processes have arrived, and check that their settings agree; otherwise all raise RuntimeError.
 
     Returns:
         The part of the store for this start of the processes, and the place of this one.
-
-    Raises:
-        RuntimeError: On all of them if their settings contradict each other, or some do not arrive in time.
     """
     node = launch.node or socket.gethostname()
     me = _Arrival(launch.rank, launch.world_size, launch.local_rank, backend, node)
@@ -237,11 +218,7 @@ def _differ(what: str, me: _Arrival, other: _Arrival, mine: Any, others: Any) ->
 
 
 def _wait_for(store: Store, key: str, me: _Arrival, deadline: float, missing: Iterable[int] = ()) -> None:
-    """Wait for a key, and log regularly which ranks it is waiting for.
-
-    Raises:
-        RuntimeError: If it is not set in time.
-    """
+    """Wait for a key, and log regularly which ranks it is waiting for; RuntimeError if it is not set in time."""
     began = time.monotonic()
     whom = f"ranks {list(missing)} of {me.world_size}" if missing else "the other ranks"
     while True:

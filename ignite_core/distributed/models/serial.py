@@ -43,7 +43,8 @@ class SerialModel(ComputationModel):
 
     def device(self) -> torch.device:
         if self._device is None:
-            self._device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+            accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+            self._device = accelerator or torch.device("cpu")
         return self._device
 
     def reduces(self, tensor: Tensor, op: str) -> bool:

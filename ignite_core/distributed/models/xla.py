@@ -1,8 +1,7 @@
 """PyTorch/XLA (experimental): one process for each device, started by ``torch_xla.launch``.
 
-Tested with a fake of torch_xla only: see ``docs/distributed.md``. Its collectives support few dtypes: a TPU does not
-sum 64-bit numbers, and no integers in older versions. So float32 is summed and everything else gathered, as bytes if
-needed.
+``docs/distributed.md`` says what was run. Its collectives support few dtypes: a TPU does not sum 64-bit numbers, and no
+integers in older versions. So float32 is summed and everything else gathered, as bytes if needed.
 """
 
 from __future__ import annotations
