@@ -238,7 +238,7 @@ def test_all_reduce_says_which_op_does_not_fit_a_dtype(world: World) -> None:
     """Alone too: a script must not fail only once it runs on several ranks."""
     for found in observed(world, reduce_what_has_no_order_or_bits):
         for (dtype, op), outcome in found.items():
-            what = "complex numbers have no order, got" if op in ("MIN", "MAX") else f"{op} is for bools and whole"
+            what = "complex numbers have no order, got" if op in ("MIN", "MAX") else f"{op} is for bools and integers"
             assert outcome.error is not None, (dtype, op)
             assert outcome.error.startswith(f"ValueError: all_reduce: {what}"), outcome.error
             assert outcome.error.endswith(f"of {dtype}"), outcome.error
