@@ -608,8 +608,9 @@ class Engine:
             ([(2, 20)], 'TERMINATE', 25)
         """
         module = import_module("ignite_core.debug.plan.plan")  # above the engine, and rarely needed
-        limits = module.Limits(data, max_epochs, max_iters, epoch_length)
-        calendar: Calendar = module.make_plan(self, limits, run, validations, seconds_per_iteration)
+        given: Any = data
+        arguments = Arguments(given, max_epochs, max_iters, epoch_length)
+        calendar: Calendar = module.make_plan(self, arguments, run, validations, seconds_per_iteration)
         return calendar
 
     @contextmanager

@@ -86,13 +86,7 @@ class ResumeInfo:
 
 
 def read_resume_info(saved: Mapping[str, Any]) -> ResumeInfo:
-    """Read the entries that ``Engine.state_dict`` saved beside the counters, if there are any.
-
-    Raises:
-        TypeError: If a value has another type.
-        ValueError: If a number is out of range, or a part has no rank or world size.
-        CheckpointError: If a random state is damaged.
-    """
+    """Read and check the entries that ``Engine.state_dict`` saved beside the counters, if there are any."""
     seed = _number(saved, "seed", least=None)
     place = saved.get("data_pass")
     if place is not None:
@@ -129,12 +123,7 @@ def _check_random_states(part: Mapping[str, Any]) -> None:
 
 
 def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progress:
-    """Read the counters of a state dict, saved or written by hand.
-
-    Raises:
-        TypeError: If it is not a mapping, or a number is not an integer.
-        ValueError: If a key is missing, a number negative, or keys contradict each other.
-    """
+    """Read and check the counters of a state dict, saved or written by hand."""
     if not isinstance(saved, Mapping):
         raise TypeError(f"load_state_dict: state_dict must be a mapping, got {type(saved).__name__}")
     for key in ("epoch_length", *user_keys):
@@ -153,7 +142,10 @@ def read_progress(saved: Mapping[str, Any], user_keys: Sequence[str]) -> Progres
     results = {key: saved[key] for key in ("metrics", "output") if key in saved}
     if not isinstance(results.get("metrics", {}), Mapping):
         raise TypeError(f"load_state_dict: metrics must be a mapping, got {type(results['metrics']).__name__}")
-    counts = _event_counts(saved)
+    counts = saved.get("event_counts", {})
+    if not isinstance(counts, Mapping):
+        raise TypeError(f"load_state_dict: event_counts must be a mapping, got {type(counts).__name__}")
+    counts = {event: _integer(f"event_counts[{event!r}]", count, least=0) for event, count in counts.items()}
     return Progress(
         iteration, epochs_done, epoch_iteration, length, max_epochs, max_iters, counts, left, results, begun
     )
@@ -201,13 +193,6 @@ def _choice(saved: Mapping[str, Any], key: str, allowed: Sequence[str]) -> str |
     if value is not None and value not in allowed:
         raise ValueError(f"load_state_dict: {key} must be one of {', '.join(allowed)}, got {value!r}")
     return value
-
-
-def _event_counts(saved: Mapping[str, Any]) -> dict[str, int]:
-    counts = saved.get("event_counts", {})
-    if not isinstance(counts, Mapping):
-        raise TypeError(f"load_state_dict: event_counts must be a mapping, got {type(counts).__name__}")
-    return {event: _integer(f"event_counts[{event!r}]", count, least=0) for event, count in counts.items()}
 
 
 def _counters(saved: Mapping[str, Any], length: int | None) -> tuple[int, int, int]:

@@ -453,6 +453,13 @@ def test_data_that_was_set_is_what_the_run_takes() -> None:
     assert engine.run(max_epochs=1).iteration == 7
 
 
+def test_an_array_may_be_the_data() -> None:
+    numpy = pytest.importorskip("numpy")
+    engine = Engine(lambda engine, batch: None)
+
+    assert len(engine.plan(2, data=numpy.arange(4)).iterations) == 8
+
+
 def test_no_data_has_no_batches_to_get() -> None:
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(Events.GET_BATCH_STARTED, print)

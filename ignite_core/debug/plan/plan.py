@@ -24,13 +24,14 @@ from typing import Any, Final
 import ignite_core.debug.plan.stand_ins  # noqa: F401  # which registers them
 from ignite_core.debug.plan.calendar import Calendar, PlannedEpoch, PlannedHandler
 from ignite_core.debug.plan.dry_run import DryRun, Tally
-from ignite_core.debug.plan.start import Limits, set_up
+from ignite_core.debug.plan.start import set_up
 from ignite_core.debug.rehearsal import is_request
 from ignite_core.distributed.current import run_alone
 from ignite_core.engine.describe import describe
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.registration import Registration
+from ignite_core.engine.run_arguments import Arguments
 from ignite_core.snapshot import Snapshot
 
 __all__ = ["make_plan"]
@@ -58,7 +59,7 @@ _silent.disabled = True
 
 def make_plan(
     engine: Engine,
-    limits: Limits,
+    arguments: Arguments,
     run: Sequence[Callable[..., Any]],
     validations: Sequence[Callable[..., Any]],
     seconds_per_iteration: float | None,
@@ -71,9 +72,9 @@ def make_plan(
             raise ValueError(f"Engine.plan: {describe(handler)} must be a handler of this engine; attach it first")
     with Snapshot() as snapshot:
         snapshot.save_run(engine)
-        data, arguments = set_up(engine, limits)
+        data, resolved = set_up(engine, arguments)
         state, position, goes_on = engine.state, engine._run.position, engine.is_paused
-        begun = 0 if arguments.is_new else position.progress(state)[0]
+        begun = 0 if resolved.is_new else position.progress(state)[0]
         seconds_before = position._stopped - position._began if goes_on else None
         dry_run = DryRun(engine, seconds_per_iteration, begun, seconds_before)
         epochs = [(state.epoch, begun + 1)] if goes_on and position.in_epoch else []
@@ -82,9 +83,9 @@ def make_plan(
             first = Events.EPOCH_STARTED(priority=_FIRST)
             engine.add_event_handler(first, lambda: epochs.append((state.epoch, state.iteration + 1)))
             engine.add_event_handler(Events.TERMINATE(priority=_FIRST), terminated)
-            if not arguments.is_over:
+            if not resolved.is_over:
                 with run_alone():
-                    Engine.run(engine, data, limits.max_epochs, limits.max_iters, limits.epoch_length)
+                    Engine.run(engine, data, arguments.max_epochs, arguments.max_iters, arguments.epoch_length)
         calendar = Calendar(
             epochs=_epochs(epochs, state.iteration),
             handlers=tuple(entry.planned() for entry in entries if entry.is_shown),
@@ -92,7 +93,7 @@ def make_plan(
             values=MappingProxyType(dry_run.values),
             end="INTERRUPT" if engine._run.paused_at else "TERMINATE" if len(terminated.firings) else "COMPLETED",
         )
-    for message in () if arguments.is_over else calendar.warnings:
+    for message in () if resolved.is_over else calendar.warnings:
         warnings.warn(f"Engine.plan: {message}", stacklevel=3)
     return calendar
 
@@ -108,23 +109,14 @@ def _epochs(begun: list[tuple[int, int]], iteration: int) -> tuple[PlannedEpoch,
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A handler, and what happens in place of its calls.
-
-    Args:
-        registration: Of the handler.
-        tally: Records its calls, perhaps for another one too.
-        is_called: The handler is called.
-        stand_in: What is called instead of it; None if nothing is.
-        is_validation: Each call is marked as a validation.
-        is_first: The first one that uses the tally.
-    """
+    """A handler, and what happens in place of its calls."""
 
     registration: Registration
-    tally: Tally
+    tally: Tally  #: records its calls, perhaps also those of another one
     is_called: bool
-    stand_in: Callable[[Engine], Any] | None
+    stand_in: Callable[[Engine], Any] | None  #: called instead of the handler
     is_validation: bool
-    is_first: bool
+    is_first: bool  #: of the handlers that share the tally
 
     @property
     def is_shown(self) -> bool:

@@ -16,52 +16,14 @@ from ignite_core.handlers.schedules.base import BaseParamScheduler
 from ignite_core.handlers.schedules.batch_size import BatchSizeScheduler
 from ignite_core.handlers.stopping.time_limit import TimeLimit
 
-__all__ = ["ScheduleStandIn", "schedule_stand_in"]
+__all__ = ["schedule_stand_in"]
 
 # ---------------------------------------------------------------------------------------------------------- schedulers
 
 
-class ScheduleStandIn:
-    """Reports what a schedule will write.
-
-    Args:
-        values: ``values(count)`` returns what the next ``count`` calls write; each a number, or a list with one number
-            for each name.
-        names: Names of the values.
-        dry_run: Where they are reported.
-        write: ``write(engine, value)``, for schedules that write into the state of the engine.
-        is_loaded: The schedule was loaded: calls announced again by a run that continues inside an epoch do not count.
-    """
-
-    def __init__(
-        self,
-        values: Callable[[int], list[Any]],
-        names: list[str],
-        dry_run: DryRun,
-        write: Callable[[Engine, Any], object] | None = None,
-        is_loaded: bool = False,
-    ) -> None:
-        self._next = _in_growing_parts(values)
-        self._names = names
-        self._dry_run = dry_run
-        self._write = write
-        self._is_loaded = is_loaded
-
-    def __call__(self, engine: Engine, *extras: Any, **named: Any) -> None:
-        if self._is_loaded and engine.is_resumed:
-            return
-        self._is_loaded = False
-        value = next(self._next)
-        if self._write is not None:
-            self._write(engine, value)
-        numbers = list(_flat(value))
-        for name, number in zip(_names_for(self._names, len(numbers)), numbers, strict=True):
-            self._dry_run.write(name, number)
-
-
 @stand_in_of.register
-def schedule_stand_in(scheduler: BaseParamScheduler, dry_run: DryRun) -> ScheduleStandIn | None:
-    """Return the stand-in for a scheduler; None if its values cannot be known before the run.
+def schedule_stand_in(scheduler: BaseParamScheduler, dry_run: DryRun) -> Callable[..., None] | None:
+    """Report what a scheduler will write; None if its values cannot be known before the run.
 
     Args:
         scheduler: An object with ``next_values(count)``, and either ``param_name`` or ``names``; it may have
@@ -75,8 +37,22 @@ def schedule_stand_in(scheduler: BaseParamScheduler, dry_run: DryRun) -> Schedul
     for name, number in _current_values(scheduler, names):
         dry_run.write(name, number)
     writes_state = not any(hasattr(scheduler, name) for name in ("optimizer", "schedulers", "dataloader"))
-    write = (lambda engine, value: setattr(engine.state, names[0], value)) if writes_state else None
-    return ScheduleStandIn(scheduler.next_values, names, dry_run, write, getattr(scheduler, "_is_loaded", False))
+    values = _in_growing_parts(scheduler.next_values)
+    is_loaded = getattr(scheduler, "_is_loaded", False)
+
+    def write(engine: Engine, *extras: Any, **named: Any) -> None:
+        nonlocal is_loaded
+        if is_loaded and engine.is_resumed:  # the call was counted before the run was saved
+            return
+        is_loaded = False
+        value = next(values)
+        if writes_state:
+            setattr(engine.state, names[0], value)
+        numbers = list(_flat(value))
+        for name, number in zip(_names_for(names, len(numbers)), numbers, strict=True):
+            dry_run.write(name, number)
+
+    return write
 
 
 @stand_in_of.register

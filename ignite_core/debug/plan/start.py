@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from types import EllipsisType
+from collections.abc import Iterator
 from typing import Any
 
 from ignite_core.engine.data.position import PlainPasses, has_state, length_of
@@ -16,17 +15,7 @@ from ignite_core.engine.events import Events
 from ignite_core.engine.run_arguments import Arguments, Resolved
 from ignite_core.engine.state_dict import CUTS, ResumeInfo
 
-__all__ = ["Limits", "set_up"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Arguments of ``engine.plan``, with the meaning they have for ``run``; ``...`` stands for data not given."""
-
-    data: Iterable[Any] | EllipsisType | None
-    max_epochs: int | None
-    max_iters: int | None
-    epoch_length: int | None
+__all__ = ["set_up"]
 
 
 class _DryData:
@@ -59,15 +48,15 @@ class _DryData:
         """Nothing to load: the first pass is as long as what is left."""
 
 
-def set_up(engine: Engine, limits: Limits) -> tuple[Any, Resolved]:
+def set_up(engine: Engine, arguments: Arguments) -> tuple[Any, Resolved]:
     """Put an engine where its run would start, without seed and data; return stand-in data, and what the run does.
 
-    The caller saves the state of the engine before, and restores it.
+    The caller saves the state of the engine before, and restores it. ``arguments.data`` is ``...`` if it was not given.
     """
     state, run = engine.state, engine._run
     position, paused = run.position, run.is_paused(state)
-    data = _data_of_run(engine, limits, paused)
-    resolved = run.resolve(state, Arguments(data, limits.max_epochs, limits.max_iters, limits.epoch_length))
+    data = _data_of_run(engine, arguments, paused)
+    resolved = run.resolve(state, dataclasses.replace(arguments, data=data))
     if resolved.epoch_length is None:
         raise ValueError(
             f"Engine.plan: the length of an epoch must be known, but the data, a {type(data).__name__}, has no length; "
@@ -82,21 +71,22 @@ def set_up(engine: Engine, limits: Limits) -> tuple[Any, Resolved]:
     if paused:
         _pause(engine, dry_data, length)
     elif not position.started:
-        engine._run.position.place = place
-        engine._run.resumption.load(state, ResumeInfo() if is_waiting else None)
+        run.position.place = place
+        run.resumption.load(state, ResumeInfo() if is_waiting else None)
     return dry_data, resolved
 
 
-def _data_of_run(engine: Engine, limits: Limits, paused: bool) -> Any:
+def _data_of_run(engine: Engine, arguments: Arguments, paused: bool) -> Any:
     """The data that the run would iterate, or stand-in data of the same length."""
-    data, state = limits.data, engine.state
-    if paused or (data in (None, ...) and engine._run.data_is_set):
+    data: Any = arguments.data
+    state = engine.state
+    if paused or ((data is None or data is ...) and engine._run.data_is_set):
         return state.dataloader
     if data is not ...:
         return data
-    if limits.epoch_length is None and state.dataloader is not None:
+    if arguments.epoch_length is None and state.dataloader is not None:
         return state.dataloader
-    length = limits.epoch_length or state.epoch_length or limits.max_iters
+    length = arguments.epoch_length or state.epoch_length or arguments.max_iters
     return _DryData(length) if isinstance(length, int) else None
 
 

@@ -200,7 +200,7 @@ class Position:
 
     def put_back(self, batch: Any) -> None:
         """Give this batch again before the others."""
-        self.iterator = _PutBack(self, batch, self.iterator)
+        self.iterator = itertools.chain([batch], self.iterator)
 
     def batches(self, state: State) -> Iterable[int]:
         """The numbers of the batches left in this epoch."""
@@ -213,8 +213,6 @@ class Position:
 
 class _NewPass:
     """Begins a pass when its first batch is needed, then is replaced by the iterator of the pass."""
-
-    __slots__ = ("data", "position")
 
     def __init__(self, position: Position, data: Passes) -> None:
         self.position = weakref.ref(position)
@@ -238,26 +236,6 @@ class _NewPass:
         batch = next(iterator)
         position.restarted = False
         return batch
-
-
-class _PutBack:
-    """Gives one batch again, then is replaced by the other batches."""
-
-    __slots__ = ("batch", "position", "rest")
-
-    def __init__(self, position: Position, batch: Any, rest: Iterator[Any]) -> None:
-        self.position = weakref.ref(position)
-        self.batch = batch
-        self.rest = rest
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        position = self.position()
-        assert position is not None
-        position.iterator = self.rest
-        return self.batch
 
 
 def has_state(data: Any) -> bool:

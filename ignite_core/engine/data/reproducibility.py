@@ -79,14 +79,7 @@ class ResumeState:
     # --------------------------------------------------------------------------------------------------------- the run
 
     def begin(self, state: State, data: Iterable[Any] | None, position: Position, step: Any) -> None:
-        """Set a position to where the run begins, in its epoch and in the data.
-
-        Args:
-            state: With the seed, and the length of an epoch.
-            data: The data of the run.
-            position: At the loaded place in the epoch, else at 0.
-            step: If a state of it was saved, its ``load_step_state`` is called with a list: the state of this process,
-                or if the number of processes has changed, those of all.
+        """Set ``position``, which is at its place in the epoch, to where the run begins; load the state of the step.
 
         Raises:
             ValueError: If the run cannot be resumed with this data.
@@ -184,12 +177,7 @@ def drawn_seed() -> int:
 
 
 def check_seed(seed: Any, seed_of_run: int | None) -> None:
-    """Check the seed given to a run.
-
-    Raises:
-        TypeError: If it is not an integer.
-        ValueError: If it has more than 64 bits, or the run that is resumed has another one.
-    """
+    """Check the type and size of a seed, and that it is the seed of the run that is resumed."""
     if seed is None:
         return
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):

@@ -99,7 +99,11 @@ class TrainingOptions(EvaluationOptions):
         if scaler is not None and not isinstance(scaler, bool | GradScaler):
             raise TypeError(f"supervised step: scaler must be a torch.amp.GradScaler, got {scaler!r}")
         for name in ("clip_grad_norm", "clip_grad_value"):
-            _check_limit(name, getattr(self, name))
+            limit: Any = getattr(self, name)
+            if limit is not None and (isinstance(limit, bool) or not isinstance(limit, numbers.Real)):
+                raise TypeError(f"supervised step: {name} must be a number, got {limit!r}")
+            if limit is not None and not limit > 0:  # type: ignore[operator]
+                raise ValueError(f"supervised step: {name} must be above 0, got {limit}")
         if self.clip_grad_norm is not None and self.clip_grad_value is not None:
             raise ValueError(
                 "supervised step: clip_grad_norm and clip_grad_value exclude each other, "
@@ -111,12 +115,3 @@ class TrainingOptions(EvaluationOptions):
         if self.scaler is True:
             return GradScaler(self._device_type())
         return self.scaler or None
-
-
-def _check_limit(name: str, limit: Any) -> None:
-    if limit is None:
-        return
-    if isinstance(limit, bool) or not isinstance(limit, numbers.Real):
-        raise TypeError(f"supervised step: {name} must be a number, got {limit!r}")
-    if not limit > 0:  # type: ignore[operator]
-        raise ValueError(f"supervised step: {name} must be above 0, got {limit}")
