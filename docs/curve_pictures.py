@@ -1,6 +1,6 @@
-"""The directive ``curve``: a picture of curves, drawn when the pages are built, beside what else is built.
+"""The Sphinx directive ``curve``, which plots curves when the documentation is built.
 
-Each line of its content is an expression of :mod:`ignite_core.handlers.schedules.curves`, drawn over its first steps::
+Each line of its content is an expression of :mod:`ignite_core.handlers.schedules.curves`; its first steps are plotted::
 
     ```{curve}
     linear(0.0, 1.0, steps=80)
@@ -24,7 +24,7 @@ STEPS = 100
 
 
 class CurvePicture(SphinxDirective):
-    """Draws what its lines evaluate to."""
+    """Plots the curves of its lines."""
 
     has_content = True
 
@@ -39,7 +39,7 @@ class CurvePicture(SphinxDirective):
 
 
 def draw(expressions: list[str], path: Path) -> None:
-    """Write a picture of curves."""
+    """Plot curves and write the picture."""
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 

@@ -1,12 +1,12 @@
-"""Train a small CNN on the 1,797 handwritten digits that scikit-learn brings along: ``python examples/digits.py``.
+"""Train a small CNN on the 1,797 handwritten digits of scikit-learn: ``python examples/digits.py``.
 
-Validates after each epoch, stops when the accuracy no longer improves, and leaves in ``runs/digits/``: the best model,
-the metrics of each epoch as CSV, their curves, and what TensorBoard shows (``tensorboard --logdir runs/digits``). The
-learning rate warms up, then falls along a cosine. Ctrl-C ends it after the step; the same command goes on from there,
-bit for bit. It runs on many processes as it is: ``torchrun --nproc-per-node 2 examples/digits.py``.
+It validates after each epoch, stops when the accuracy no longer improves, and writes to ``runs/digits/``: the best
+model, the metrics of each epoch as CSV, their curves, and TensorBoard files (``tensorboard --logdir runs/digits``). The
+learning rate has a warm-up and a cosine decay. Ctrl-C ends the run after the current step; the same command then
+resumes it bit for bit. On several processes: ``torchrun --nproc-per-node 2 examples/digits.py``.
 
-Measured with the default options on two CPU cores: 99.16 % of the 359 validation images are right after epoch 7, and
-none is gained in the next five; 12 epochs in 14 s.
+Measured with the default options on two CPU cores: 99.16 % of the 359 validation images are correct after epoch 7,
+without improvement in the next five epochs; 12 epochs in 14 s.
 """
 
 import argparse
@@ -29,20 +29,20 @@ from ignite_core.metrics import Accuracy, Loss
 
 
 def loaders(seed):
-    """Four fifths of the images to train on, the others to validate; pixels between 0 and 1."""
+    """Four fifths of the images for training, the others for validation; pixels between 0 and 1."""
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
     labels = torch.tensor(digits.target)
     generator = torch.Generator().manual_seed(seed)
     train, valid = random_split(TensorDataset(images, labels), [0.8, 0.2], generator)
     return (
-        idist.auto_dataloader(train, batch_size=64, shuffle=True, drop_last=True),  # 64 over all ranks together
+        idist.auto_dataloader(train, batch_size=64, shuffle=True, drop_last=True),  # 64 over all ranks
         idist.auto_dataloader(valid, batch_size=256, pad=False),  # each image on one rank, so the metrics are exact
     )
 
 
 def small_cnn():
-    """Two convolutions and a linear layer, for images of 8 x 8 pixels; nothing in it depends on the rest of a batch."""
+    """Two convolutions and a linear layer, for images of 8 x 8 pixels; samples of a batch do not affect each other."""
     return nn.Sequential(
         *(nn.Conv2d(1, 32, 3, padding=1), nn.GroupNorm(8, 32), nn.ReLU()),
         *(nn.Conv2d(32, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.ReLU(), nn.MaxPool2d(2)),
@@ -52,7 +52,7 @@ def small_cnn():
 
 def main(local_rank, options):
     """Train, validate and report; the same on every rank."""
-    torch.set_num_threads(1)  # the images are so small that more threads only wait for each other
+    torch.set_num_threads(1)  # for such small images, more threads are slower
     torch.manual_seed(options.seed)
     train_loader, valid_loader = loaders(options.seed)
     model = idist.auto_model(small_cnn())
@@ -76,7 +76,7 @@ def main(local_rank, options):
 
     defaults = Defaults(options.out, metric="accuracy", patience=options.patience)
     print_once(defaults.attach(trainer, evaluator, to_save={"schedule": schedule}))
-    if threading.current_thread() is threading.main_thread():  # nobody else can catch signals, as in Ray Train
+    if threading.current_thread() is threading.main_thread():  # other threads, as in Ray Train, cannot catch signals
         StopOnSignal(save=defaults.checkpoint).attach(trainer, evaluator)
     log_to_tensorboard(options.out, trainer, evaluator, optimizer)
 
@@ -95,7 +95,7 @@ def log_to_tensorboard(folder, trainer, evaluator, optimizer):
 
 @idist.one_rank_only()
 def report(folder):
-    """Print the best accuracy, also of a run that was over before."""
+    """Print the best accuracy, also of a run that had already ended."""
     accuracy = read_curves(folder / "metrics.csv")["validation/accuracy"]
     best = max(accuracy, key=accuracy.get)
     print(f"best validation accuracy {accuracy[best]:.4f} in epoch {best}; see {folder}/")
@@ -109,13 +109,13 @@ def print_once(what):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=30, help="at most so many")
-    parser.add_argument("--patience", type=int, default=5, help="epochs without a better accuracy before it stops")
+    parser.add_argument("--epochs", type=int, default=30, help="largest number of epochs")
+    parser.add_argument("--patience", type=int, default=5, help="epochs without improvement before it stops")
     parser.add_argument("--lr", type=float, default=2e-3, help="largest learning rate of Adam")
-    parser.add_argument("--seed", type=int, default=0, help="of the split, the weights and the order of the images")
-    parser.add_argument("--backend", default="gloo", help="what the ranks talk through: gloo, or nccl for GPUs")
-    parser.add_argument("--out", type=Path, default=Path("runs/digits"), help="folder for what the run leaves")
-    parser.add_argument("--smoke", action="store_true", help="two epochs of three batches, to see that it works")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split, the weights and the order")
+    parser.add_argument("--backend", default="gloo", help="backend of the ranks: gloo, or nccl for GPUs")
+    parser.add_argument("--out", type=Path, default=Path("runs/digits"), help="folder for the results")
+    parser.add_argument("--smoke", action="store_true", help="two epochs of three batches, as a test")
     options = parser.parse_args()
     if options.smoke:
         options.epochs = 2

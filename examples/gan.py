@@ -1,14 +1,13 @@
-"""Draw digits with a DCGAN, trained on the 1,797 of scikit-learn: ``python examples/gan.py``.
+"""Generate digits with a DCGAN, trained on the 1,797 digits of scikit-learn: ``python examples/gan.py``.
 
-Generator and critic take turns, each with an optimizer of its own: in an iteration the critic learns from
-``--critic-steps`` batches, then the generator once. After each epoch the generator's images are compared with real
-ones by their maximum mean discrepancy; every tenth epoch a grid of them goes to TensorBoard
-(``tensorboard --logdir runs/gan``). ``samples.png`` has the last one. Ctrl-C ends it after the step, and the same
-command goes on from there.
+Generator and critic have one optimizer each. In an iteration the critic is trained on ``--critic-steps`` batches, then
+the generator once. After each epoch the generated images are compared with real ones by their maximum mean discrepancy;
+every tenth epoch a grid of samples is written to TensorBoard (``tensorboard --logdir runs/gan``). The last grid is in
+``samples.png``. Ctrl-C ends the run after the current step, and the same command resumes it.
 
 Measured with the default options on two CPU cores: the discrepancy falls from 0.664 after epoch 1 to 0.073 after epoch
-150 (it is 0.02 at most between real images and others), and a linear classifier sees all ten digits among 1,000 images;
-115 s of one core.
+150 (between two sets of real images it is at most 0.02), and a linear classifier finds all ten digits among 1,000
+images; 115 s of one core.
 """
 
 import argparse
@@ -46,7 +45,7 @@ def make_generator():
 
 
 def make_critic():
-    """From images to a number each, above 0 for what looks real."""
+    """From images to one number each, above 0 for images that look real."""
     return nn.Sequential(
         *(nn.Conv2d(1, 64, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
         *(nn.Conv2d(64, 128, 4, stride=2, padding=1), nn.BatchNorm2d(128), nn.LeakyReLU(0.2)),
@@ -55,12 +54,12 @@ def make_critic():
 
 
 def noise(count):
-    """What the generator makes images of."""
+    """Input of the generator."""
     return torch.randn(count, LATENT, 1, 1)
 
 
 def grid(images, columns=8):
-    """Images of shape (N, 1, 8, 8) as one picture, with a margin each, pixels between 0 and 1, four times as large."""
+    """Images of shape (N, 1, 8, 8) as one picture with margins, pixels between 0 and 1, enlarged four times."""
     rows = len(images) // columns
     padded = pad(images, (1, 1, 1, 1), value=-1.0)
     picture = padded.reshape(rows, columns, 10, 10).permute(0, 2, 1, 3).reshape(1, rows * 10, columns * 10)
@@ -69,7 +68,7 @@ def grid(images, columns=8):
 
 def main(options):
     """Train, compare and draw."""
-    torch.set_num_threads(1)  # the images are so small that more threads only wait for each other
+    torch.set_num_threads(1)  # for such small images, more threads are slower
     torch.manual_seed(options.seed)
     images = real_images()
     generator, critic = make_generator(), make_critic()
@@ -143,8 +142,8 @@ if __name__ == "__main__":
     parser.add_argument("--critic-steps", type=int, default=2, help="steps of the critic for one of the generator")
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of both")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/gan"), help="folder for what the run leaves")
-    parser.add_argument("--smoke", action="store_true", help="two epochs of three iterations, to see that it works")
+    parser.add_argument("--out", type=Path, default=Path("runs/gan"), help="folder for the results")
+    parser.add_argument("--smoke", action="store_true", help="two epochs of three iterations, as a test")
     options = parser.parse_args()
     if options.smoke:
         options.epochs = 2

@@ -1,11 +1,11 @@
 """Balance a pole with REINFORCE, on gymnasium's CartPole-v1: ``python examples/reinforce.py``.
 
-An iteration is a step of the game, an epoch an episode, of a length that nobody knows before. Events of its own tell
-where episodes begin and end; the policy learns at their end. The game counts as solved when the last 100 episodes have
-lasted 475 steps on average, of at most 500: the threshold of gymnasium for v1.
+An iteration is a step of the game, an epoch is an episode of unknown length. Custom events are fired at the start and
+the end of episodes; the policy is updated at the end. The game is solved when the last 100 episodes had 475 steps on
+average, of at most 500: the threshold of gymnasium for v1.
 
 Measured with the default options on two CPU cores: solved after episode 1,125, with 475.4 steps on average, and 218,503
-steps in all; 47 s of one core.
+steps in total; 47 s of one core.
 """
 
 import argparse
@@ -24,19 +24,19 @@ GAME = "CartPole-v1"
 
 
 class EpisodeEvents(EventEnum):
-    """An episode begins, or is over."""
+    """Start and end of an episode."""
 
     EPISODE_STARTED = "episode_started"
     EPISODE_COMPLETED = "episode_completed"
 
 
 def make_policy():
-    """From what is seen, four numbers, to scores of the two actions."""
+    """From an observation of four numbers to scores of the two actions."""
     return nn.Sequential(nn.Linear(4, 128), nn.ReLU(), nn.Linear(128, 2))
 
 
 def discounted(rewards, gamma):
-    """The sum of what comes, each later step counting less by a factor."""
+    """Discounted sum of the rewards from each step on."""
     sums, total = [], 0.0
     for reward in reversed(rewards):
         total = reward + gamma * total
@@ -45,8 +45,8 @@ def discounted(rewards, gamma):
 
 
 def main(options):
-    """Play and learn until it is solved."""
-    torch.set_num_threads(1)  # the policy is so small that more threads only wait for each other
+    """Play and train until the game is solved."""
+    torch.set_num_threads(1)  # for such a small policy, more threads are slower
     torch.manual_seed(options.seed)
     game = gymnasium.make(GAME)
     game.action_space.seed(options.seed)
@@ -89,17 +89,17 @@ def main(options):
         optimizer.step()
 
     @trainer.on(EpisodeEvents.EPISODE_COMPLETED)
-    def look_whether_it_is_solved(engine):
+    def stop_when_solved(engine):
         lengths.append(len(episode))
         engine.state.metrics["steps"] = fmean(lengths)
         if len(lengths) == lengths.maxlen and fmean(lengths) >= game.spec.reward_threshold:
             print(f"\nsolved: {fmean(lengths):.1f} steps on average of episodes {engine.state.epoch - 99} to", end=" ")
-            print(f"{engine.state.epoch}; {engine.state.iteration} steps in all")
+            print(f"{engine.state.epoch}; {engine.state.iteration} steps in total")
             engine.terminate()
 
     @trainer.on(EpisodeEvents.EPISODE_COMPLETED(every=100))
     def report(engine):
-        print(f"episode {engine.state.epoch}: the last {len(lengths)} lasted {fmean(lengths):.1f} steps on average")
+        print(f"episode {engine.state.epoch}: the last {len(lengths)} had {fmean(lengths):.1f} steps on average")
 
     bar = ProgressBar(desc="Episode")
     bar.attach(trainer, ["steps"], event_name=Events.EPOCH_COMPLETED, closing_event_name=Events.COMPLETED)
@@ -111,11 +111,11 @@ def main(options):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=3000, help="at most so many")
+    parser.add_argument("--episodes", type=int, default=3000, help="largest number of episodes")
     parser.add_argument("--lr", type=float, default=3e-3, help="learning rate of Adam")
-    parser.add_argument("--gamma", type=float, default=0.99, help="what a reward counts a step later")
+    parser.add_argument("--gamma", type=float, default=0.99, help="discount factor of rewards")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--smoke", action="store_true", help="twenty episodes, to see that it works")
+    parser.add_argument("--smoke", action="store_true", help="twenty episodes, as a test")
     options = parser.parse_args()
     if options.smoke:
         options.episodes = 20

@@ -108,20 +108,18 @@ class Pairs:
         for one, other in both:
             if one.dtype != other.dtype:
                 raise TypeError(f"averaged weights of {one.dtype} cannot be swapped in for weights of {other.dtype}")
-        done: list[tuple[Tensor, Tensor]] = []
-        values: tuple[Tensor, ...] = ()
+        last: tuple[Tensor, ...] = ()  # a pair and its values, in one assignment: Ctrl-C may come between any two lines
         try:
-            for pair in both:
-                values = (pair[0].clone(), pair[1].clone())  # KeyboardInterrupt may be raised between any two lines
-                pair[0].copy_(values[1])
-                pair[1].copy_(values[0])
-                done.append(pair)
-                values = ()
+            for one, other in both:
+                last = (one, other, one.clone(), other.clone())
+                one.copy_(last[3])
+                other.copy_(last[2])
         except BaseException:
-            if values and not (done and done[-1] is pair):
-                pair[0].copy_(values[0])
-                pair[1].copy_(values[1])
-            for one, other in done:
+            for one, other in both if last else ():
+                if one is last[0]:
+                    one.copy_(last[2])
+                    other.copy_(last[3])
+                    break
                 value = one.clone()
                 one.copy_(other)
                 other.copy_(value)
@@ -175,9 +173,6 @@ class AveragedWeights:
 
         Returns:
             A handle whose ``remove()`` undoes this.
-
-        Raises:
-            TypeError: If ``evaluator`` is not an Engine.
         """
         check_engine(f"{type(self).__name__}.swap_in_during", evaluator, "evaluator")
         return evaluator.add_run_context(self._around_run)

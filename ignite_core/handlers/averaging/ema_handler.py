@@ -65,7 +65,6 @@ class EMAWarmUp:
         """Continue from what :meth:`state_dict` saved, in this library or in pytorch-ignite.
 
         Raises:
-            TypeError: If it is not a mapping with an integer.
             ValueError: If the key is missing, or the number is negative.
         """
         check_keys("EMAWarmUp", state_dict, ["event_index"])
@@ -212,7 +211,6 @@ class EMAHandler(AveragedWeights):
         """Continue from what :meth:`state_dict` saved.
 
         Raises:
-            TypeError: If it is not a mapping.
             ValueError: If a key is missing.
             RuntimeError: If the averaged weights are swapped in, or belong to another model.
         """

@@ -91,9 +91,6 @@ class SWA(AveragedWeights):
 
         Returns:
             A handle whose ``remove()`` detaches the handler.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("SWA.attach", engine)
         handles = [

@@ -128,7 +128,6 @@ class OutputHandler(LogHandler):
         state_attributes: Names of attributes of ``engine.state``.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If there is nothing to log.
 
     Example:
@@ -186,8 +185,7 @@ class OptimizerParamsHandler(LogHandler):
     Args:
         optimizer: A torch optimizer, or any object with ``param_groups``.
         param_name: A key of its parameter groups; the elements of values such as ``betas`` are logged separately.
-        tag: Prefix of the names.
-        global_step_transform: See :class:`LogHandler`.
+        tag, global_step_transform: See :class:`LogHandler`.
 
     Raises:
         TypeError: If ``optimizer`` has no ``param_groups``.
@@ -256,10 +254,9 @@ class WeightsScalarHandler(_ModelHandler):
     Args:
         model: The model.
         reduction: Function of a tensor that returns a number; its name is part of the logged names.
-        tag: Prefix of the names.
+        tag, global_step_transform: See :class:`LogHandler`.
         whitelist: Log only parameters whose names begin with one of these strings, or for which
             ``whitelist(name, parameter)`` is true.
-        global_step_transform: See :class:`LogHandler`.
 
     Raises:
         TypeError: If an argument has the wrong type, or ``reduction`` does not return a number.
@@ -301,9 +298,7 @@ class WeightsHistHandler(_ModelHandler):
 
     Args:
         model: The model.
-        tag: Prefix of the names.
-        whitelist: See :class:`WeightsScalarHandler`.
-        global_step_transform: See :class:`LogHandler`.
+        tag, whitelist, global_step_transform: See :class:`WeightsScalarHandler`.
     """
 
     needs = "histograms"

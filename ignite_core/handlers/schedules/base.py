@@ -30,6 +30,7 @@ class BaseParamScheduler(ABC):
     Attributes:
         event_index: Number of calls so far.
         param_name: Name of the parameter that is written.
+        save_history: Whether what is written is appended to ``engine.state.param_history``.
 
     Raises:
         TypeError: If ``param_name`` is not a string, or there is neither a callable curve nor a ``get_param``.
@@ -45,7 +46,7 @@ class BaseParamScheduler(ABC):
         self.param_name = param_name
         self.event_index = 0
         self._is_loaded = False  # from a state, and not called since
-        self._save_history = bool(save_history)
+        self.save_history = bool(save_history)
         if curve is not None:
             check_curve(where, curve)
         elif not overrides:
@@ -59,15 +60,6 @@ class BaseParamScheduler(ABC):
         """Whether :meth:`next_values` and :meth:`value_at` can be used."""
         return True
 
-    @property
-    def save_history(self) -> bool:
-        """Whether what is written is appended to ``engine.state.param_history``."""
-        return self._save_history
-
-    @save_history.setter
-    def save_history(self, value: bool) -> None:
-        self._save_history = value
-
     def attach(self, engine: Engine, event: EventName = Events.ITERATION_STARTED) -> RemovableHandle:
         """Write the next value at each ``event`` of an engine.
 
@@ -77,9 +69,6 @@ class BaseParamScheduler(ABC):
 
         Returns:
             A handle whose ``remove()`` detaches the scheduler. The last value that it wrote stays.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
         """
         check_engine(f"{type(self).__name__}.attach", engine)
         assert callable(self), "a scheduler that is attached has a __call__"
@@ -143,7 +132,15 @@ class BaseParamScheduler(ABC):
     @classmethod
     @abstractmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """The values that a scheduler with these arguments would write: ``[[0, value], [1, value], ...]``."""
+        """The values that a scheduler with these arguments would write.
+
+        Args:
+            num_events: Number of rows, at least 0.
+            scheduler_kwargs: Arguments of the scheduler.
+
+        Returns:
+            A row is the number of the event and the value, or several values where they differ: ``[[0, value], ...]``.
+        """
 
     @classmethod
     def plot_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[Any]:
@@ -200,12 +197,9 @@ class BaseParamScheduler(ABC):
 
 def record(engine: Engine, name: str, value: Any) -> None:
     """Append to ``engine.state.param_history[name]``."""
-    history = getattr(engine.state, "param_history", None)
-    if history is None:
-        history = engine.state.param_history = {}
-    if name not in history:
-        history[name] = []
-    history[name].append(value)
+    if getattr(engine.state, "param_history", None) is None:
+        engine.state.param_history = {}
+    engine.state.param_history.setdefault(name, []).append(value)
 
 
 def is_of_pytorch_ignite(state_dict: Mapping[str, Any]) -> bool:

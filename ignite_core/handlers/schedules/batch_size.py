@@ -59,14 +59,7 @@ class BatchSizeScheduler(BaseParamScheduler):
         self.scheduler_fn = scheduler_fn
 
     def attach(self, engine: Engine, event: EventName = Events.EPOCH_STARTED) -> RemovableHandle:
-        """Set the next batch size at each ``event`` of an engine.
-
-        Returns:
-            A handle whose ``remove()`` detaches the scheduler. The last batch size stays.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
-        """
+        """Set the next batch size at each ``event`` of an engine, until ``remove()`` of the returned handle."""
         return super().attach(engine, event)
 
     def __call__(self, engine: Engine | None = None) -> None:
@@ -80,7 +73,7 @@ class BatchSizeScheduler(BaseParamScheduler):
             state = engine.state
             if state.dataloader is self.dataloader and state.epoch_length == before:
                 state.epoch_length = length_of(self.dataloader)
-            if self._save_history:
+            if self.save_history:
                 record(engine, self.param_name, value)
         self.event_index += 1
 
@@ -92,11 +85,7 @@ class BatchSizeScheduler(BaseParamScheduler):
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """The batch sizes that this function would set: ``[[0, batch size], [1, batch size], ...]``.
-
-        Args:
-            num_events: Number of rows, at least 0.
-            scheduler_kwargs: ``scheduler_fn``; other arguments of the class are not used.
+        """The batch sizes that ``scheduler_fn`` would set; other arguments of the class are not used.
 
         Example:
             >>> BatchSizeScheduler.simulate_values(3, scheduler_fn=lambda epoch: 10 + 5 * epoch)

@@ -33,7 +33,6 @@ class ConcatScheduler(ParamScheduler):
         save_history: Append what is written to ``engine.state.param_history``.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If there are too few schedulers or not one duration less, if they write to different optimizers or
             parameters, or if a scheduler occurs twice.
 
@@ -68,8 +67,7 @@ class ConcatScheduler(ParamScheduler):
         self._ends: list[int] = [*accumulate(durations), sys.maxsize]
         self._call_current: Any = None  # a bound method, which is called faster than an object
         self._enters_at = 0  # the event at which the next scheduler begins
-        super().__init__(_optimizer_of(schedulers), names[0][0])
-        self.save_history = save_history
+        super().__init__(_optimizer_of(schedulers), names[0][0], save_history)
 
     def __call__(self, engine: Engine | None = None, name: str | None = None) -> None:
         if self._is_loaded and self._is_repeated(engine):
@@ -89,6 +87,7 @@ class ConcatScheduler(ParamScheduler):
 
     @property
     def save_history(self) -> bool:
+        """Whether each of the schedulers appends what it writes to ``engine.state.param_history``."""
         return self._save_history
 
     @save_history.setter
@@ -127,14 +126,7 @@ class ConcatScheduler(ParamScheduler):
     ) -> list[list[Any]]:
         """The values that these schedulers would write from their current step on; they are not changed.
 
-        Args:
-            num_events: Number of rows, at least 0.
-            schedulers: See the class.
-            durations: See the class.
-            param_names: Names of the parameters; not used, accepted as in pytorch-ignite.
-
-        Returns:
-            ``[[0, value, ...], [1, value, ...], ...]``
+        ``param_names`` is accepted as in pytorch-ignite, and not used.
         """
         if param_names is not None and (
             not isinstance(param_names, list | tuple) or not all(isinstance(name, str) for name in param_names)
@@ -215,7 +207,6 @@ def create_lr_scheduler_with_warmup(
             ...]`` of the values to come.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If ``warmup_duration`` is below 2.
 
     Example:
@@ -254,12 +245,11 @@ def create_lr_scheduler_with_warmup(
 
 
 def _optimizer_of(schedulers: Sequence[Any]) -> Any:
-    found: list[Any] = []
-    for scheduler in schedulers:
-        found += scheduler.optimizer if isinstance(scheduler.optimizer, list) else [scheduler.optimizer]
-    if any(other is not found[0] for other in found):
+    each = [one.optimizer if isinstance(one.optimizer, list) else [one.optimizer] for one in schedulers]
+    first = each[0][0]
+    if any(other is not first for optimizers in each for other in optimizers):
         raise ValueError("ConcatScheduler: all schedulers must write to the same optimizer, got several")
-    return found[0]
+    return first
 
 
 def _names(scheduler: Any) -> list[str]:

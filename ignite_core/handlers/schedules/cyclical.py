@@ -22,8 +22,7 @@ class CyclicalScheduler(ParamScheduler):
     the arguments.
 
     Args:
-        optimizer: See :class:`~ignite_core.handlers.ParamScheduler`.
-        param_name: See :class:`~ignite_core.handlers.ParamScheduler`.
+        optimizer, param_name, save_history, param_group_index: See :class:`~ignite_core.handlers.ParamScheduler`.
         start_value: Value at the start of a cycle.
         end_value: Value at its end; in its middle, if the subclass goes back to the start value.
         cycle_size: Number of events in a cycle, at least 2; for iterations, often the length of an epoch.
@@ -31,11 +30,8 @@ class CyclicalScheduler(ParamScheduler):
         start_value_mult: Factor of the start value after each cycle.
         end_value_mult: Factor of the end value after each cycle.
         warmup_duration: Number of events on a straight line from the end of a cycle to the start of the next.
-        save_history: See :class:`~ignite_core.handlers.ParamScheduler`.
-        param_group_index: See :class:`~ignite_core.handlers.ParamScheduler`.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If a number is too small.
 
     Example:
@@ -130,9 +126,8 @@ class LinearCyclicalScheduler(CyclicalScheduler):
     """Goes on a straight line to ``end_value`` in the first half of a cycle, and back in the second.
 
     Args:
-        args: See :class:`CyclicalScheduler`.
+        args, kwargs: See :class:`CyclicalScheduler`.
         monotonic: Use the whole cycle to go to ``end_value``, and do not go back.
-        kwargs: See :class:`CyclicalScheduler`.
 
     Raises:
         ValueError: If there is a ``warmup_duration`` without ``monotonic``: such a cycle ends at its start value.

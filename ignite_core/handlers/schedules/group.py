@@ -24,7 +24,6 @@ class ParamGroupScheduler(BaseParamScheduler):
         save_history: Append what is written to ``engine.state.param_history[name]``.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If there is not one name for each scheduler, or a scheduler occurs twice.
 
     Example:
@@ -70,7 +69,7 @@ class ParamGroupScheduler(BaseParamScheduler):
         for call in self._calls:
             call(engine)
         self.event_index += 1
-        if self._save_history and engine is not None:
+        if self.save_history and engine is not None:
             for one in dict.fromkeys(self.names):
                 record(engine, one, self._values_of(one))
 
@@ -95,16 +94,7 @@ class ParamGroupScheduler(BaseParamScheduler):
 
     @classmethod
     def simulate_values(cls, num_events: int, schedulers: Sequence[ParamScheduler], **kwargs: Any) -> list[list[Any]]:  # type: ignore[override]
-        """The values that these schedulers would write from their current step on; they are not changed.
-
-        Args:
-            num_events: Number of rows, at least 0.
-            schedulers: See the class.
-            kwargs: The other arguments of the class.
-
-        Returns:
-            ``[[0, value of the first, value of the second, ...], ...]``
-        """
+        """The values that these schedulers would write from their current step on; they are not changed."""
         return simulate(lambda: cls(schedulers, **kwargs), schedulers, num_events)
 
     def state_dict(self) -> OrderedDict[str, Any]:

@@ -32,7 +32,6 @@ class OneCycle(ParamGroupScheduler):
         save_history: Append what is written to ``engine.state.param_history``, as ``"lr"`` and ``"momentum"``.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If a number is out of its range, there is not one ``max_lr`` for each parameter group, or the
             optimizer has no momentum.
 
@@ -78,11 +77,7 @@ class OneCycle(ParamGroupScheduler):
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:  # type: ignore[override]
-        """The values that a scheduler with these arguments would write: ``[[0, rate, momentum], ...]``.
-
-        Args:
-            num_events: Number of rows, at least 0.
-            scheduler_kwargs: Arguments of the scheduler. ``optimizer`` is not used: a dummy takes its place.
+        """The values that a scheduler with these arguments would write; ``optimizer`` is not needed.
 
         Example:
             >>> OneCycle.simulate_values(3, max_lr=[0.5, 1.0], total_steps=10, momentum=None, div_factor=2)
@@ -106,7 +101,6 @@ def spread(low: float, high: float, groups: int) -> list[float]:
         groups: :math:`n`, at least 1; a single group has the high rate.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If a number is too small.
 
     Example:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Protocol
 
@@ -76,8 +76,8 @@ class ParamScheduler(BaseParamScheduler):
     ) -> None:
         where = type(self).__name__
         check_optimizer(where, optimizer)
-        _check_index(where, optimizer, param_group_index)
-        _check_param(where, optimizer, param_group_index, param_name, differ=isinstance(curve, Sequence))
+        groups = optimizer.param_groups
+        _check_groups(where, groups, param_group_index, param_name, differ=isinstance(curve, Sequence))
         self.optimizer = optimizer
         self.param_group_index = param_group_index
         if isinstance(curve, Sequence):
@@ -113,7 +113,7 @@ class ParamScheduler(BaseParamScheduler):
             else:
                 write(group, param, value)
         self.event_index += 1
-        if self._save_history and engine is not None:
+        if self.save_history and engine is not None:
             self._record(engine, name)
 
     @property
@@ -124,11 +124,11 @@ class ParamScheduler(BaseParamScheduler):
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """The values that a scheduler with these arguments would write: ``[[0, value], [1, value], ...]``.
+        """The values that a scheduler with these arguments would write; ``optimizer`` is not needed.
 
         Args:
             num_events: Number of rows, at least 0.
-            scheduler_kwargs: Arguments of the scheduler. ``optimizer`` is not used: a dummy takes its place.
+            scheduler_kwargs: Arguments of the scheduler.
 
         Returns:
             A row is the number of the event and the value, or the values of the parameter groups where they differ.
@@ -159,15 +159,11 @@ class PiecewiseLinear(ParamScheduler):
     """Straight lines between milestones, flat before the first and after the last.
 
     Args:
-        optimizer: See :class:`ParamScheduler`.
-        param_name: See :class:`ParamScheduler`.
+        optimizer, param_name, save_history, param_group_index: See :class:`ParamScheduler`.
         milestones_values: Pairs of a step and the value at that step, the steps in increasing order. Where two have the
             same step, the value jumps to the second.
-        save_history: See :class:`ParamScheduler`.
-        param_group_index: See :class:`ParamScheduler`.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If the steps do not increase, or there are no milestones.
 
     Example:
@@ -262,34 +258,25 @@ def num_groups(kwargs: dict[str, Any]) -> int:
     return len(curve) if isinstance(curve, Sequence) else 1
 
 
-def _check_index(where: str, optimizer: HasGroups, index: Any) -> None:
-    if index is None:
-        return
-    if isinstance(index, bool) or not isinstance(index, Integral):
-        raise TypeError(f"{where}: param_group_index must be an integer or None, got {index!r}")
-    count = len(optimizer.param_groups)
-    if not -count <= int(index) < count:
-        raise ValueError(f"{where}: param_group_index must be one of the {count} parameter groups, got {index}")
-
-
-def _check_param(where: str, optimizer: HasGroups, index: int | None, name: str, differ: bool) -> None:
-    """Check that the groups have the parameter, and that groups with different values do not share a tensor."""
-    every: Sequence[dict[str, Any]] = optimizer.param_groups
-    chosen = every if index is None else [every[index]]
+def _check_groups(where: str, every: Sequence[dict[str, Any]], index: Any, name: str, differ: bool) -> None:
+    """Check that the groups exist and have the parameter, and that different values are not for a shared tensor."""
+    if index is not None:
+        if isinstance(index, bool) or not isinstance(index, Integral):
+            raise TypeError(f"{where}: param_group_index must be an integer or None, got {index!r}")
+        if not -len(every) <= int(index) < len(every):
+            raise ValueError(
+                f"{where}: param_group_index must be one of the {len(every)} parameter groups, got {index}"
+            )
+    chosen = every if index is None else [every[int(index)]]
     for group in chosen:
         if name not in group:
             known = [key for key in group if key != "params"]
             raise ValueError(f"{where}: param_name must be one of {known}, got {name!r}")
-    if (index is not None or differ) and _share_a_tensor(chosen, every, name):
+    others = [(group, other) for group in chosen for other in every if other is not group]
+    if (index is not None or differ) and any(
+        isinstance(group[name], Tensor) and other.get(name) is group[name] for group, other in others
+    ):
         raise ValueError(
             f"{where}: parameter groups share one tensor as {name!r} and cannot have different values; give each group "
             f"its own tensor: for group in optimizer.param_groups: group[{name!r}] = group[{name!r}].clone()"
         )
-
-
-def _share_a_tensor(chosen: Iterable[dict[str, Any]], every: Iterable[dict[str, Any]], name: str) -> bool:
-    return any(
-        isinstance(group[name], Tensor) and other is not group and other.get(name) is group[name]
-        for group in chosen
-        for other in every
-    )

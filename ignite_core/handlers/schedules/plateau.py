@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -35,9 +34,6 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
             ``threshold_mode``, ``cooldown``, ``min_lr`` (a number, or a list with one for each parameter group),
             ``eps``. Without ``mode``, ``higher_is_better`` of the attached metric decides; ``"min"`` if no metric is
             attached.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
 
     Example:
         >>> import torch
@@ -91,14 +87,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         return None if self._trainer is None else self._trainer()
 
     def attach(self, engine: Engine, event: EventName = Events.COMPLETED) -> RemovableHandle:
-        """Check the metric at each ``event`` of an engine, usually an evaluator.
-
-        Returns:
-            A handle whose ``remove()`` detaches the scheduler.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
-        """
+        """Check the metric at each ``event`` of an engine, usually an evaluator, until ``remove()`` of the handle."""
         return super().attach(engine, event)
 
     def __call__(self, engine: Engine, name: str | None = None) -> None:  # type: ignore[override]
@@ -113,7 +102,7 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
         self.scheduler.step(engine.state.metrics[self.metric_name])
         self.event_index += 1
         trainer = self.trainer
-        if self._save_history and trainer is not None:
+        if self.save_history and trainer is not None:
             self._record(trainer, name)
 
     def get_param(self) -> Any:
@@ -128,16 +117,13 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
     def simulate_values(  # type: ignore[override]
         cls, num_events: int, metric_values: Sequence[float], init_lr: float, **scheduler_kwargs: Any
     ) -> list[list[Any]]:
-        """The rates that a scheduler with these arguments would write, given the metrics.
+        """The rates that a scheduler with these arguments would write, ``[[0, rate], [1, rate], ...]``.
 
         Args:
             num_events: Number of rows, which is that of the metrics.
             metric_values: The metrics.
             init_lr: The initial rate.
             scheduler_kwargs: The other arguments of the class.
-
-        Returns:
-            ``[[0, rate], [1, rate], ...]``
 
         Example:
             >>> ReduceLROnPlateauScheduler.simulate_values(4, [1.0, 1.0, 1.0, 0.5], 0.8, patience=1, factor=0.5)
@@ -159,10 +145,6 @@ class ReduceLROnPlateauScheduler(ParamScheduler):
             scheduler(engine)
             rows.append([number, scheduler.optimizer_param_groups[0]["lr"]])
         return rows
-
-    def state_dict(self) -> OrderedDict[str, Any]:
-        """``event_index``, and the state of the scheduler of torch."""
-        return super().state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         saved = state_dict.get("scheduler") if isinstance(state_dict, Mapping) else None

@@ -103,7 +103,7 @@ class StateParamScheduler(BaseParamScheduler):
         at = self._at
         value = self.get_param() if at is None else at(index)
         setattr(engine.state, self.param_name, value)
-        if self._save_history:
+        if self.save_history:
             record(engine, self.param_name, value)
 
     def _restore(self, engine: Engine) -> None:
@@ -113,11 +113,7 @@ class StateParamScheduler(BaseParamScheduler):
 
     @classmethod
     def simulate_values(cls, num_events: int, **scheduler_kwargs: Any) -> list[list[Any]]:
-        """The values that a scheduler with these arguments would write: ``[[0, value], [1, value], ...]``.
-
-        Args:
-            num_events: Number of rows, at least 0.
-            scheduler_kwargs: Arguments of the scheduler.
+        """The values that a scheduler with these arguments would write.
 
         Example:
             >>> ExpStateScheduler.simulate_values(3, param_name="alpha", initial_value=1.0, gamma=0.5)
@@ -132,9 +128,7 @@ class LambdaStateScheduler(StateParamScheduler):
     Args:
         lambda_obj: ``lambda_obj(step) -> value``, where the first step is 1. It should depend on the step alone, as it
             is not saved.
-        param_name: See :class:`StateParamScheduler`.
-        save_history: See :class:`StateParamScheduler`.
-        create_new: See :class:`StateParamScheduler`.
+        param_name, save_history, create_new: See :class:`StateParamScheduler`.
 
     Raises:
         TypeError: If ``lambda_obj`` is not callable.
@@ -156,12 +150,9 @@ class PiecewiseLinearStateScheduler(StateParamScheduler):
 
     Args:
         milestones_values: Pairs of a step and the value at that step, the steps in increasing order.
-        param_name: See :class:`StateParamScheduler`.
-        save_history: See :class:`StateParamScheduler`.
-        create_new: See :class:`StateParamScheduler`.
+        param_name, save_history, create_new: See :class:`StateParamScheduler`.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If the steps do not increase, or there are no milestones.
 
     Example:
@@ -185,9 +176,7 @@ class ExpStateScheduler(StateParamScheduler):
     Args:
         initial_value: The value at step 0, which is never written.
         gamma: The factor, above 0.
-        param_name: See :class:`StateParamScheduler`.
-        save_history: See :class:`StateParamScheduler`.
-        create_new: See :class:`StateParamScheduler`.
+        param_name, save_history, create_new: See :class:`StateParamScheduler`.
 
     Example:
         >>> ExpStateScheduler(1.0, 0.5, "alpha").next_values(3)
@@ -208,9 +197,7 @@ class StepStateScheduler(StateParamScheduler):
         initial_value: The value at step 0.
         gamma: The factor, above 0.
         step_size: Steps between two changes, at least 1.
-        param_name: See :class:`StateParamScheduler`.
-        save_history: See :class:`StateParamScheduler`.
-        create_new: See :class:`StateParamScheduler`.
+        param_name, save_history, create_new: See :class:`StateParamScheduler`.
 
     Example:
         >>> StepStateScheduler(1.0, 0.5, 2, "alpha").next_values(4)
@@ -237,9 +224,7 @@ class MultiStepStateScheduler(StateParamScheduler):
         initial_value: The value at step 0.
         gamma: The factor, above 0.
         milestones: Steps, in increasing order.
-        param_name: See :class:`StateParamScheduler`.
-        save_history: See :class:`StateParamScheduler`.
-        create_new: See :class:`StateParamScheduler`.
+        param_name, save_history, create_new: See :class:`StateParamScheduler`.
 
     Example:
         >>> MultiStepStateScheduler(1.0, 0.5, [2, 3], "alpha").next_values(4)

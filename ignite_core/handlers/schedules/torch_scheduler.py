@@ -60,7 +60,7 @@ class LRScheduler(ParamScheduler):
         if self.event_index >= self._skips:
             _advance(self.lr_scheduler, self._has_plain_step)
         self.event_index += 1
-        if self._save_history and engine is not None:
+        if self.save_history and engine is not None:
             self._record(engine, name)
 
     def get_param(self) -> Any:
@@ -85,16 +85,7 @@ class LRScheduler(ParamScheduler):
 
     @classmethod
     def simulate_values(cls, num_events: int, lr_scheduler: TorchScheduler, **kwargs: Any) -> list[list[Any]]:  # type: ignore[override]
-        """The rates that a scheduler of torch would set from its current step on; it is not changed.
-
-        Args:
-            num_events: Number of rows, at least 0.
-            lr_scheduler: The scheduler of torch.
-            kwargs: The other arguments of the class.
-
-        Returns:
-            ``[[0, rate of each parameter group, ...], [1, ...], ...]``
-        """
+        """The rates that a scheduler of torch would set from its current step on; it is not changed."""
         return rows_of(cls(lr_scheduler, **{**kwargs, "save_history": False}), num_events)
 
     def state_dict(self) -> OrderedDict[str, Any]:

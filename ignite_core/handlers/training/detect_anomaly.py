@@ -53,9 +53,6 @@ class DetectAnomaly:
         Returns:
             A handle whose ``remove()`` detaches this handler; during a run, the mode is restored at once.
 
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
-
         Example:
             >>> trainer = Engine(lambda engine, batch: print(batch, torch.is_anomaly_enabled()))
             >>> from ignite_core.engine import Events

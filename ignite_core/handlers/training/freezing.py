@@ -41,7 +41,6 @@ class _Frozen(ABC):
         """Freeze or unfreeze the module, as it was when the state was saved.
 
         Raises:
-            TypeError: If it is not a mapping.
             ValueError: If the key is missing.
         """
         check_keys(type(self).__name__, state_dict, ["is_frozen"])
@@ -117,9 +116,6 @@ class Freeze(_Frozen):
 
         Returns:
             A handle whose ``remove()`` detaches this handler and unfreezes the module.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("Freeze.attach", engine)
         if not self._is_loaded:
@@ -197,9 +193,6 @@ class Unfreeze(_Frozen):
 
         Returns:
             A handle whose ``remove()`` detaches this handler.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("Unfreeze.attach", engine)
         return RemovableHandle(*self._unfreeze_at(engine, self.at))

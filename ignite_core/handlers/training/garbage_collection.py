@@ -46,9 +46,6 @@ class GarbageCollection:
 
         Returns:
             A handle whose ``remove()`` detaches this handler; during a run, automatic collection is restored at once.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("GarbageCollection.attach", engine)
         removals = [engine.add_run_context(_disabled).remove]

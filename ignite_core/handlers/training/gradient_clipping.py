@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import torch
 from torch import Tensor
 from torch.nn import Parameter
@@ -85,15 +83,9 @@ class GradientClipping:
 
         Returns:
             A handle whose ``remove()`` detaches this handler, also during a run.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("GradientClipping.attach", engine)
-        return engine.add_run_context(self._clipping)
-
-    def _clipping(self, engine: Engine) -> AbstractContextManager[None]:
-        return before_each_step(self.optimizer, self._clip)
+        return engine.add_run_context(lambda _: before_each_step(self.optimizer, self._clip))
 
     def _clip(self, parameters: list[Parameter]) -> None:
         if self.max_norm is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -43,7 +42,6 @@ class GradientStats:
         name: Prefix of the names.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If ``every`` is below 1.
 
     Example:
@@ -78,12 +76,9 @@ class GradientStats:
 
         Returns:
             A handle whose ``remove()`` detaches this handler, also during a run.
-
-        Raises:
-            TypeError: If ``engine`` is not an Engine.
         """
         check_engine("GradientStats.attach", engine)
-        return engine.add_run_context(self._measuring)
+        return engine.add_run_context(lambda engine: before_each_step(self.optimizer, partial(self._measure, engine)))
 
     def state_dict(self) -> OrderedDict[str, int]:
         """``steps``, the number of optimizer steps so far; needed only with ``every``."""
@@ -93,14 +88,10 @@ class GradientStats:
         """Continue from what :meth:`state_dict` saved.
 
         Raises:
-            TypeError: If it is not a mapping with an integer.
             ValueError: If the key is missing, or the number is negative.
         """
         check_keys("GradientStats", state_dict, ["steps"])
         self._steps = integer(_HERE, "steps", state_dict["steps"], least=0)
-
-    def _measuring(self, engine: Engine) -> AbstractContextManager[None]:
-        return before_each_step(self.optimizer, partial(self._measure, engine))
 
     @torch.no_grad()
     def _measure(self, engine: Engine, parameters: list[Parameter]) -> None:
