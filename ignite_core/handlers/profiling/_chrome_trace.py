@@ -23,38 +23,23 @@ _FORMAT: Final = "ignite_core flight record 1"
 
 def as_trace(report: Report) -> dict[str, Any]:
     """The trace as a JSON object; times are microseconds since the recorder was created."""
+    context = report.context
     threads = {track.thread: number for number, track in enumerate(report.tracks, start=1)}
-    began, _ = report.started
-    spans = [_event(span, began, report.rank, threads) for span in report.spans]
-    spans += [_event(span, began, report.rank, threads, unfinished=True) for span in report.open]
+    began, rank = context["clock_at_start_ns"], context["rank"]
+    spans = [_event(span, began, rank, threads) for span in report.spans]
+    spans += [_event(span, began, rank, threads, unfinished=True) for span in report.open]
     spans.sort(key=lambda event: (event["ts"], -event.get("dur", 0)))
-    return {
-        "traceEvents": [*_metadata(report, threads), *spans],
-        "displayTimeUnit": "ms",
-        "otherData": {
-            "format": _FORMAT,
-            "reason": report.reason,
-            "rank": report.rank,
-            "world_size": report.world_size,
-            "host": report.host,
-            "process": report.process,
-            "clock_at_start_ns": report.started[0],
-            "wall_at_start_ns": report.started[1],
-            "clock_at_end_ns": report.written[0],
-            "wall_at_end_ns": report.written[1],
-        },
-    }
-
-
-def _metadata(report: Report, threads: dict[tuple[int, str], int]) -> list[dict[str, Any]]:
-    rank = report.rank
-    process = f"rank {rank} ({report.host}, process {report.process})"
-    entries: list[tuple[str, int, dict[str, Any]]] = [
-        ("process_name", 0, {"name": process}),
+    metadata: list[tuple[str, int, dict[str, Any]]] = [
+        ("process_name", 0, {"name": "rank {rank} ({host}, process {process})".format_map(context)}),
         ("process_sort_index", 0, {"sort_index": rank}),
         *(("thread_name", number, {"name": name}) for (_, name), number in threads.items()),
     ]
-    return [{"ph": "M", "name": name, "pid": rank, "tid": thread, "args": args} for name, thread, args in entries]
+    events = [{"ph": "M", "name": name, "pid": rank, "tid": thread, "args": args} for name, thread, args in metadata]
+    return {
+        "traceEvents": [*events, *spans],
+        "displayTimeUnit": "ms",
+        "otherData": {"format": _FORMAT, **context},
+    }
 
 
 def _event(

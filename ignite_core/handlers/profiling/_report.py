@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ignite_core.engine.engine import Engine
 from ignite_core.handlers.profiling._spans import SpanRecorder
@@ -60,33 +60,34 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """The content of the files. Times are in nanoseconds."""
+    """The content of the files."""
 
-    reason: str  #: why they are written
-    notes: tuple[str, ...]  #: details, such as which handler raised
+    notes: tuple[str, ...]  #: details of the reason, such as which handler raised
     spans: tuple[Span, ...]  #: in the order of their ends
     open: tuple[Span, ...]  #: in progress, outermost first
     tracks: tuple[Track, ...]
-    rank: int
-    world_size: int
-    host: str
-    process: int
-    started: tuple[int, int]  #: the recorder's clock and the wall clock when the recorder was created
-    written: tuple[int, int]  #: the same, now
+    context: dict[str, Any]  #: why, where and when they are written; times are in nanoseconds
+
+    @property
+    def now(self) -> int:
+        """The recorder's clock."""
+        now: int = self.context["clock_at_end_ns"]
+        return now
 
 
 def as_text(report: Report) -> str:
     """When, where and why it was written, what each engine is doing, and the last spans."""
-    when = datetime.fromtimestamp(report.written[1] / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    context = report.context
+    when = datetime.fromtimestamp(context["wall_at_end_ns"] / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     lines = [
-        f"rank {report.rank} of {report.world_size}, {report.host}, process {report.process}, {when}",
-        f"why: {report.reason}",
+        "rank {rank} of {world_size}, {host}, process {process}, ".format_map(context) + when,
+        f"why: {context['reason']}",
         *report.notes[:1],
         *(_engine(track, report) for track in report.tracks[:_ENGINES]),
         "last, in seconds before this was written:",
     ]
     left = _LINES - len(lines)
-    lines += [_span(span, report.written[0]) for span in report.spans[-left:]]
+    lines += [_span(span, report.now) for span in report.spans[-left:]]
     return "".join(f"{_one_line(line)}\n" for line in lines)
 
 
@@ -99,7 +100,7 @@ def _engine(track: Track, report: Report) -> str:
     engine = track.engine()
     if engine is None:
         return f"{track.name}: deleted"
-    state, now = engine.state, report.written[0]
+    state, now = engine.state, report.now
     doing = [f"{one.label.name} for {(now - one.began) / 1e9:.3f} s" for one in report.open if one.label.track is track]
     limit = f" of {state.max_epochs}" if state.max_epochs is not None else ""
     place = f"{track.name}: epoch {state.epoch}{limit}, iteration {state.iteration}"

@@ -188,28 +188,33 @@ class FlightRecorder:
         """
         report = self._report(reason, tuple(notes))
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / (_FILES.format(rank=report.rank) + ".json")
+        path = self.folder / (_FILES.format_map(report.context) + ".json")
         _write(path, json.dumps(as_trace(report)))
         _write(path.with_suffix(".txt"), as_text(report))
         return path
 
     def _report(self, reason: str, notes: tuple[str, ...]) -> Report:
-        now = self._clock(), self._wall_clock()
+        now, wall = self._clock(), self._wall_clock()
         spans = [Span(*span) for span in list(self._ring) if span is not None]
         attached = list(self._tracks.values())
-        in_progress = [span for track in attached for span in _in_progress(track, now[0])]
+        in_progress = [span for track in attached for span in _in_progress(track, now)]
+        context = {
+            "reason": reason,
+            "rank": idist.get_rank(),
+            "world_size": idist.get_world_size(),
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "clock_at_start_ns": self._started[0],
+            "wall_at_start_ns": self._started[1],
+            "clock_at_end_ns": now,
+            "wall_at_end_ns": wall,
+        }
         return Report(
-            reason=reason,
             notes=notes,
             spans=tuple(spans),
             open=tuple(sorted(in_progress, key=lambda span: span.began)),
             tracks=tuple(dict.fromkeys([*attached, *(span.label.track for span in spans)])),
-            rank=idist.get_rank(),
-            world_size=idist.get_world_size(),
-            host=socket.gethostname(),
-            process=os.getpid(),
-            started=self._started,
-            written=now,
+            context=context,
         )
 
     def _on_error(self, engine: Engine, error: BaseException) -> None:

@@ -122,13 +122,19 @@ class HandlersTimeProfiler(Profiler):
     @staticmethod
     def print_results(results: Sequence[Sequence[Any]]) -> None:
         """Print the result of :meth:`get_results` as a table."""
-        *of_handlers, total, processing, dataflow = results
-        table = [list(_HEADER), *(list(map(_show, row)) for row in of_handlers), list(map(_show, total))]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        table = [list(_HEADER), *([_show(cell) for cell in row] for row in results)]
+        *of_handlers, processing, dataflow = table
+        widths = [max(map(len, column)) for column in zip(*of_handlers, strict=True)]
+        lines = [
+            "  ".join([*map(str.ljust, row[:2], widths), *map(str.rjust, row[2:], widths[2:])]).rstrip()
+            for row in of_handlers
+        ]
         rule = "  ".join("-" * width for width in widths)
-        lines = ["  ".join(_aligned(row, widths)).rstrip() for row in table]
         lines = ["", rule, lines[0], rule, *lines[1:-1], rule, lines[-1], rule]
-        lines += [_sentence(*map(_show, row)) for row in (processing, dataflow)]
+        for name, _, total, least, most, mean, std in (processing, dataflow):
+            lines.append(
+                f"{name} took total {total}s [min/index: {least}, max/index: {most}, mean: {mean}s, std: {std}s]"
+            )
         print_table("\n".join(lines))
 
 
@@ -149,15 +155,3 @@ def _show(value: Any) -> str:
     if isinstance(value, tuple):
         return "/".join(map(_show, value))
     return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Names to the left, numbers to the right."""
-    return [
-        cell.ljust(width) if place < 2 else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-
-
-def _sentence(name: str, event: str, total: str, least: str, most: str, mean: str, std: str) -> str:
-    return f"{name} took total {total}s [min/index: {least}, max/index: {most}, mean: {mean}s, std: {std}s]"

@@ -6,7 +6,7 @@ import cmath
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from numbers import Number, Rational
+from numbers import Number
 from typing import Any, Final, Literal
 
 import torch
@@ -88,16 +88,12 @@ def is_finite(value: Any) -> bool:
             return True
         least, largest = torch.aminmax(values)  # both are NaN if any element is; the fastest way on a CPU
         return math.isfinite(least.item()) and math.isfinite(largest.item())
-    if isinstance(value, int | Rational):  # may be too large for a float
-        return True
-    if isinstance(value, complex):
-        return cmath.isfinite(value)
     if isinstance(value, Decimal):
         return value.is_finite()
     try:
-        return math.isfinite(value)  # a number of another library
-    except TypeError:
         return cmath.isfinite(value)
+    except OverflowError:  # an integer or a fraction that is too large for a float
+        return True
 
 
 def _values(tensor: Tensor) -> Tensor | None:
