@@ -102,13 +102,13 @@ def create_supervised_tbptt_trainer(
         raise ValueError("create_supervised_tbptt_trainer: scaler needs amp_mode='amp', got amp_mode=None")
     if amp_mode not in ("amp", None):
         raise ValueError(f"create_supervised_tbptt_trainer: amp_mode must be 'amp' or None, got {amp_mode!r}")
-    hidden = _Hidden()
+    step = _ChunkedStep(tbtt_step, dim)
     make: Any = supervised_training_step
-    options: dict[str, Any] = {"model_fn": hidden.call, "clip_grad_norm": clip_grad_norm}
+    options: dict[str, Any] = {"model_fn": step.call_model, "clip_grad_norm": clip_grad_norm}
     if amp_mode is not None:
         make, options = supervised_training_step_amp, {**options, "scaler": scaler}
-    step = make(model, optimizer, loss_fn, device, non_blocking, prepare_batch, **options)
-    trainer = Engine(_ChunkedStep(step, hidden, tbtt_step, dim))
+    step.chunk_step = make(model, optimizer, loss_fn, device, non_blocking, prepare_batch, **options)
+    trainer = Engine(step)
     trainer.register_events(*StepEvents)
     trainer.register_events(*Tbptt_Events, event_to_attr=dict.fromkeys(Tbptt_Events, "time_iteration"))
     trainer.state_dict_user_keys.append("time_iteration")
@@ -122,58 +122,52 @@ def _reset_count(trainer: Engine) -> None:
 
 
 class _ChunkedStep:
-    """Trains on a batch, calling ``step`` for each chunk."""
+    """Trains on a batch chunk by chunk, and passes the hidden state from chunk to chunk.
 
-    def __init__(self, step: Any, hidden: _Hidden, size: int, dim: int) -> None:
-        self._step = step
-        self._hidden = hidden
+    Attributes:
+        chunk_step: The step of a chunk, which calls the model through :meth:`call_model`.
+    """
+
+    chunk_step: Any
+
+    def __init__(self, size: int, dim: int) -> None:
         self._size = size
         self._dim = dim
+        self._hidden: Any = None
 
     def __call__(self, engine: Engine, batch: Any) -> Tensor:
         losses = []
-        with self._hidden:
-            for chunk in _chunks(batch, self._size, self._dim):
+        self._hidden = None
+        try:
+            for chunk in self._chunks(batch):
                 engine.state.time_iteration += 1
                 engine.fire_event(Tbptt_Events.TIME_ITERATION_STARTED)
-                engine.state.output = self._step(engine, chunk)
+                engine.state.output = self.chunk_step(engine, chunk)
                 losses.append(engine.state.output)
                 engine.fire_event(Tbptt_Events.TIME_ITERATION_COMPLETED)
+        finally:
+            self._hidden = None
         return torch.stack(losses).mean()
 
     @property
     def to_save(self) -> dict[str, Any]:
         """Model, optimizer and scaler, by name."""
-        known: dict[str, Any] = self._step.to_save
-        return known
+        objects: dict[str, Any] = self.chunk_step.to_save
+        return objects
 
-
-class _Hidden:
-    """Passes the hidden state from chunk to chunk, within a ``with`` block."""
-
-    def __init__(self) -> None:
-        self._value: Any = None
-
-    def __enter__(self) -> None:
-        self._value = None
-
-    def __exit__(self, *_: object) -> None:
-        self._value = None
-
-    def call(self, model: Module, x: Any) -> Any:
-        y_pred, hidden = model(x) if self._value is None else model(x, self._value)
-        self._value = _detached(hidden)
+    def call_model(self, model: Module, x: Any) -> Any:
+        y_pred, hidden = model(x) if self._hidden is None else model(x, self._hidden)
+        self._hidden = _detached(hidden)
         return y_pred
 
-
-def _chunks(batch: Any, size: int, dim: int) -> Iterator[tuple[Tensor, Tensor]]:
-    x, y = batch
-    if x.shape[dim] != y.shape[dim]:
-        raise ValueError(
-            f"create_supervised_tbptt_trainer: x and y must be equally long along dim={dim}, got shapes "
-            f"{tuple(x.shape)} and {tuple(y.shape)}"
-        )
-    return zip(x.split(size, dim), y.split(size, dim), strict=True)
+    def _chunks(self, batch: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        (x, y), dim = batch, self._dim
+        if x.shape[dim] != y.shape[dim]:
+            raise ValueError(
+                f"create_supervised_tbptt_trainer: x and y must be equally long along dim={dim}, got shapes "
+                f"{tuple(x.shape)} and {tuple(y.shape)}"
+            )
+        return zip(x.split(self._size, dim), y.split(self._size, dim), strict=True)
 
 
 def _detached(hidden: Any) -> Any:

@@ -253,7 +253,7 @@ class MLflowLogger(MediaLogger):
     def _send_scalars(self, run: str, records: Iterable[Record]) -> None:
         metric: Callable[..., Any] = self.client.entities.Metric
         metrics = [
-            metric(self._names(key), _number(value), _milliseconds(record), record.step)
+            metric(self._names(key), float(value), _milliseconds(record), record.step)
             for record in sorted(records, key=lambda record: record.time)
             for key, value in record.values.items()
         ]
@@ -282,13 +282,6 @@ def _batched(items: list[Any], size: int) -> Iterator[list[Any]]:
 
 def _milliseconds(record: Record) -> int:
     return int(record.time * 1000)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer that is too large
-        return float("inf") if value > 0 else float("-inf")
 
 
 def _keep_first(params: dict[str, str], name: str, value: str) -> None:

@@ -6,7 +6,7 @@ import itertools
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -108,7 +108,15 @@ class TensorboardLogger(HistogramLogger):
 
     def _write(self, record: Record) -> None:
         ((key, value),) = record.values.items()
-        self._writes[record.kind](self.writer, "/".join(key), value, record.step, record.time)
+        name, at = "/".join(key), {"global_step": record.step, "walltime": record.time}
+        if record.kind == "scalars":
+            self.writer.add_scalar(name, value, **at)
+        elif record.kind == "texts":
+            self.writer.add_text(name, value, **at)
+        elif record.kind == "images":
+            self.writer.add_image(name, as_bytes(value), dataformats="HWC", **at)
+        elif (shown := finite(value)).size:
+            self.writer.add_histogram(name, shown, **at)
 
     def flush(self) -> None:
         super().flush()
@@ -117,21 +125,6 @@ class TensorboardLogger(HistogramLogger):
     def close(self) -> None:
         super().close()
         self.writer.flush()  # not close(): a closed writer would begin another file
-
-    _writes: Mapping[str, Callable[[Any, str, Any, int, float], None]] = {
-        "scalars": lambda writer, name, value, step, time: writer.add_scalar(name, value, step, walltime=time),
-        "texts": lambda writer, name, value, step, time: writer.add_text(name, value, step, walltime=time),
-        "images": lambda writer, name, value, step, time: writer.add_image(
-            name, as_bytes(value), step, walltime=time, dataformats="HWC"
-        ),
-        "histograms": lambda writer, name, value, step, time: _add_histogram(writer, name, value, step, time),
-    }
-
-
-def _add_histogram(writer: Any, name: str, values: Any, step: int, time: float) -> None:
-    shown = finite(values)
-    if shown.size:
-        writer.add_histogram(name, shown, step, walltime=time)
 
 
 def _event_file(writer: Any) -> EventFile | None:

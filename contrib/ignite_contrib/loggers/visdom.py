@@ -127,7 +127,8 @@ class VisdomLogger(HistogramLogger):
         curves: dict[tuple[str, tuple[str, ...]], list[tuple[float, float]]] = {}
         for record in records:
             for key, value in record.values.items():
-                curves.setdefault((record.run, key), []).append((record.step, _finite_number(value)))
+                number = float(value) if math.isfinite(float(value)) else math.nan  # a gap: JSON has no infinity
+                curves.setdefault((record.run, key), []).append((record.step, number))
         sent: set[tuple[str, tuple[str, ...]]] = set()
         for (run, key), points in curves.items():
             try:
@@ -190,15 +191,6 @@ def _window(run: str, key: tuple[str, ...]) -> tuple[str, str]:
     """The title and the id of the window of a name."""
     name = "/".join(key)
     return name, f"window_{run}_{name}"
-
-
-def _finite_number(value: Any) -> float:
-    """A number, or NaN, which is a gap: the JSON of the page has no infinity."""
-    try:
-        number = float(value)
-    except OverflowError:  # an integer that is too large
-        return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def _open_client(settings: dict[str, Any]) -> Any:
