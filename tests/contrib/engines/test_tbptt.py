@@ -153,7 +153,8 @@ def test_a_chunk_runs_under_autocast() -> None:
     seen: list[bool] = []
     trainer.add_event_handler(StepEvents.FORWARD_STARTED, lambda: seen.append(torch.is_autocast_enabled("cpu")))
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: seen.append(torch.is_autocast_enabled("cpu")))
-    trainer.run(batches(1))
+    with torch.backends.mkldnn.flags(enabled=False):  # it has no LSTM in bfloat16 for some processors
+        trainer.run(batches(1))
 
     assert seen == [True, True, True, False]
 

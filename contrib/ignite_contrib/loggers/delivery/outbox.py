@@ -69,7 +69,7 @@ class Outbox:
         self._pauses: dict[str, _Pause] = {}  # by kind
         self._reported: set[str] = set()  # kinds of which a refused record was reported
         self.reason = ""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may log too
 
     def put(self, record: Record) -> None:
         """Send a record."""
