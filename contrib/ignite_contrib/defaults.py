@@ -202,8 +202,9 @@ class Defaults:
             return Resumed()
         resumed = resume(trainer, everything, self.folder, checkpoint=self.best or (), keep=self._keep)
         stopping = self.early_stopping
-        if stopping is not None and stopping.counter < stopping.patience and trainer._position.left == "nothing":
-            trainer._position.left = None  # patience was increased after the run ended
+        saved = trainer.state_dict()
+        if stopping is not None and stopping.counter < stopping.patience and saved.pop("left", None) == "nothing":
+            trainer.load_state_dict(saved)  # patience was increased after the run ended
         return resumed
 
     def _attach_files(self, trainer: Engine, evaluator: Engine | None, is_new: bool) -> None:

@@ -148,6 +148,7 @@ def test_events_of_the_step_are_fired_for_each_chunk_and_gradients_are_clipped()
     assert norms == pytest.approx([1e-3] * 3, rel=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.backends.mkldnn")  # its flags are set to what they are
 def test_a_chunk_runs_under_autocast() -> None:
     trainer, _ = build(amp_mode="amp")
     seen: list[bool] = []
