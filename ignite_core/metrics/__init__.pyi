@@ -47,14 +47,12 @@ from .regression.distances import (
     ManhattanDistance as ManhattanDistance,
     WaveHedgesDistance as WaveHedgesDistance,
 )
-from .regression.fractional import FractionalAbsoluteError as FractionalAbsoluteError, FractionalBias as FractionalBias
 from .regression.geometric import (
     GeometricMeanAbsoluteError as GeometricMeanAbsoluteError,
     GeometricMeanRelativeAbsoluteError as GeometricMeanRelativeAbsoluteError,
 )
 from .regression.maximum_absolute_error import MaximumAbsoluteError as MaximumAbsoluteError
 from .regression.mean_absolute_error import MeanAbsoluteError as MeanAbsoluteError
-from .regression.mean_error import MeanError as MeanError
 from .regression.mean_pairwise_distance import MeanPairwiseDistance as MeanPairwiseDistance
 from .regression.mean_squared_error import (
     MeanSquaredError as MeanSquaredError,
@@ -66,14 +64,16 @@ from .regression.median import (
     MedianRelativeAbsoluteError as MedianRelativeAbsoluteError,
 )
 from .regression.pearson_correlation import PearsonCorrelation as PearsonCorrelation
-from .regression.plot import plot_regression as plot_regression
-from .regression.r2_score import R2Score as R2Score
+from .regression.r2_score import R2Score as R2Score, plot_regression as plot_regression
 from .regression.rank_correlation import (
     KendallRankCorrelation as KendallRankCorrelation,
     SpearmanRankCorrelation as SpearmanRankCorrelation,
 )
 from .regression.relative import (
+    FractionalAbsoluteError as FractionalAbsoluteError,
+    FractionalBias as FractionalBias,
     MeanAbsoluteRelativeError as MeanAbsoluteRelativeError,
+    MeanError as MeanError,
     MeanNormalizedBias as MeanNormalizedBias,
 )
 from .running_average import RunningAverage as RunningAverage

@@ -1,4 +1,4 @@
-"""Averages of numbers and tensors that come one by one or in batches."""
+"""Averages of numbers and tensors, single ones or batches."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
 __all__ = ["Average", "GeometricAverage", "VariableAccumulation"]
 
 
 class VariableAccumulation(Metric):
-    """Whatever can be accumulated: its value and how many there were.
+    """An accumulator with a custom operation, and the number of values.
 
     ``update`` takes a number or a tensor. A tensor with a batch dimension, ``(N, *)`` with ``ndim > 1``, counts as
-    ``N`` values, which are accumulated along it; a number, or a tensor of ``ndim`` 0 or 1, as one.
+    ``N`` values, accumulated along it; a number, or a tensor of ``ndim`` 0 or 1, counts as one.
 
     Args:
-        op: Called with what was accumulated and the new values (for a batch with ``N`` of them along the first
-            dimension), returns what is accumulated then. On several ranks what each has accumulated is summed.
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+        op: Called with the accumulator and the new values (for a batch, ``N`` of them along the first dimension);
+            returns the new accumulator. With several ranks the accumulators are summed.
 
     Example:
         >>> metric = VariableAccumulation(
@@ -46,7 +43,7 @@ class VariableAccumulation(Metric):
     def __init__(
         self,
         op: Callable[[Any, Any], Any],
-        output_transform: Any = unchanged,
+        output_transform: OutputTransform = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
@@ -67,10 +64,11 @@ class VariableAccumulation(Metric):
         self.num_examples += output.shape[0] if isinstance(output, Tensor) and output.ndim > 1 else 1
 
     def compute(self) -> Any:
-        self._check_seen()
-        return _plain(self.accumulator), int(self.num_examples)
+        self._check_computable()
+        value = self.accumulator
+        return value.clone() if isinstance(value, Tensor) else float(value), int(self.num_examples)
 
-    def _check_seen(self) -> None:
+    def _check_computable(self) -> None:
         if self.num_examples == 0:
             raise NotComputableError(f"{type(self).__name__}.compute: nothing was seen; call update() first")
 
@@ -80,11 +78,6 @@ class Average(VariableAccumulation):
 
     ``update`` takes a number, a tensor of ``ndim`` 0 or 1, or a batch of shape ``(N, *)`` with ``ndim > 1``.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Example:
         >>> metric = Average()
         >>> metric.update(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
@@ -93,24 +86,22 @@ class Average(VariableAccumulation):
     """
 
     def __init__(
-        self, output_transform: Any = unchanged, device: str | torch.device | None = None, skip_unrolling: bool = False
+        self,
+        output_transform: OutputTransform = unchanged,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
     ) -> None:
         super().__init__(_add, output_transform, device, skip_unrolling)
 
     def compute(self) -> Any:
-        self._check_seen()
+        self._check_computable()
         return ratio(self.accumulator, int(self.num_examples))
 
 
 class GeometricAverage(VariableAccumulation):
     r"""Geometric mean, :math:`\left(\prod_i x_i\right)^{1/n} = \exp\left(\frac1n \sum_i \ln x_i\right)`, elementwise.
 
-    ``update`` takes positive numbers, in the forms of :class:`Average`.
-
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+    ``update`` takes positive numbers, in the same forms as :class:`Average`.
 
     Example:
         >>> metric = GeometricAverage()
@@ -121,12 +112,15 @@ class GeometricAverage(VariableAccumulation):
     """
 
     def __init__(
-        self, output_transform: Any = unchanged, device: str | torch.device | None = None, skip_unrolling: bool = False
+        self,
+        output_transform: OutputTransform = unchanged,
+        device: str | torch.device | None = None,
+        skip_unrolling: bool = False,
     ) -> None:
         super().__init__(_add_logarithm, output_transform, device, skip_unrolling)
 
     def compute(self) -> Any:
-        self._check_seen()
+        self._check_computable()
         mean = ratio(self.accumulator, int(self.num_examples))
         return mean.exp() if isinstance(mean, Tensor) else math.exp(mean)
 
@@ -137,8 +131,3 @@ def _add(accumulated: Any, values: Any) -> Any:
 
 def _add_logarithm(accumulated: Any, values: Any) -> Any:
     return _add(accumulated, torch.as_tensor(values, dtype=torch.float64).log())
-
-
-def _plain(value: Any) -> Any:
-    """A copy of a tensor, a number without what it knows of dtypes."""
-    return value.clone() if isinstance(value, Tensor) else float(value)

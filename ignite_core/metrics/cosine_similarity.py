@@ -1,6 +1,6 @@
 """The angle between predicted and true vectors.
 
-Shapes: ``N`` samples, ``*`` further dimensions, which make the vector of a sample.
+Shapes: ``N`` samples, ``*`` further dimensions, which form the vector of a sample.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.checks import check_floating, check_same_shape
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.checks import check_computable, check_floating, check_same_shape
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
 __all__ = ["CosineSimilarity"]
@@ -21,14 +20,11 @@ __all__ = ["CosineSimilarity"]
 class CosineSimilarity(Metric):
     r"""Mean cosine of the angle between vectors, :math:`\frac1n \sum_i \frac{x_i \cdot y_i}{\|x_i\|\,\|y_i\|}`.
 
-    ``update`` takes ``(y_pred, y)``, both of shape ``(N, *)`` with at least one dimension ``*``; those are flattened.
-    With a vector of zeros the cosine is 0.
+    ``update`` takes ``(y_pred, y)``, both of shape ``(N, *)`` with at least one dimension ``*``, which are flattened.
+    The cosine with a zero vector is 0.
 
     Args:
-        eps: Smallest length of a vector that is divided by. With more than 0, shorter vectors have a smaller cosine.
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+        eps: Smallest length to divide by. A positive value reduces the cosine of shorter vectors.
 
     Raises:
         ValueError: By ``update`` if the shapes differ or are ``(N,)``.
@@ -37,7 +33,7 @@ class CosineSimilarity(Metric):
     Example:
         >>> metric = CosineSimilarity()
         >>> metric.update((torch.tensor([[1.0, 0.0], [2.0, 2.0]]), torch.tensor([[0.0, 3.0], [1.0, 1.0]])))
-        >>> round(metric.compute(), 6)  # right angles, and the same direction
+        >>> round(metric.compute(), 6)  # a right angle, and the same direction
         0.5
     """
 
@@ -49,7 +45,7 @@ class CosineSimilarity(Metric):
     def __init__(
         self,
         eps: float = 0.0,
-        output_transform: Any = unchanged,
+        output_transform: OutputTransform = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
@@ -61,7 +57,7 @@ class CosineSimilarity(Metric):
         check_same_shape(self, y_pred, y)
         if y.ndim < 2:
             raise ValueError(
-                "CosineSimilarity.update: y_pred and y must have shape (N, *), one vector a sample, "
+                "CosineSimilarity.update: y_pred and y must have shape (N, *), one vector per sample, "
                 f"got {tuple(y.shape)}"
             )
         check_floating(self, y_pred=y_pred, y=y)
@@ -72,7 +68,5 @@ class CosineSimilarity(Metric):
         self.num_samples += y.shape[0]
 
     def compute(self) -> float | Tensor:
-        if self.num_samples == 0:
-            raise NotComputableError("CosineSimilarity.compute: no sample was seen; call update() first")
-        value: float | Tensor = ratio(self.cosine_sum, self.num_samples)
-        return value
+        check_computable(self, self.num_samples)
+        return ratio(self.cosine_sum, self.num_samples)

@@ -1,4 +1,4 @@
-"""A metric that needs everything at once."""
+"""A metric computed from all predictions and targets of an epoch at once."""
 
 from __future__ import annotations
 
@@ -9,34 +9,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.checks import check_computable
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import gathered
 
 __all__ = ["EpochMetric", "EpochMetricWarning"]
 
 
 class EpochMetricWarning(UserWarning):
-    """The function of an :class:`EpochMetric` has failed with the first batch."""
+    """The function of an :class:`EpochMetric` failed with the first batch."""
 
 
 class EpochMetric(Metric):
-    """A function of all predictions and targets of an epoch, which are kept until then.
+    """A function of all predictions and targets of an epoch, which are kept until ``compute``.
 
-    ``update`` takes ``(y_pred, y)``, each of shape ``(N,)`` or ``(N, C)``. On several ranks the function is called on
-    each of them, with what all of them have seen, in rank order; so what it raises is raised on all.
+    ``update`` takes ``(y_pred, y)``, each of shape ``(N,)`` or ``(N, C)``. With several ranks the function is called on
+    every rank with the data of all ranks, in rank order; so an error is raised on all ranks.
 
     Args:
-        compute_fn: Called with all predictions and all targets, joined along the first dimension.
-        output_transform: As for :class:`Metric`.
-        check_compute_fn: Call it with the first batch alone too, and warn if that fails: not all functions can do with
-            one batch, but most failures are better known before the end of an epoch.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+        compute_fn: Called with all predictions and all targets, concatenated along the first dimension.
+        check_compute_fn: Whether to call ``compute_fn`` with the first batch too, and warn if that fails: most errors
+            are better found before the end of an epoch. Pass False if the function cannot handle a single batch.
 
     Raises:
         TypeError: If ``compute_fn`` is not callable.
-        ValueError: By ``update`` if shapes disagree, or the dtype has changed since the first batch.
+        ValueError: By ``update`` if the shapes do not fit, or the dtype has changed since the first batch.
 
     Example:
         >>> metric = EpochMetric(lambda y_pred, y: (y_pred - y).abs().median())
@@ -52,7 +49,7 @@ class EpochMetric(Metric):
     def __init__(
         self,
         compute_fn: Callable[[Tensor, Tensor], Any],
-        output_transform: Any = unchanged,
+        output_transform: OutputTransform = unchanged,
         check_compute_fn: bool = True,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
@@ -81,18 +78,13 @@ class EpochMetric(Metric):
                 )
 
     def compute(self) -> Any:
-        if not self.predictions:
-            raise NotComputableError(f"{type(self).__name__}.compute: no sample was seen; call update() first")
+        check_computable(self, self.predictions)
         value = self.compute_fn(torch.cat(self.predictions), torch.cat(self.targets))
         return value.item() if isinstance(value, Tensor) and value.ndim == 0 and value.is_cpu else value
 
     def _checked_pair(self, output: Any) -> tuple[Tensor, Tensor]:
-        """Predictions and targets; of ``(N, 1)`` the samples alone."""
-        y_pred, y = output
-        if y_pred.ndim == 2 and y_pred.shape[1] == 1:
-            y_pred = y_pred.squeeze(1)
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = y.squeeze(1)
+        """Predictions and targets, with shape ``(N, 1)`` as ``(N,)``."""
+        y_pred, y = (side.squeeze(1) if side.ndim == 2 and side.shape[1] == 1 else side for side in output)
         if y_pred.ndim not in (1, 2) or y.ndim not in (1, 2) or y_pred.shape[0] != y.shape[0]:
             raise ValueError(
                 f"{type(self).__name__}.update: y_pred and y must have the shapes (N,) or (N, C), with the same N, "

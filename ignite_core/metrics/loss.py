@@ -1,4 +1,4 @@
-"""The average of a loss function over everything seen."""
+"""The average of a loss function."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.checks import check_computable
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
 __all__ = ["Loss"]
@@ -17,17 +17,14 @@ __all__ = ["Loss"]
 class Loss(Metric):
     r"""Average of a loss over all samples, :math:`\frac{\sum_b n_b\, \ell_b}{\sum_b n_b}` over batches :math:`b`.
 
-    ``update`` takes ``(y_pred, y)`` or ``(y_pred, y, keyword arguments of loss_fn)``. The value is a number; of data on
-    an accelerator it is a tensor there, so that nobody waits.
+    ``update`` takes ``(y_pred, y)`` or ``(y_pred, y, keyword arguments of loss_fn)``. The value is a number; for data
+    on an accelerator it is a tensor there, so that the host does not wait.
 
     Args:
         loss_fn: ``loss_fn(y_pred, y) -> scalar tensor``, the mean over the samples of a batch.
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        batch_size: Makes the number of samples :math:`n_b` of ``y``; by default its length. A batch of which it makes 0
-            is left out. Where ``loss_fn`` ignores labels, count the others:
-            ``batch_size=lambda y: int((y != -100).sum())``.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+        batch_size: Returns the number of samples :math:`n_b` of ``y``. Default: its length. A batch of size 0 is
+            ignored. If ``loss_fn`` ignores some labels, count the others: ``batch_size=lambda y: int((y !=
+            -100).sum())``.
 
     Example:
         >>> metric = Loss(torch.nn.functional.l1_loss)
@@ -46,7 +43,7 @@ class Loss(Metric):
     def __init__(
         self,
         loss_fn: Callable[..., torch.Tensor],
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         batch_size: Callable[[Any], int] = len,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
@@ -67,17 +64,15 @@ class Loss(Metric):
             )
         size: Any = self._batch_size(y)
         if isinstance(size, torch.Tensor) and not size.is_cpu:
-            loss = torch.where(size == 0, 0.0, loss)  # the mean of nothing is NaN, and weighs nothing
+            loss = torch.where(size == 0, 0.0, loss)  # the mean of an empty batch is NaN
         elif not size:
             return
-        if loss.is_cpu:  # where it is no wait, and the quickest way
+        if loss.is_cpu:  # item() does not wait and is fastest
             self.loss_sum += loss.item() * size
         else:
             self.loss_sum += loss.to(accumulation_dtype(loss.device)) * size
         self.num_samples += size
 
     def compute(self) -> float | torch.Tensor:
-        if self.num_samples == 0:
-            raise NotComputableError("Loss.compute: no sample was seen; call update() first")
-        value: float | torch.Tensor = ratio(self.loss_sum, self.num_samples)
-        return value
+        check_computable(self, self.num_samples)
+        return ratio(self.loss_sum, self.num_samples)

@@ -1,4 +1,4 @@
-"""Where metrics and handlers draw; the only place that needs matplotlib."""
+"""Access to matplotlib for metrics and handlers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def pyplot_for(who: str) -> Any:
     """``matplotlib.pyplot``.
 
     Raises:
-        ModuleNotFoundError: If matplotlib is not installed; the message names ``who`` needs it.
+        ModuleNotFoundError: If matplotlib is not installed; the message says that ``who`` needs it.
     """
     try:
         importlib.import_module("matplotlib")
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
-            raise  # it is there, but something that it needs is not
+            raise  # matplotlib is installed, but one of its imports is not
         raise ModuleNotFoundError(
             f"{who} needs the package 'matplotlib': pip install 'ignite-core[plot]'", name=error.name
         ) from error
@@ -26,9 +26,5 @@ def pyplot_for(who: str) -> Any:
 
 
 def axes_for(who: str, ax: Any = None, **options: Any) -> Any:
-    """The axes to draw on: those given, or new ones, made with these options of ``pyplot.subplots``.
-
-    Raises:
-        ModuleNotFoundError: If new ones are wanted and matplotlib is not installed.
-    """
+    """The given axes, or new ones from ``pyplot.subplots(**options)``; raises like :func:`pyplot_for`."""
     return pyplot_for(who).subplots(**options)[1] if ax is None else ax

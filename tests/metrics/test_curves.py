@@ -263,7 +263,7 @@ def test_a_changed_number_of_labels_is_refused(kind: Any, bins: int | None) -> N
     metric = kind(bins=bins)
     metric.update((torch.rand(5, 3), torch.ones(5, 3)))
     for shape in [(5, 2), (5,)]:
-        with pytest.raises(ValueError, match=r"the shapes must stay alike, \(N, 3\) of y_pred until now, got y_pred"):
+        with pytest.raises(ValueError, match=r"the shapes must not change, \(N, 3\) of y_pred before, got y_pred"):
             metric.update((torch.rand(shape), torch.ones(shape)))
 
 

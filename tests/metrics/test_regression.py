@@ -42,7 +42,7 @@ from ignite_core.metrics.regression import (
     plot_regression,
 )
 from ignite_core.metrics.regression.moments import MANY
-from ignite_core.metrics.regression.ranks import dense_ranks, num_inversions
+from ignite_core.metrics.regression.rank_correlation import dense_ranks, num_inversions
 
 OF_FLOATS: list[type[Metric]] = [
     CanberraMetric,

@@ -1,48 +1,44 @@
-"""The share of samples that are classified rightly.
+"""The fraction of samples that are classified correctly.
 
 Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.classification.counts import predicted_classes
-from ignite_core.metrics.classification.layout import Task, layout_of
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.classification.counts import Task, layout_of, predicted_classes
+from ignite_core.metrics.core.checks import check_computable
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import ratio, total
 
 __all__ = ["Accuracy"]
 
 
 class Accuracy(Metric):
-    r"""Share of right predictions, :math:`\frac1n \sum_i [\hat y_i = y_i]`.
+    r"""Fraction of correct predictions, :math:`\frac1n \sum_i [\hat y_i = y_i]`.
 
     ``update`` takes ``(y_pred, y)``:
 
     - binary: both of shape ``(N, *)`` or ``y_pred`` of ``(N, 1, *)``, of zeros and ones;
-    - multiclass: scores of shape ``(N, C, *)``, the largest along ``C`` is the prediction, and ``y`` of ``(N, *)``;
+    - multiclass: scores of shape ``(N, C, *)``, of which the largest along ``C`` is the prediction, and ``y`` of
+      ``(N, *)``;
     - multilabel (``is_multilabel=True``): both of shape ``(N, C, *)`` with ``C > 1``, of zeros and ones; a sample is
-      right if all its labels are.
+      correct if all its labels are.
 
-    Whether binary and multilabel predictions are zeros and ones is seen on their device and told by ``compute``, so
-    that ``update`` waits for no device. Round probabilities in ``output_transform``. The value is a number; of data on
-    an accelerator it is a tensor there, for which only a binary or multilabel ``compute`` waits.
+    Binary and multilabel values other than 0 and 1 are counted on their device and reported by ``compute``, so
+    ``update`` does not wait for a device. Round probabilities in ``output_transform``. The value is a number; for data
+    on an accelerator it is a tensor there, and only a binary or multilabel ``compute`` waits.
 
     Args:
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
         is_multilabel: Whether a sample may have several labels.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
 
     Raises:
-        ValueError: By ``update`` if shapes do not fit or the number of classes has changed; by ``compute`` if there
-            were predictions or labels other than 0 and 1.
+        ValueError: By ``update`` if the shapes do not fit or the number of classes has changed; by ``compute`` if there
+            were binary or multilabel values other than 0 and 1.
 
     Example:
         >>> metric = Accuracy()
@@ -59,7 +55,7 @@ class Accuracy(Metric):
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         is_multilabel: bool = False,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
@@ -68,10 +64,10 @@ class Accuracy(Metric):
         super().__init__(output_transform, device, skip_unrolling)
 
     def reset(self) -> None:
-        """Forget everything that was taken in, and how many classes there were."""
+        """Reset all states and the number of classes."""
         super().reset()
         self._num_classes: int | None = None
-        self._checked: tuple[torch.Size, torch.Size] | None = None  # the shapes that were looked at last, and say:
+        self._checked: tuple[torch.Size, torch.Size] | None = None  # the shapes that the next two follow from
         self._is_multiclass = False
         self._samples_in_batch = 0
 
@@ -79,23 +75,21 @@ class Accuracy(Metric):
         y_pred, y = output
         if self._checked != (y_pred.shape, y.shape):
             self._check(y_pred.shape, y.shape)
-        right = predicted_classes(y_pred) == y if self._is_multiclass else self._compare(y_pred.reshape(y.shape), y)
-        self.num_correct += right.count_nonzero()
+        correct = predicted_classes(y_pred) == y if self._is_multiclass else self._compare(y_pred.reshape(y.shape), y)
+        self.num_correct += correct.count_nonzero()
         self.num_samples += self._samples_in_batch
 
     def compute(self) -> float | Tensor:
-        if self.num_samples == 0:
-            raise NotComputableError("Accuracy.compute: no sample was seen; call update() first")
+        check_computable(self, self.num_samples)
         if self.num_invalid > 0:
             raise ValueError(
                 "Accuracy.compute: binary and multilabel predictions and labels must be 0 or 1, "
                 f"got {int(self.num_invalid)} others; round scores in output_transform"
             )
-        value: float | Tensor = ratio(self.num_correct, self.num_samples)
-        return value
+        return ratio(self.num_correct, self.num_samples)
 
     def _check(self, shape: torch.Size, shape_y: torch.Size) -> None:
-        """Tell the task by the shapes, and remember what follows from them: batches are mostly alike."""
+        """Find the task, and store what follows from the shapes: most batches have the same ones."""
         layout = layout_of("Accuracy", shape, shape_y, self.is_multilabel)
         if self._num_classes not in (None, layout.num_classes):
             raise ValueError(
@@ -107,9 +101,9 @@ class Accuracy(Metric):
         self._checked = shape, shape_y
 
     def _compare(self, y_pred: Tensor, y: Tensor) -> Tensor:
-        """Where binary or multilabel predictions are right, after counting values that are neither 0 nor 1."""
+        """Where binary or multilabel predictions are correct; counts values other than 0 and 1."""
         for values in (y_pred, y):
             if values.dtype is not torch.bool:
                 self.num_invalid += ((values != 0) & (values != 1)).sum()
-        right = y_pred == y
-        return right.all(dim=1) if self.is_multilabel else right
+        correct = y_pred == y
+        return correct.all(dim=1) if self.is_multilabel else correct

@@ -1,4 +1,4 @@
-"""What the metrics of agreement have in common: how often each label was predicted, how often it was true.
+"""Base class of agreement metrics: how often each label is predicted and true, and the sum of the disagreements.
 
 Shapes: ``N`` samples, ``C`` classes, ``K`` labels that occur.
 """
@@ -6,34 +6,30 @@ Shapes: ``N`` samples, ``C`` classes, ``K`` labels that occur.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.checks import check_values
+from ignite_core.metrics.classification.counts import plain
+from ignite_core.metrics.core.checks import check_computable, check_values
 from ignite_core.metrics.core.memo import memoized
-from ignite_core.metrics.core.metric import Metric
+from ignite_core.metrics.core.metric import Metric, OutputTransform
 from ignite_core.metrics.core.states import accumulation_dtype, gathered, total
 
 __all__ = ["AgreementMetric"]
 
-#: What is kept in place of a label that is no whole number.
+#: Replaces a label that is not an integer.
 _NO_LABEL = torch.iinfo(torch.int64).min
 
 
 class AgreementMetric(Metric):
-    """A number that follows from how often each label was predicted and was true, and how far they disagree.
+    """A number computed from the counts of predicted and true labels and their disagreement.
 
     Args:
-        power: A disagreement counts as the difference of the labels to this power; 0 counts each as 1.
-        num_classes: Of labels in ``[0, C)``, of which only counts are kept; None keeps the labels, which may be any.
-        output_transform: As for :class:`~ignite_core.metrics.Metric`.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        validate: As for :class:`~ignite_core.metrics.Metric`.
+        power: A disagreement counts as the difference of the labels to this power; with 0 each counts as 1.
+        num_classes: For labels in ``[0, C)``, of which only counts are kept; None keeps the labels, which may be any
+            integers.
     """
 
     higher_is_better = True
@@ -44,13 +40,13 @@ class AgreementMetric(Metric):
     disagreement = total(dtype=torch.int64)
 
     _takes: ClassVar[str] = "labels of shape (N,) or (N, 1)"
-    _takes_scores: ClassVar[bool] = False  # of (N, C), in which the largest says the label
+    _takes_scores: ClassVar[bool] = False  # of shape (N, C), whose largest is the label
 
     def __init__(
         self,
         power: int,
         num_classes: int | None,
-        output_transform: Callable[[Any], Any],
+        output_transform: OutputTransform,
         device: str | torch.device | None,
         skip_unrolling: bool,
         *,
@@ -80,29 +76,27 @@ class AgreementMetric(Metric):
             self.predictions.append(predicted)
             self.targets.append(true)
         else:
-            counts, disagreement = counted(y_pred, y, self.num_classes, self._power)
+            counts, disagreement = agreement_counts(y_pred, y, self.num_classes, self._power)
             self.counts += counts
             self.disagreement += disagreement
 
     def compute(self) -> float | Tensor:
-        value = self._of(*self._totals())
-        return value.item() if value.is_cpu else value
+        return plain(self._value(*self._totals()))
 
     @abstractmethod
-    def _of(self, predicted: Tensor, true: Tensor, disagreement: Tensor, labels: Tensor) -> Tensor:
-        """The number, of float64 counts of shape ``(K,)`` for each of the labels."""
+    def _value(self, predicted: Tensor, true: Tensor, disagreement: Tensor, labels: Tensor) -> Tensor:
+        """The value for float64 counts of shape ``(K,)`` of each of the labels."""
 
     def _totals(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        name, kept = type(self).__name__, self.num_classes is None
-        if not (self.predictions if kept else isinstance(self.counts, Tensor)):
-            raise NotComputableError(f"{name}.compute: no sample was seen; call update() first")
+        name = type(self).__name__
+        check_computable(self, self.predictions if self.num_classes is None else isinstance(self.counts, Tensor))
         if self.num_classes is None:
             pairs = torch.stack([torch.cat(self.predictions), torch.cat(self.targets)])
             if invalid := int((pairs == _NO_LABEL).sum()):
                 raise ValueError(f"{name}.compute: labels must be whole numbers, got {invalid} that are not")
             labels, places = torch.unique(pairs, return_inverse=True)
             counts = _histogram(places, len(labels))
-            labels = _difference(labels, labels[0])  # agreement does not depend on where they begin
+            labels = _difference(labels, labels[0])  # agreement does not depend on the origin
             disagreement = _disagreement(_difference(*pairs), self._power)
         else:
             counts, disagreement = self.counts, self.disagreement
@@ -142,15 +136,15 @@ def labels_of(y_pred: Tensor, y: Tensor) -> Tensor:
 
 
 @memoized
-def counted(y_pred: Tensor, y: Tensor, num_classes: int, power: int) -> tuple[Tensor, Tensor]:
-    """The counts of a batch, as :attr:`AgreementMetric.counts`, and the sum of its disagreements."""
+def agreement_counts(y_pred: Tensor, y: Tensor, num_classes: int, power: int) -> tuple[Tensor, Tensor]:
+    """The counts of a batch, as in :attr:`AgreementMetric.counts`, and the sum of its disagreements."""
     labels = labels_of(y_pred, y)
     places = torch.where(_outside(labels, num_classes), num_classes, labels)
     return _histogram(places, num_classes + 1), _disagreement(places[0] - places[1], power)
 
 
 def _are_labels(values: Tensor) -> bool:
-    """Labels have the shape ``(N,)`` or ``(N, 1)``, scores that of ``(N, C)``."""
+    """Whether the shape is that of labels, ``(N,)`` or ``(N, 1)``, not that of scores, ``(N, C)``."""
     return values.ndim == 1 or (values.ndim == 2 and values.shape[1] == 1)
 
 
@@ -167,13 +161,13 @@ def _outside(labels: Tensor, num_classes: int) -> Tensor:
 
 
 def _histogram(places: Tensor, size: int) -> Tensor:
-    """How often each of so many places occurs in each row."""
+    """Number of occurrences in each of the two rows of each of ``size`` places."""
     counts = torch.zeros(2, size, dtype=torch.int64, device=places.device)
     return counts.scatter_add_(1, places, torch.ones_like(places))
 
 
 def _difference(labels: Tensor, others: Tensor) -> Tensor:
-    """In double precision: exact for near labels, without overflow for far ones."""
+    """The difference in double precision: exact for close labels, without overflow for distant ones."""
     dtype = accumulation_dtype(labels.device)
     rough = labels.to(dtype) - others.to(dtype)
     return torch.where(rough.abs() < 2**62, (labels - others).to(dtype), rough)

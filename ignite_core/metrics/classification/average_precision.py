@@ -16,34 +16,31 @@ __all__ = ["AveragePrecision"]
 
 
 class AveragePrecision(AreaMetric):
-    r"""Average precision, :math:`\sum_k (R_k - R_{k-1}) P_k` over the distinct scores :math:`k` in falling order.
+    r"""Average precision, :math:`\sum_k (R_k - R_{k-1}) P_k` over the distinct scores :math:`k` in decreasing order.
 
-    :math:`P_k` and :math:`R_k` are precision and recall if what has at least the score :math:`k` is called positive;
-    nothing is interpolated. ``update`` takes ``(y_pred, y)``, scores of any range, the higher the more positive, and
+    :math:`P_k` and :math:`R_k` are precision and recall if samples with a score of at least :math:`k` are predicted as
+    positive; nothing is interpolated. ``update`` takes ``(y_pred, y)``, scores of any range, higher for positives, and
 
     - binary: both of shape ``(N,)`` or ``(N, 1)``, labels of zeros and ones;
     - multilabel: both of shape ``(N, C)``, labels of zeros and ones; the value is the mean over labels;
-    - multiclass: scores of shape ``(N, C)``, ``C > 2``, and classes in [0, C) of ``(N,)``; the value is the mean over
-      classes, each against the others.
+    - multiclass: scores of shape ``(N, C)``, ``C > 2``, and classes in [0, C) of shape ``(N,)``; the value is the mean
+      over classes, each against the others.
 
-    No activation is applied. Without positives the value is 0, and so it counts in a mean over labels or classes; a
-    warning says so. The value is a number; of data on an accelerator it is a tensor there.
+    No activation is applied. Without positives the value is 0, also within a mean over labels or classes, with a
+    warning. The value is a number; for data on an accelerator it is a tensor there.
 
-    By default all samples are kept and the value is exact. With ``bins`` it is exact for scores rounded to so many bins
-    of [0, 1], which are narrow near 0 and 1, so what is kept does not grow: 16 bytes a bin. With 1000 bins that is
-    within 1e-3 unless the scores crowd into a few of them; rare positives need more bins.
+    By default all samples are kept and the value is exact. With ``bins`` it is exact for scores rounded to bins of
+    [0, 1], which are narrow near 0 and 1, and memory is constant: 16 bytes per bin. With 1000 bins the error is below
+    1e-3 unless most scores are in a few bins; rare positives need more bins.
 
     Args:
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        check_compute_fn: Has no effect: what is wrong with a batch is said in any case.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        bins: Count into so many bins instead of keeping the samples; scores must lie in [0, 1] then.
-        validate: Look at the values of each batch, not only of the first, in ``update``; ``compute`` always does.
+        check_compute_fn: Accepted, as in pytorch-ignite, without effect.
+        bins: Number of bins to count in instead of keeping the samples; scores must then be in [0, 1].
+        validate: Check the values of each batch in ``update``, not only of the first; ``compute`` checks all.
 
     Raises:
-        ValueError: If ``bins`` is not a whole number of at least 2; by ``update`` if shapes do not fit or have changed,
-            or values of the first batch are not as above; by ``compute`` if those of another batch are not.
+        ValueError: If ``bins`` is not an integer of at least 2; by ``update`` if the shapes do not fit or have changed,
+            or values of the first batch are invalid; by ``compute`` if those of another batch are.
 
     References:
         Manning, Raghavan and Schütze, 2008, *Introduction to Information Retrieval*, section 8.4.
@@ -60,7 +57,7 @@ class AveragePrecision(AreaMetric):
     _takes_labels: ClassVar[bool] = True
     _takes_classes: ClassVar[bool] = True
 
-    def _of(self, fps: Tensor, tps: Tensor) -> Tensor:
+    def _area(self, fps: Tensor, tps: Tensor) -> Tensor:
         precision = tps / (tps + fps).clamp(min=1)  # an empty bin at the top adds nothing
         recalled = tps.diff(dim=-1, prepend=tps.new_zeros(*tps.shape[:-1], 1))
         return (recalled * precision).sum(-1) / tps[..., -1]
@@ -68,8 +65,6 @@ class AveragePrecision(AreaMetric):
     def _mean(self, values: Tensor) -> Tensor:
         missing = int(values.isnan().sum())
         if missing:
-            without = (
-                f"{missing} of {len(values)} labels have no positives" if values.ndim else "there are no positives"
-            )
-            warnings.warn(f"AveragePrecision.compute: {without}, which counts as 0", stacklevel=4)
+            what = f"{missing} of {len(values)} labels have no positives" if values.ndim else "there are no positives"
+            warnings.warn(f"AveragePrecision.compute: {what}, which counts as 0", stacklevel=4)
         return values.nan_to_num(0.0).mean()

@@ -1,19 +1,19 @@
-"""How often each class is predicted as each.
+"""The confusion matrix.
 
 Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.classification.counts import predicted_classes, quotient
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.checks import check_computable
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import accumulation_dtype, total
 from ignite_core.metrics.plotting import axes_for
 
@@ -21,27 +21,24 @@ __all__ = ["ConfusionMatrix"]
 
 
 class ConfusionMatrix(Metric):
-    r"""How often samples of each class are predicted as each, :math:`M_{ij} = \sum_n [y_n = i][\hat y_n = j]`.
+    r"""How often samples of each class are predicted as each class, :math:`M_{ij} = \sum_n [y_n = i][\hat y_n = j]`.
 
-    Rows are true classes, columns predicted ones. ``update`` takes ``(y_pred, y)``: scores of shape ``(N, C, *)``, the
-    largest along ``C`` is the prediction, the first of equal ones; and classes of shape ``(N, *)``, whole numbers.
-    Labels outside [0, C) are ignored, such as 255 or -100 for pixels that have none. Of one score for two classes, make
-    one-hot rows in ``output_transform``.
+    Rows are true classes, columns predicted classes. ``update`` takes ``(y_pred, y)``: scores of shape ``(N, C, *)``,
+    of which the largest along ``C``, the first of equal ones, is the prediction; and integer classes of shape
+    ``(N, *)``. Labels outside [0, C), such as 255 or -100 for unlabelled pixels, are ignored. For one score for two
+    classes, make one-hot rows in ``output_transform``.
 
-    The value is a tensor of shape ``(C, C)``, int64 of counts, or float64 of rates, where the data are.
+    The value is a tensor of shape ``(C, C)``: int64 counts or float64 rates, on the device of the data.
 
     Args:
         num_classes: ``C``, at least 2.
         average: None for counts; "samples" divides them by ``N``, whatever the further dimensions; "recall" divides
-            each row by its sum, so that the diagonal holds the recall of each class; "precision" each column. Of
-            nothing the share is 0.
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
+            each row by its sum, so that the diagonal holds the recall of each class; "precision" divides each column
+            by its sum. 0/0 is 0.
 
     Raises:
-        ValueError: If ``num_classes`` or ``average`` is none of the above; by ``update`` if shapes do not fit.
-        TypeError: By ``update`` if labels are not of whole numbers.
+        ValueError: If ``num_classes`` or ``average`` is invalid; by ``update`` if the shapes do not fit.
+        TypeError: By ``update`` if labels are not integers.
 
     References:
         Stehman, 1997, *Remote Sensing of Environment* 62, 77-89.
@@ -63,7 +60,7 @@ class ConfusionMatrix(Metric):
         self,
         num_classes: int,
         average: Literal["samples", "recall", "precision"] | None = None,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = True,
     ) -> None:
@@ -90,18 +87,17 @@ class ConfusionMatrix(Metric):
         if not y.numel():
             return
         if not isinstance(self.confusion_matrix, Tensor):
-            with torch.inference_mode(False):  # or it could be added to under inference mode only
+            with torch.inference_mode(False):  # an inference tensor could only be changed in inference mode
                 self.confusion_matrix = torch.zeros(size, size, dtype=torch.int64, device=y_pred.device)
         predicted, y = predicted_classes(y_pred).flatten(), y.flatten().long()
         true = y.clamp(0, size - 1)
         places = torch.add(predicted, true, alpha=size)
-        # into the state itself, as a matrix of its own would cost C * C numbers a batch; what is ignored adds 0
+        # in place, as a temporary matrix would cost C * C numbers per batch; ignored labels add 0
         self.confusion_matrix.view(-1).scatter_add_(0, places, (y == true).long())
         self.num_samples += shape[0]
 
     def compute(self) -> Tensor:
-        if self.num_samples == 0:
-            raise NotComputableError("ConfusionMatrix.compute: no sample was seen; call update() first")
+        check_computable(self, self.num_samples)
         matrix: Tensor = self.confusion_matrix
         if self.average is None:
             return matrix.clone()
@@ -118,19 +114,19 @@ class ConfusionMatrix(Metric):
         return quotient(matrix, matrix.sum(dim=1 if average == "recall" else 0, keepdim=True), 0.0)
 
     def plot(self, *, ax: Any = None, normalize: bool = False, labels: Sequence[str] | None = None) -> Any:
-        """Draw the matrix, with its numbers. It is computed for that, so on several ranks all of them must call it.
+        """Plot the matrix with its numbers. It calls ``compute``, so with several ranks all of them must call it.
 
         Args:
-            ax: Where to draw, matplotlib axes; by default new ones.
-            normalize: Show what share of each true class is predicted as each, instead of the values of the metric.
-            labels: Names of the classes; by default their numbers.
+            ax: The matplotlib axes to draw on. Default: new ones.
+            normalize: Show what fraction of each true class is predicted as each class.
+            labels: Names of the classes. Default: their numbers.
 
         Returns:
             The axes.
 
         Raises:
             NotComputableError: If there was no sample.
-            ValueError: If the number of labels is not that of classes.
+            ValueError: If the number of labels is not the number of classes.
             ModuleNotFoundError: If matplotlib is not installed.
         """
         names = [str(number) for number in range(self.num_classes)] if labels is None else list(labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -11,9 +10,9 @@ from torch import Tensor
 from ignite_core.metrics.classification.counts import mean_of_defined, plain
 from ignite_core.metrics.classification.precision_recall import Precision, PrecisionRecall, Recall
 from ignite_core.metrics.core.composite import MetricsLambda
-from ignite_core.metrics.core.metric import unchanged
+from ignite_core.metrics.core.metric import OutputTransform, unchanged
 
-__all__ = ["Fbeta", "fbeta_of"]
+__all__ = ["Fbeta", "fbeta_score"]
 
 
 def Fbeta(  # noqa: N802
@@ -21,7 +20,7 @@ def Fbeta(  # noqa: N802
     average: bool = True,
     precision: Precision | None = None,
     recall: Recall | None = None,
-    output_transform: Callable[[Any], Any] | None = None,
+    output_transform: OutputTransform | None = None,
     device: str | torch.device | None = None,
     *,
     is_multilabel: bool = False,
@@ -29,25 +28,26 @@ def Fbeta(  # noqa: N802
 ) -> MetricsLambda:
     r"""F-score, :math:`F_\beta = \frac{(1 + \beta^2) P R}{\beta^2 P + R}` of precision and recall.
 
-    It is an expression over a :class:`Precision` and a :class:`Recall`, takes what they take, and counts each batch
-    once. A class that neither occurred nor was predicted has the value ``zero_division``; one without a right
-    prediction otherwise 0.
+    It is an expression of :class:`Precision` and :class:`Recall`, takes the same input, and counts each batch once. A
+    class that is neither true nor predicted has the value ``zero_division``; any other class without a correct
+    prediction has the value 0.
 
     Args:
         beta: How many times as important recall is as precision; positive.
-        average: The mean over classes, unweighted; otherwise the value of each. Binary data give that of the class 1.
-        precision: With ``average=False`` or None, which gives both classes of binary data; by default one is made, as
-            ``recall`` is if that is given.
-        recall: As ``precision``.
-        output_transform: Makes what is taken of ``engine.state.output``, if neither metric is given.
+        average: Whether to return the unweighted mean over classes, or the value of each class. For binary data the
+            value is that of class 1.
+        precision: Has ``average=False``, or None for both classes of binary data. Default: created with the options of
+            ``recall``, if given.
+        recall: Like ``precision``.
+        output_transform: Maps ``engine.state.output`` to the input, if neither metric is given.
         device: As for :class:`~ignite_core.metrics.Metric`, if neither metric is given.
         is_multilabel: As for :class:`Precision`, if neither metric is given.
         zero_division: As for :class:`Precision`, if neither metric is given.
 
     Raises:
-        ValueError: If ``beta`` is not positive, a metric averages, the two are not alike, or what is meant for metrics
-            that are made comes with one that is given.
-        TypeError: If ``precision`` or ``recall`` is something else.
+        ValueError: If ``beta`` is not positive, a given metric averages, the two have different options, or options are
+            passed together with a metric.
+        TypeError: If ``precision`` or ``recall`` has the wrong type.
 
     References:
         Van Rijsbergen, 1979, *Information Retrieval*, 2nd ed., chapter 7.
@@ -71,8 +71,10 @@ def Fbeta(  # noqa: N802
             "Fbeta: output_transform, device, is_multilabel and zero_division belong to precision and recall where "
             "these are given"
         )
-    if len(given) == 2 and _tells(given[0]) != _tells(given[1]):
-        raise ValueError(f"Fbeta: precision and recall must be alike, got {_tells(given[0])} and {_tells(given[1])}")
+    if len(given) == 2 and _options(given[0]) != _options(given[1]):
+        raise ValueError(
+            f"Fbeta: precision and recall must be alike, got {_options(given[0])} and {_options(given[1])}"
+        )
     options: dict[str, Any]
     if given:
         options = {name: getattr(given[0], name) for name in ("average", "is_multilabel", "zero_division", "validate")}
@@ -83,19 +85,19 @@ def Fbeta(  # noqa: N802
         options["output_transform"] = unchanged if output_transform is None else output_transform
     precision = Precision(**options) if precision is None else precision
     recall = Recall(**options) if recall is None else recall
-    score = MetricsLambda(fbeta_of, precision, recall, beta=beta, average=average)
+    score = MetricsLambda(fbeta_score, precision, recall, beta=beta, average=average)
     score.higher_is_better = True
     return score
 
 
-def fbeta_of(precision: float | Tensor, recall: float | Tensor, beta: float, average: bool) -> float | Tensor:
-    """The F-score of each class, or their mean. What is defined nowhere stays NaN, and is left out of the mean."""
+def fbeta_score(precision: float | Tensor, recall: float | Tensor, beta: float, average: bool) -> float | Tensor:
+    """The F-score of each class, or the mean of those that are not NaN."""
     p, r = (one if isinstance(one, Tensor) else torch.tensor(one, dtype=torch.float64) for one in (precision, recall))
     value = (1 + beta**2) * p * r / (beta**2 * p + r)
-    value = torch.where((p == 0) | (r == 0), 0, value)  # nothing was right, though one of the two may be undefined
+    value = torch.where((p == 0) | (r == 0), 0, value)  # no correct prediction; the other one may be NaN
     return plain(mean_of_defined(value) if average else value)
 
 
-def _tells(metric: PrecisionRecall) -> str:
-    """What two metrics must have in common for their F-score to make sense."""
+def _options(metric: PrecisionRecall) -> str:
+    """The options that must be equal for precision and recall."""
     return f"average={metric.average!r}, is_multilabel={metric.is_multilabel}, zero_division={metric.zero_division:g}"

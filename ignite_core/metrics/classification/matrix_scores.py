@@ -1,10 +1,11 @@
-"""Scores that follow from a confusion matrix, as expressions over it.
+"""Scores computed from a confusion matrix, as expressions of it.
 
 Shapes: ``C`` classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -26,13 +27,13 @@ def IoU(  # noqa: N802
 
     Args:
         cm: With ``average`` None or "samples".
-        ignore_index: A class whose value is left out, such as the background. Its samples still count where they are
-            predicted as others; to ignore those, give them a label outside [0, C).
-        zero_division: The value of a class that neither occurs nor is predicted: 0, 1 or "nan".
+        ignore_index: A class to leave out, such as the background. Its samples still count where they are predicted as
+            other classes; to ignore the samples, label them outside [0, C).
+        zero_division: The value of a class that is neither true nor predicted: 0, 1 or "nan".
 
     Raises:
-        TypeError: If ``cm`` is no :class:`ConfusionMatrix`.
-        ValueError: If it is normalized by class, or another argument is none of the above.
+        TypeError: If ``cm`` is not a :class:`ConfusionMatrix`.
+        ValueError: If it is normalized by class, or another argument is invalid.
 
     References:
         Jaccard, 1912, *New Phytologist* 11, 37-50.
@@ -50,12 +51,12 @@ def IoU(  # noqa: N802
 def mIoU(  # noqa: N802
     cm: ConfusionMatrix, ignore_index: int | None = None, *, zero_division: Literal[0, 1, "nan"] = 0
 ) -> MetricsLambda:
-    """The mean of :func:`IoU` over classes; those that are NaN are left out.
+    """The mean of :func:`IoU` over classes, without those that are NaN.
 
     Args:
         cm: As for :func:`IoU`.
         ignore_index: As for :func:`IoU`.
-        zero_division: As for :func:`IoU`; "nan" gives the mean over those classes that occur or are predicted.
+        zero_division: As for :func:`IoU`; "nan" gives the mean over the classes that are true or predicted.
 
     Example:
         >>> metric = mIoU(ConfusionMatrix(num_classes=3))
@@ -69,7 +70,7 @@ def mIoU(  # noqa: N802
 def JaccardIndex(  # noqa: N802
     cm: ConfusionMatrix, ignore_index: int | None = None, *, zero_division: Literal[0, 1, "nan"] = 0
 ) -> MetricsLambda:
-    """:func:`IoU` by its other name.
+    """Another name of :func:`IoU`.
 
     Args:
         cm: As for :func:`IoU`.
@@ -88,7 +89,7 @@ def JaccardIndex(  # noqa: N802
 def DiceCoefficient(  # noqa: N802
     cm: ConfusionMatrix, ignore_index: int | None = None, *, zero_division: Literal[0, 1, "nan"] = 0
 ) -> MetricsLambda:
-    r"""Dice coefficient of each class, :math:`\frac{2 M_{cc}}{\sum_i M_{ic} + \sum_j M_{cj}}`, which is its F1.
+    r"""Dice coefficient of each class, :math:`\frac{2 M_{cc}}{\sum_i M_{ic} + \sum_j M_{cj}}`, equal to its F1.
 
     Args:
         cm: As for :func:`IoU`.
@@ -108,7 +109,7 @@ def DiceCoefficient(  # noqa: N802
 
 
 def cmAccuracy(cm: ConfusionMatrix) -> MetricsLambda:  # noqa: N802
-    r"""Share of right predictions, :math:`\frac{\sum_c M_{cc}}{\sum_{ij} M_{ij}}`.
+    r"""Fraction of correct predictions, :math:`\frac{\sum_c M_{cc}}{\sum_{ij} M_{ij}}`.
 
     Args:
         cm: With ``average`` None or "samples".
@@ -129,8 +130,8 @@ def cmPrecision(  # noqa: N802
 
     Args:
         cm: With ``average`` None, "samples" or "precision".
-        average: The mean over classes, unweighted; otherwise the value of each.
-        zero_division: The value of a class that is never predicted: 0, 1 or "nan", which leaves it out of the mean.
+        average: Whether to return the unweighted mean over classes, or the value of each class.
+        zero_division: The value of a class that is never predicted: 0, 1 or "nan", which excludes it from the mean.
 
     Example:
         >>> metric = cmPrecision(ConfusionMatrix(num_classes=3), average=False)
@@ -148,8 +149,8 @@ def cmRecall(  # noqa: N802
 
     Args:
         cm: With ``average`` None, "samples" or "recall".
-        average: The mean over classes, unweighted; otherwise the value of each.
-        zero_division: The value of a class that never occurs: 0, 1 or "nan", which leaves it out of the mean.
+        average: Whether to return the unweighted mean over classes, or the value of each class.
+        zero_division: The value of a class that is never true: 0, 1 or "nan", which excludes it from the mean.
 
     Example:
         >>> metric = cmRecall(ConfusionMatrix(num_classes=3), average=False)
@@ -162,59 +163,57 @@ def cmRecall(  # noqa: N802
 
 def _score(
     who: str,
-    of_matrix: Any,
+    compute: Callable[..., float | Tensor],
     cm: ConfusionMatrix,
     ignore_index: int | None = None,
     zero_division: Any = 0,
     mean: bool = False,
     also: str | None = None,
 ) -> MetricsLambda:
-    """The expression, if what it is made of is in order. ``also`` names an average that does not change the value."""
+    """The expression, after checking the arguments. ``also`` names an average that does not change the value."""
     if not isinstance(cm, ConfusionMatrix):
         raise TypeError(f"{who}: cm must be a ConfusionMatrix, got {type(cm).__name__}")
     if cm.average not in (None, "samples", also):
-        fine = ", ".join(repr(one) for one in (None, "samples", also)[: 2 + (also is not None)])
-        raise ValueError(f"{who}: the average of the ConfusionMatrix must be one of {fine}, got {cm.average!r}")
+        valid = ", ".join(repr(one) for one in (None, "samples", also)[: 2 + (also is not None)])
+        raise ValueError(f"{who}: the average of the ConfusionMatrix must be one of {valid}, got {cm.average!r}")
     if ignore_index is not None and not (isinstance(ignore_index, int) and 0 <= ignore_index < cm.num_classes):
         raise ValueError(f"{who}: ignore_index must be None or in [0, {cm.num_classes}), got {ignore_index!r}")
     otherwise = as_zero_division(who, zero_division)
-    score = MetricsLambda(of_matrix, cm, ignore_index=ignore_index, zero_division=otherwise, mean=mean)
+    score = MetricsLambda(compute, cm, ignore_index=ignore_index, zero_division=otherwise, mean=mean)
     score.higher_is_better = True
     return score
 
 
 def _iou(matrix: Tensor, **options: Any) -> float | Tensor:
-    hits, true, predicted = _sums(matrix)
-    return _finished(hits, true + predicted - hits, **options)
+    correct, true, predicted = _sums(matrix)
+    return _reduced(correct, true + predicted - correct, **options)
 
 
 def _dice(matrix: Tensor, **options: Any) -> float | Tensor:
-    hits, true, predicted = _sums(matrix)
-    return _finished(2 * hits, true + predicted, **options)
+    correct, true, predicted = _sums(matrix)
+    return _reduced(2 * correct, true + predicted, **options)
 
 
 def _accuracy(matrix: Tensor, **options: Any) -> float | Tensor:
-    return _finished(matrix.trace(), matrix.sum(), **options)
+    return _reduced(matrix.trace(), matrix.sum(), **options)
 
 
 def _precision(matrix: Tensor, **options: Any) -> float | Tensor:
-    hits, _, predicted = _sums(matrix)
-    return _finished(hits, predicted, **options)
+    correct, _, predicted = _sums(matrix)
+    return _reduced(correct, predicted, **options)
 
 
 def _recall(matrix: Tensor, **options: Any) -> float | Tensor:
-    hits, true, _ = _sums(matrix)
-    return _finished(hits, true, **options)
+    correct, true, _ = _sums(matrix)
+    return _reduced(correct, true, **options)
 
 
 def _sums(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How often each class is rightly predicted, true, and predicted."""
+    """Number of correct predictions, true labels and predictions of each class."""
     return matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
 
 
-def _finished(
-    part: Tensor, whole: Tensor, ignore_index: int | None, zero_division: float, mean: bool
-) -> float | Tensor:
+def _reduced(part: Tensor, whole: Tensor, ignore_index: int | None, zero_division: float, mean: bool) -> float | Tensor:
     values = quotient(part, whole, zero_division)
     if ignore_index is not None:
         values = torch.cat((values[:ignore_index], values[ignore_index + 1 :]))

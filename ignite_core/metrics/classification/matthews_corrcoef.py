@@ -1,18 +1,17 @@
-"""The correlation of predicted and true classes.
+"""The correlation between predicted and true classes.
 
 Shapes: ``N`` samples, ``C`` classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ignite_core.metrics.classification.agreement import AgreementMetric
-from ignite_core.metrics.core.metric import unchanged
+from ignite_core.metrics.core.metric import OutputTransform, unchanged
 
 __all__ = ["MatthewsCorrCoef"]
 
@@ -20,30 +19,27 @@ __all__ = ["MatthewsCorrCoef"]
 class MatthewsCorrCoef(AgreementMetric):
     r"""Matthews correlation, :math:`\frac{cN - \sum_k p_k t_k}{\sqrt{(N^2 - \sum_k p_k^2)(N^2 - \sum_k t_k^2)}}`.
 
-    :math:`c` samples are right, class :math:`k` was predicted :math:`p_k` times and true :math:`t_k` times. For two
+    :math:`c` samples are correct; class :math:`k` is predicted :math:`p_k` times and true :math:`t_k` times. For two
     classes it is :math:`\frac{TP \cdot TN - FP \cdot FN}{\sqrt{(TP + FP)(TP + FN)(TN + FP)(TN + FN)}}`.
 
     ``update`` takes ``(y_pred, y)``:
 
-    - labels, both of shape ``(N,)`` or ``(N, 1)``, whole numbers;
-    - scores of shape ``(N, C)``, the largest along ``C`` is the prediction, and labels of ``(N,)`` or ``(N, 1)``, or
-      one-hot of ``(N, C)``.
+    - integer labels, both of shape ``(N,)`` or ``(N, 1)``;
+    - scores of shape ``(N, C)``, of which the largest along ``C`` is the prediction, and labels of ``(N,)`` or
+      ``(N, 1)``, or one-hot of ``(N, C)``.
 
-    If only one class was predicted, or only one is true, the value is 0. It is a number; of data on an accelerator it
-    is a tensor there.
+    If all predicted or all true labels are equal, the value is 0. It is a number; for data on an accelerator it is a
+    tensor there.
 
     Args:
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        check_compute_fn: Has no effect: what is wrong with a batch is said in any case.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        num_classes: ``C`` of labels in [0, C), of which only ``2C + 3`` numbers are kept; by default all labels are
-            kept, which may then be any whole numbers.
-        validate: Look at the values of each batch, not only of the first, in ``update``.
+        check_compute_fn: Accepted, as in pytorch-ignite, without effect.
+        num_classes: ``C`` of labels in [0, C), of which only ``2C + 3`` numbers are kept. Default: all labels are kept,
+            and may be any integers.
+        validate: Check the values of each batch in ``update``, not only of the first.
 
     Raises:
-        ValueError: If ``num_classes`` is none of the above; by ``update`` if shapes do not fit, or labels of the first
-            batch are not whole numbers or outside [0, C); by ``compute`` if those of another batch are outside.
+        ValueError: If ``num_classes`` is invalid; by ``update`` if the shapes do not fit, or labels of the first batch
+            are not integers or outside [0, C); by ``compute`` if those of another batch are.
 
     References:
         Matthews, 1975, *Biochimica et Biophysica Acta* 405, 442-451. Gorodkin, 2004, *Computational Biology and
@@ -61,7 +57,7 @@ class MatthewsCorrCoef(AgreementMetric):
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         check_compute_fn: bool = False,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
@@ -71,7 +67,7 @@ class MatthewsCorrCoef(AgreementMetric):
     ) -> None:
         super().__init__(0, num_classes, output_transform, device, skip_unrolling, validate=validate)
 
-    def _of(self, predicted: Tensor, true: Tensor, disagreement: Tensor, labels: Tensor) -> Tensor:
+    def _value(self, predicted: Tensor, true: Tensor, disagreement: Tensor, labels: Tensor) -> Tensor:
         count = true.sum()
         square = count * count
         covariance = (count - disagreement) * count - (predicted * true).sum()

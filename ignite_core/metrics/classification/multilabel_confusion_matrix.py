@@ -1,20 +1,18 @@
-"""How often each label is given and due.
+"""A confusion matrix of each label.
 
 Shapes: ``N`` samples, ``C`` labels, ``*`` further dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.classification.counts import check_labels, label_counts
-from ignite_core.metrics.core.checks import check_values
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.checks import check_computable, check_values
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import accumulation_dtype, total
 
 __all__ = ["MultiLabelConfusionMatrix"]
@@ -24,19 +22,16 @@ class MultiLabelConfusionMatrix(Metric):
     r"""A confusion matrix of each label, :math:`M_c = \begin{pmatrix} TN_c & FP_c \\ FN_c & TP_c \end{pmatrix}`.
 
     ``update`` takes ``(y_pred, y)``, both of shape ``(N, C, *)``, of zeros and ones. The value is a tensor of shape
-    ``(C, 2, 2)``, ``[label, true, predicted]``, int64 of counts or float64 of rates, where the data are.
+    ``(C, 2, 2)``, indexed by ``[label, true, predicted]``: int64 counts or float64 rates, on the device of the data.
 
     Args:
         num_classes: ``C``, at least 2.
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        device: As for :class:`~ignite_core.metrics.Metric`.
         normalized: Divide the matrix of each label by its sum.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        validate: Look at the values of each batch, not only of the first, in ``update``; ``compute`` always does.
+        validate: Check the values of each batch in ``update``, not only of the first; ``compute`` checks all.
 
     Raises:
-        ValueError: If ``num_classes`` is less than 2; by ``update`` if shapes do not fit or values of the first batch
-            are neither 0 nor 1; by ``compute`` if those of another batch are.
+        ValueError: If ``num_classes`` is less than 2; by ``update`` if the shapes do not fit or values of the first
+            batch are not 0 or 1; by ``compute`` if those of another batch are not.
 
     Example:
         >>> metric = MultiLabelConfusionMatrix(num_classes=2)
@@ -49,13 +44,13 @@ class MultiLabelConfusionMatrix(Metric):
                  [1, 2]]])
     """
 
-    counts = total(dtype=torch.int64)  #: rightly predicted, predicted, true, neither 0 nor 1: (4, C)
+    counts = total(dtype=torch.int64)  #: correct, predicted, true, not 0 or 1: (4, C)
     num_samples = total(dtype=torch.int64)
 
     def __init__(
         self,
         num_classes: int,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         device: str | torch.device | None = None,
         normalized: bool = False,
         skip_unrolling: bool = False,
@@ -86,12 +81,11 @@ class MultiLabelConfusionMatrix(Metric):
         self.num_samples += y.numel() // self.num_classes
 
     def compute(self) -> Tensor:
-        if self.num_samples == 0:
-            raise NotComputableError("MultiLabelConfusionMatrix.compute: no sample was seen; call update() first")
+        check_computable(self, self.num_samples)
         check_labels(self, self.counts)
-        right, predicted, true = self.counts[:3]
-        others = self.num_samples - predicted - true + right
-        matrix = torch.stack((others, predicted - right, true - right, right), dim=1).view(-1, 2, 2)
+        correct, predicted, true = self.counts[:3]
+        others = self.num_samples - predicted - true + correct
+        matrix = torch.stack((others, predicted - correct, true - correct, correct), dim=1).view(-1, 2, 2)
         if not self.normalized:
             return matrix
         rates: Tensor = matrix.to(accumulation_dtype(matrix.device)) / self.num_samples

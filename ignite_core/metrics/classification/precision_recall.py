@@ -1,31 +1,31 @@
-"""Precision and recall, which count the same and so do it once.
+"""Precision and recall, which share their counts.
 
 Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.classification.counts import (
+    Layout,
+    Task,
     as_zero_division,
     check_labels,
     class_counts,
     label_counts,
+    layout_of,
     mean_of_defined,
     plain,
     quotient,
     sample_counts,
 )
-from ignite_core.metrics.classification.layout import Layout, Task, layout_of
 from ignite_core.metrics.core.arithmetic import divide
-from ignite_core.metrics.core.checks import check_values
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.checks import check_computable, check_values
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import total
 
 __all__ = ["Precision", "PrecisionRecall", "Recall"]
@@ -34,22 +34,22 @@ _AVERAGES = ("micro", "macro", "weighted", "samples")
 
 
 class PrecisionRecall(Metric):
-    """What :class:`Precision` and :class:`Recall` have in common: all but what the right predictions are divided by."""
+    """Base class of :class:`Precision` and :class:`Recall`, which differ only in the divisor."""
 
     higher_is_better = True
 
-    #: Of each class, how often it was rightly predicted, predicted, and true, (3, C); of labels also how often a value
-    #: was neither 0 nor 1, (4, C), or (4,) of the class 1 if binary.
+    #: Number of correct predictions, predictions and true labels of each class, (3, C) if multiclass; also of values
+    #: other than 0 and 1, (4, C) if multilabel, or (4,) for class 1 if binary.
     counts = total(dtype=torch.int64)
     num_samples = total(dtype=torch.int64)
-    sum_of_samples = total()  #: of the values of the samples, for "samples"
-    num_defined = total(dtype=torch.int64)  #: of these
+    sum_of_samples = total()  #: sum of the values of samples, for average="samples"
+    num_defined = total(dtype=torch.int64)  #: number of these
 
-    _divisor: ClassVar[int]  # the row of the counts by which the first is divided
+    _divisor: ClassVar[int]  # the row of the counts by which the first row is divided
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         average: bool | Literal["micro", "macro", "weighted", "samples"] | None = False,
         is_multilabel: bool = False,
         device: str | torch.device | None = None,
@@ -62,16 +62,18 @@ class PrecisionRecall(Metric):
         if not (average is None or isinstance(average, bool) or average in _AVERAGES):
             raise ValueError(f"{name}: average must be None, a bool or one of {', '.join(_AVERAGES)}, got {average!r}")
         if average == "samples" and not is_multilabel:
-            raise ValueError(f"{name}: average='samples' needs is_multilabel=True: other samples have a single label")
+            raise ValueError(
+                f"{name}: average='samples' needs is_multilabel=True, as other samples have a single label"
+            )
         self.average = "macro" if average is True else average
         self.is_multilabel = is_multilabel
         self.zero_division = as_zero_division(name, zero_division)
         super().__init__(output_transform, device, skip_unrolling, validate=validate)
 
     def reset(self) -> None:
-        """Forget everything that was taken in, and how many classes there were."""
+        """Reset all states and the number of classes."""
         super().reset()
-        self._checked: tuple[Any, ...] = ()  # shapes and dtype that were looked at last, and say:
+        self._checked: tuple[Any, ...] = ()  # the shapes and dtype that the layout follows from
         self._layout: Layout
 
     def update(self, output: Any) -> None:
@@ -84,7 +86,10 @@ class PrecisionRecall(Metric):
         if self._should_validate():
             self._check_values(y_pred, y)
         if self.average == "samples":
-            self._count_samples(sample_counts(y_pred, y))
+            counts = sample_counts(y_pred, y)
+            values = quotient(counts[0], counts[self._divisor], self.zero_division)
+            self.sum_of_samples += values.nansum()
+            self.num_defined += (~values.isnan()).sum()
         if layout.task is Task.MULTICLASS:
             self.counts += class_counts(y_pred, y, layout.num_classes)
         else:
@@ -92,8 +97,7 @@ class PrecisionRecall(Metric):
         self.num_samples += layout.num_samples
 
     def compute(self) -> float | Tensor:
-        if self.num_samples == 0:
-            raise NotComputableError(f"{type(self).__name__}.compute: no sample was seen; call update() first")
+        check_computable(self, self.num_samples)
         counts = self.counts
         if len(counts) == 4:
             check_labels(self, counts)
@@ -117,7 +121,7 @@ class PrecisionRecall(Metric):
         return plain(values)
 
     def _check(self, y_pred: Tensor, y: Tensor) -> None:
-        """Tell the task, and remember it: batches are mostly alike."""
+        """Find the task, and store what follows from the shapes: most batches have the same ones."""
         name = type(self).__name__
         layout = layout_of(name, y_pred.shape, y.shape, self.is_multilabel)
         if layout.task is Task.MULTICLASS and y.is_floating_point():
@@ -141,48 +145,39 @@ class PrecisionRecall(Metric):
             self, (y_pred != 0) & (y_pred != 1), "predictions must be 0 or 1: round scores in output_transform"
         )
 
-    def _count_samples(self, counts: Tensor) -> None:
-        values = quotient(counts[0], counts[self._divisor], self.zero_division)
-        self.sum_of_samples += values.nansum()
-        self.num_defined += (~values.isnan()).sum()
-
 
 class Precision(PrecisionRecall):
-    r"""Share of the predictions of a class that are right, :math:`P_c = \frac{TP_c}{TP_c + FP_c}`.
+    r"""Fraction of the predictions of a class that are correct, :math:`P_c = \frac{TP_c}{TP_c + FP_c}`.
 
     ``update`` takes ``(y_pred, y)``:
 
     - binary: both of shape ``(N, *)`` or ``y_pred`` of ``(N, 1, *)``, of zeros and ones;
-    - multiclass: scores of shape ``(N, C, *)``, the largest along ``C`` is the prediction, the first of equal ones, and
-      ``y`` of ``(N, *)``, whole numbers in [0, C);
+    - multiclass: scores of shape ``(N, C, *)``, of which the largest along ``C``, the first of equal ones, is the
+      prediction, and ``y`` of ``(N, *)``, integers in [0, C);
     - multilabel (``is_multilabel=True``): both of shape ``(N, C, *)`` with ``C > 1``, of zeros and ones.
 
-    The value is a tensor of shape ``(C,)`` or a number; of data on an accelerator it is a tensor there. The counts are
+    The value is a tensor of shape ``(C,)`` or a number; for data on an accelerator it is a tensor there. Counts are
     exact integers. Labels outside [0, C), and values other than 0 and 1, are reported by ``update`` for the first batch
     and by ``compute`` for all.
 
     Args:
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        average: How the values of several classes become one:
+        average: How the values of several classes are averaged:
 
-            - False: not at all; binary data give the value of the class 1;
-            - None: not at all; binary data give the values of both classes;
-            - "micro": their counts are summed; of binary and multiclass data this is the accuracy;
-            - "macro" or True: the mean :math:`\frac1C \sum_c P_c`; binary data count as two classes;
-            - "weighted": the mean weighted by how often each class is true;
-            - "samples", multilabel only: the mean over samples of the value of each sample, across its labels.
+            - False: they are not; for binary data the value is that of class 1;
+            - None: they are not; for binary data the values are those of both classes;
+            - "micro": the counts are summed first; for binary and multiclass data this is the accuracy;
+            - "macro" or True: the mean :math:`\frac1C \sum_c P_c`; binary data have two classes;
+            - "weighted": the mean weighted by the number of true labels of each class;
+            - "samples", multilabel only: the mean over samples of the value across the labels of each sample.
         is_multilabel: Whether a sample may have several labels.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        zero_division: The value of a class that was never predicted (of a sample without predicted labels): 0, 1 or
-            "nan", which leaves it out of the mean.
-        validate: Look at the values of each batch, not only of the first, in ``update``.
+        zero_division: The value of a class that was never predicted (a sample without predicted labels): 0, 1 or
+            "nan", which excludes it from the mean.
+        validate: Check the values of each batch in ``update``, not only of the first.
 
     Raises:
-        ValueError: If ``average`` or ``zero_division`` is none of the above; by ``update`` if shapes do not fit, the
-            number of classes has changed or values of the first batch are not what they must be; by ``compute`` if
-            those of another batch are not.
-        TypeError: By ``update`` if the labels of multiclass data are not of whole numbers.
+        ValueError: If ``average`` or ``zero_division`` is invalid; by ``update`` if the shapes do not fit, the number of
+            classes has changed or values of the first batch are invalid; by ``compute`` if those of another batch are.
+        TypeError: By ``update`` if the labels of multiclass data are not integers.
 
     References:
         Sokolova and Lapalme, 2009, *Information Processing & Management* 45, 427-437, table 3, for the averages.
@@ -201,27 +196,24 @@ class Precision(PrecisionRecall):
 
 
 class Recall(PrecisionRecall):
-    r"""Share of the samples of a class that are predicted as it, :math:`R_c = \frac{TP_c}{TP_c + FN_c}`.
+    r"""Fraction of the samples of a class that are predicted correctly, :math:`R_c = \frac{TP_c}{TP_c + FN_c}`.
 
-    What ``update`` takes, what is returned and what is raised are those of :class:`Precision`.
+    Input, value and errors are those of :class:`Precision`.
 
     Args:
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        average: How the values of several classes become one:
+        average: How the values of several classes are averaged:
 
-            - False: not at all; binary data give the value of the class 1;
-            - None: not at all; binary data give the values of both classes;
-            - "micro": their counts are summed; of binary and multiclass data this is the accuracy;
-            - "macro" or True: the mean :math:`\frac1C \sum_c R_c`; binary data count as two classes;
-            - "weighted": the mean weighted by how often each class is true; of binary and multiclass data this is
-              the accuracy;
-            - "samples", multilabel only: the mean over samples of the value of each sample, across its labels.
+            - False: they are not; for binary data the value is that of class 1;
+            - None: they are not; for binary data the values are those of both classes;
+            - "micro": the counts are summed first; for binary and multiclass data this is the accuracy;
+            - "macro" or True: the mean :math:`\frac1C \sum_c R_c`; binary data have two classes;
+            - "weighted": the mean weighted by the number of true labels of each class; for binary and multiclass data
+              this is the accuracy;
+            - "samples", multilabel only: the mean over samples of the value across the labels of each sample.
         is_multilabel: Whether a sample may have several labels.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        zero_division: The value of a class that never occurred (of a sample without labels): 0, 1 or "nan", which
-            leaves it out of the mean.
-        validate: Look at the values of each batch, not only of the first, in ``update``.
+        zero_division: The value of a class that is never true (a sample without labels): 0, 1 or "nan", which excludes
+            it from the mean.
+        validate: Check the values of each batch in ``update``, not only of the first.
 
     References:
         Sokolova and Lapalme, 2009, *Information Processing & Management* 45, 427-437, table 3, for the averages.
@@ -239,7 +231,7 @@ class Recall(PrecisionRecall):
 
 
 def _of_both_classes(counts: Tensor, num_samples: Any) -> Tensor:
-    """The counts of the classes 0 and 1, of those of the class 1."""
-    right, predicted, true = counts[:3]
-    others = torch.stack((num_samples - predicted - true + right, num_samples - predicted, num_samples - true))
+    """The counts of the classes 0 and 1, from those of class 1."""
+    correct, predicted, true = counts[:3]
+    others = torch.stack((num_samples - predicted - true + correct, num_samples - predicted, num_samples - true))
     return torch.stack((others, counts[:3]), dim=1)

@@ -18,25 +18,23 @@ __all__ = ["PrecisionRecallCurve"]
 
 
 class PrecisionRecallCurve(RankingMetric):
-    r"""Precision :math:`\frac{TP}{TP + FP}` and recall :math:`\frac{TP}{TP + FN}` of :math:`s \geq t` as positive.
+    r"""Precision :math:`\frac{TP}{TP + FP}` and recall :math:`\frac{TP}{TP + FN}` for :math:`s \geq t` as positive.
 
-    ``update`` takes ``(y_pred, y)``, both of shape ``(N,)`` or ``(N, 1)``: scores of any range, the higher the more
-    positive, and labels of zeros and ones. No activation is applied.
+    ``update`` takes ``(y_pred, y)``, both of shape ``(N,)`` or ``(N, 1)``: scores of any range, higher for
+    positives, and labels of zeros and ones. No activation is applied.
 
-    The value is ``(precision, recall, thresholds)``, float64 tensors where the samples are: the thresholds :math:`t`,
-    of shape ``(K,)``, are the distinct scores in rising order; precision and recall have shape ``(K + 1,)`` and end in
-    1 and 0, which no threshold belongs to. Without positives recall is 1 at each threshold; a warning says so.
+    The value is ``(precision, recall, thresholds)``, float64 tensors on the device of the samples: the thresholds
+    :math:`t`, of shape ``(K,)``, are the distinct scores in increasing order; precision and recall have shape
+    ``(K + 1,)`` and end in 1 and 0, without a threshold. Without positives recall is 1 at each threshold, with a
+    warning.
 
     Args:
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        check_compute_fn: Has no effect: what is wrong with a batch is said in any case.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        validate: Look at the values of each batch, not only of the first, in ``update``; ``compute`` always does.
+        check_compute_fn: Accepted, as in pytorch-ignite, without effect.
+        validate: Check the values of each batch in ``update``, not only of the first; ``compute`` checks all.
 
     Raises:
-        ValueError: By ``update`` if shapes do not fit, or values of the first batch are not as above; by ``compute`` if
-            those of another batch are not.
+        ValueError: By ``update`` if the shapes do not fit, or values of the first batch are invalid; by ``compute`` if
+            those of another batch are.
 
     References:
         Davis and Goadrich, 2006, *International Conference on Machine Learning*, 233-240.
@@ -54,7 +52,7 @@ class PrecisionRecallCurve(RankingMetric):
     """
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        scores, labels = self._seen()
+        scores, labels = self._all_samples()
         fps, tps, thresholds = cumulated(scores, labels == 1)
         precision, recall = tps / (tps + fps), tps / tps[-1]
         if tps[-1] == 0:
@@ -67,10 +65,10 @@ class PrecisionRecallCurve(RankingMetric):
         return pad(precision.flip(0), (0, 1), value=1.0), pad(recall.flip(0), (0, 1)), thresholds.flip(0)
 
     def plot(self, *, ax: Any = None) -> Any:
-        """Draw precision over recall, as steps. It is computed for that, so on several ranks all of them must call it.
+        """Plot precision over recall. It calls ``compute``, so with several ranks all of them must call it.
 
         Args:
-            ax: Where to draw, matplotlib axes; by default new ones.
+            ax: The matplotlib axes to draw on. Default: new ones.
 
         Returns:
             The axes.

@@ -1,4 +1,4 @@
-"""What the metrics of ranking have in common: scores and labels taken in, and how counts grow as a threshold falls.
+"""Base classes of ranking metrics: scores and labels are collected, and counted above each threshold.
 
 Shapes: ``N`` samples, ``C`` labels or classes, ``K`` distinct scores, ``B`` bins.
 """
@@ -6,32 +6,23 @@ Shapes: ``N`` samples, ``C`` labels or classes, ``K`` distinct scores, ``B`` bin
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.checks import check_values
+from ignite_core.metrics.classification.counts import plain
+from ignite_core.metrics.core.checks import check_computable, check_values
 from ignite_core.metrics.core.memo import memoized
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import accumulation_dtype, gathered, total
 
 __all__ = ["AreaMetric", "RankingMetric", "cumulated"]
 
 
 class RankingMetric(Metric):
-    """A metric of how scores rank the positives, over all of which it is computed at once.
-
-    Args:
-        output_transform: As for :class:`~ignite_core.metrics.Metric`.
-        check_compute_fn: Has no effect: what is wrong with a batch is said in any case.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        validate: As for :class:`~ignite_core.metrics.Metric`.
-    """
+    """A metric of how scores rank positives, computed from all samples at once."""
 
     predictions = gathered()
     targets = gathered()
@@ -42,7 +33,7 @@ class RankingMetric(Metric):
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         check_compute_fn: bool = False,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
@@ -60,34 +51,31 @@ class RankingMetric(Metric):
         if self._should_validate():
             for wrong, must in self._wrong(scores, labels):
                 check_values(self, wrong, must)
-        self._take_in(y_pred, y)
+        self._add(y_pred, y)
 
-    def _take_in(self, y_pred: Tensor, y: Tensor) -> None:
-        scores, labels = kept(y_pred, y)
+    def _add(self, y_pred: Tensor, y: Tensor) -> None:
+        scores, labels = copied(y_pred, y)
         self.predictions.append(scores)
         self.targets.append(labels)
 
-    def _seen(self) -> tuple[Tensor, Tensor]:
-        """All scores and labels. Those of later batches were not looked at yet."""
-        name = type(self).__name__
-        if not self.predictions:
-            raise NotComputableError(f"{name}.compute: no sample was seen; call update() first")
+    def _all_samples(self) -> tuple[Tensor, Tensor]:
+        """All scores and labels, with their values checked: ``update`` checks only those of the first batch."""
+        check_computable(self, self.predictions)
         scores, labels = torch.cat(self.predictions), torch.cat(self.targets)
         for wrong, must in self._wrong(scores, labels):
             count = int(wrong.sum())
             if count:
-                raise ValueError(f"{name}.compute: {must}, got {count} of {wrong.numel()} that are not")
+                raise ValueError(f"{type(self).__name__}.compute: {must}, got {count} of {wrong.numel()} that are not")
         return scores, labels
 
     def _wrong(self, scores: Tensor, labels: Tensor) -> list[tuple[Tensor, str]]:
-        """Where values are not what they must be, and what that is."""
+        """Where values are invalid, and what must hold."""
         if scores.ndim > labels.ndim:
+            is_wrong = ~one_hot(labels, scores.shape[1]).any(1)
             must = f"labels must be classes in [0, {scores.shape[1]})"
-            return [(scores.isnan(), "scores must not be NaN"), (~one_hot(labels, scores.shape[1]).any(1), must)]
-        return [
-            (scores.isnan(), "scores must not be NaN"),
-            ((labels != 0) & (labels != 1), "labels must be 0 or 1"),
-        ]
+        else:
+            is_wrong, must = (labels != 0) & (labels != 1), "labels must be 0 or 1"
+        return [(scores.isnan(), "scores must not be NaN"), (is_wrong, must)]
 
     def _check_shapes(self, y_pred: Tensor, y: Tensor, scores: Tensor, labels: Tensor) -> None:
         if (scores.ndim, labels.ndim) == (2, 1):
@@ -99,7 +87,7 @@ class RankingMetric(Metric):
             raise ValueError(
                 f"{type(self).__name__}.update: y_pred and y must have {self._takes}, "
                 f"got {tuple(y_pred.shape)} and {tuple(y.shape)}"
-                + ("; of two classes give the scores of the positive one, y_pred[:, 1]" if is_pair else "")
+                + ("; for two classes pass the scores of the positive one, y_pred[:, 1]" if is_pair else "")
             )
         if self.predictions:
             known, known_y = self.predictions[0].shape[1:], self.targets[0].shape[1:]
@@ -107,34 +95,24 @@ class RankingMetric(Metric):
                 raise self._changed(known, y_pred, y)
 
     def _changed(self, known: torch.Size, y_pred: Tensor, y: Tensor) -> ValueError:
-        until_now = str(("N", *known)).replace("'", "")
+        previous = str(("N", *known)).replace("'", "")
         return ValueError(
-            f"{type(self).__name__}.update: the shapes must stay alike, {until_now} of y_pred until now, "
+            f"{type(self).__name__}.update: the shapes must not change, {previous} of y_pred before, "
             f"got y_pred and y of the shapes {tuple(y_pred.shape)} and {tuple(y.shape)}"
         )
 
 
 class AreaMetric(RankingMetric):
-    """A number that follows from how many negatives and positives lie above each threshold.
-
-    Args:
-        output_transform: As for :class:`~ignite_core.metrics.Metric`.
-        check_compute_fn: Has no effect: what is wrong with a batch is said in any case.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        bins: Count into so many bins instead of keeping the samples.
-        validate: As for :class:`~ignite_core.metrics.Metric`.
-    """
+    """A number computed from the counts of negatives and positives above each threshold, exact or with ``bins``."""
 
     higher_is_better = True
 
-    #: How many scores of negatives lie in each bin, then of positives, then how many samples are in no bin; with
-    #: several labels for each of them.
+    #: Number of negatives in each bin, of positives in each bin, and of samples in no bin; a row per label if several.
     counts = total(dtype=torch.int64)
 
     def __init__(
         self,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         check_compute_fn: bool = False,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
@@ -148,43 +126,41 @@ class AreaMetric(RankingMetric):
         super().__init__(output_transform, check_compute_fn, device, skip_unrolling, validate=validate)
 
     def compute(self) -> float | Tensor:
-        value = self._mean(self._of_bins() if self.bins else self._of_samples())
-        return value.item() if value.is_cpu else value
+        return plain(self._mean(self._areas_of_bins() if self.bins else self._areas_of_samples()))
 
     @abstractmethod
-    def _of(self, fps: Tensor, tps: Tensor) -> Tensor:
-        """The number, of counts along the last dimension; NaN where it is undefined."""
+    def _area(self, fps: Tensor, tps: Tensor) -> Tensor:
+        """The value for counts along the last dimension; NaN where it is undefined."""
 
     def _mean(self, values: Tensor) -> Tensor:
         """The mean over labels or classes, if there are several."""
         return values.mean()
 
-    def _of_samples(self) -> Tensor:
-        scores, labels = self._seen()
+    def _areas_of_samples(self) -> Tensor:
+        scores, labels = self._all_samples()
         if scores.ndim == 1:
-            return self._of(*cumulated(scores, labels == 1)[:2])
+            return self._area(*cumulated(scores, labels == 1)[:2])
         positive = one_hot(labels, scores.shape[1]) if labels.ndim == 1 else labels == 1
         columns = zip(scores.unbind(1), positive.unbind(1), strict=True)
-        return torch.stack([self._of(*cumulated(*column)[:2]) for column in columns])
+        return torch.stack([self._area(*cumulated(*column)[:2]) for column in columns])
 
-    def _of_bins(self) -> Tensor:
-        name, bins = type(self).__name__, self.bins
+    def _areas_of_bins(self) -> Tensor:
+        bins = self.bins
         assert bins is not None
-        if not isinstance(self.counts, Tensor):
-            raise NotComputableError(f"{name}.compute: no sample was seen; call update() first")
+        check_computable(self, isinstance(self.counts, Tensor))
         invalid = int(self.counts[..., -1].sum())
         if invalid:
             raise ValueError(
-                f"{name}.compute: with bins, scores must lie in [0, 1] and labels must be 0 or 1, or the number of a "
-                f"class; got {invalid} that do not"
+                f"{type(self).__name__}.compute: with bins, scores must lie in [0, 1] and labels must be 0 or 1, or the "
+                f"number of a class; got {invalid} that do not"
             )
         counts = self.counts.to(accumulation_dtype(self.counts.device))
         falling = [side.flip(-1).cumsum(-1) for side in (counts[..., :bins], counts[..., bins : 2 * bins])]
-        return self._of(*falling)
+        return self._area(*falling)
 
-    def _take_in(self, y_pred: Tensor, y: Tensor) -> None:
+    def _add(self, y_pred: Tensor, y: Tensor) -> None:
         if self.bins is None:
-            super()._take_in(y_pred, y)
+            super()._add(y_pred, y)
         else:
             self.counts += histograms(y_pred, y, self.bins)
 
@@ -201,14 +177,14 @@ class AreaMetric(RankingMetric):
 
 
 def cumulated(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How many negatives and positives have at least each of the scores that occur.
+    """Number of negatives and of positives with at least each of the distinct scores.
 
     Args:
-        scores: Of shape ``(N,)``; equal ones are one threshold.
-        positive: Which samples are, bool of shape ``(N,)``.
+        scores: Shape ``(N,)``; equal ones are one threshold.
+        positive: Which samples are positive, bool of shape ``(N,)``.
 
     Returns:
-        False positives, true positives, and the scores themselves in falling order, each float64 of shape ``(K,)``.
+        False positives, true positives, and the distinct scores in decreasing order, each float64 of shape ``(K,)``.
 
     Example:
         >>> cumulated(torch.tensor([0.5, 0.25, 0.5]), torch.tensor([True, False, False]))[:2]
@@ -224,24 +200,24 @@ def cumulated(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 
 def flat(values: Tensor) -> Tensor:
-    """The samples of ``(N, 1)`` alone."""
+    """Shape ``(N, 1)`` as ``(N,)``."""
     return values.squeeze(1) if values.ndim == 2 and values.shape[1] == 1 else values
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """Where the class of a sample is, bool of shape ``(N, C)``."""
+    """Labels as bool of shape ``(N, C)``."""
     return labels.unsqueeze(1) == torch.arange(num_classes, device=labels.device)
 
 
 @memoized
-def kept(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Copies, shared by the metrics of one round."""
+def copied(y_pred: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Copies, shared by the metrics of a memo scope."""
     return flat(y_pred.detach()).clone(), flat(y.detach()).clone()
 
 
 @memoized
 def histograms(y_pred: Tensor, y: Tensor, bins: int) -> Tensor:
-    """The counts of a batch, as :attr:`AreaMetric.counts`: int64 of shape ``(2B + 1,)`` or ``(C, 2B + 1)``."""
+    """The counts of a batch, as in :attr:`AreaMetric.counts`: int64 of shape ``(2B + 1,)`` or ``(C, 2B + 1)``."""
     scores, labels = flat(y_pred.detach()), flat(y.detach())
     if scores.ndim > labels.ndim:
         positive = one_hot(labels, scores.shape[1])
@@ -261,11 +237,11 @@ def histograms(y_pred: Tensor, y: Tensor, bins: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def edges(bins: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    r"""The inner edges of bins that are narrow near 0 and 1, where the scores of a confident model lie.
+    r"""The inner edges of bins that are narrow near 0 and 1, where the scores of a confident model are.
 
-    They are :math:`t^3 / (t^3 + (1 - t)^3)` for :math:`t = 1/B, \dots, (B - 1)/B`, so that the log-odds of an edge are
-    three times those of :math:`t`: the middle bins are three times as wide as equal ones, the outer ones
-    :math:`1/B^3`.
+    They are :math:`t^3 / (t^3 + (1 - t)^3)` for :math:`t = 1/B, \dots, (B - 1)/B`, so the log-odds of an edge are three
+    times those of :math:`t`: the middle bins are three times as wide as bins of equal width, the outer ones have the
+    width :math:`1/B^3`.
     """
     t = torch.arange(1, bins, dtype=dtype, device=device) / bins
     return t**3 / (t**3 + (1 - t) ** 3)

@@ -1,4 +1,4 @@
-"""Precision, recall and F-score of each class, and their means, in one mapping.
+"""Precision, recall and F-score of each class and their means, in one mapping.
 
 Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions.
 """
@@ -6,17 +6,17 @@ Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ignite_core.metrics.classification.counts import mean_of_defined
-from ignite_core.metrics.classification.fbeta import fbeta_of
+from ignite_core.metrics.classification.fbeta import fbeta_score
 from ignite_core.metrics.classification.precision_recall import Precision, Recall
 from ignite_core.metrics.core.composite import MetricsLambda
-from ignite_core.metrics.core.metric import ResultMode, unchanged
+from ignite_core.metrics.core.metric import OutputTransform, ResultMode, unchanged
 
 __all__ = ["ClassificationReport"]
 
@@ -24,7 +24,7 @@ __all__ = ["ClassificationReport"]
 def ClassificationReport(  # noqa: N802
     beta: float = 1,
     output_dict: bool = False,
-    output_transform: Callable[[Any], Any] = unchanged,
+    output_transform: OutputTransform = unchanged,
     device: str | torch.device | None = None,
     is_multilabel: bool = False,
     labels: Sequence[str] | None = None,
@@ -34,23 +34,23 @@ def ClassificationReport(  # noqa: N802
 ) -> MetricsLambda:
     """Precision, recall and F-score of each class, and their unweighted means, ``"macro avg"``.
 
-    It takes what :class:`Precision` takes; binary data give the values of both classes. Each batch is counted once. The
-    value is a dict ``{label: {"precision": ..., "recall": ..., "f1-score": ...}}`` of numbers, or that as JSON.
+    The input is that of :class:`Precision`; for binary data the values are those of both classes. Each batch is counted
+    once. The value is a dict ``{label: {"precision": ..., "recall": ..., "f1-score": ...}}`` of numbers, or the same as
+    JSON.
 
     Args:
         beta: How many times as important recall is as precision; ``"f1-score"`` is named after it.
-        output_dict: Give a dict; otherwise text.
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
+        output_dict: Whether to return a dict; otherwise JSON text.
+        output_transform: Maps ``engine.state.output`` to the input.
         device: As for :class:`~ignite_core.metrics.Metric`.
         is_multilabel: Whether a sample may have several labels.
-        labels: Names of the classes; by default their numbers.
-        metrics_result_mode: How a dict is stored by an engine: "named", under the name of the metric; "flatten", each
-            class under its own label; or "both".
+        labels: Names of the classes. Default: their numbers.
+        metrics_result_mode: As for :class:`~ignite_core.metrics.Metric`: "named", "flatten" or "both".
         zero_division: As for :class:`Precision`.
 
     Raises:
-        ValueError: If ``beta`` is not positive or ``metrics_result_mode`` none of the above; by ``compute`` if the
-            number of labels is not that of classes.
+        ValueError: If ``beta`` is not positive or ``metrics_result_mode`` is invalid; by ``compute`` if the number of
+            labels is not the number of classes.
 
     Example:
         >>> report = ClassificationReport(output_dict=True, labels=["cat", "dog"])
@@ -75,7 +75,7 @@ def ClassificationReport(  # noqa: N802
 
 
 def _report(precision: Tensor, recall: Tensor, beta: float, labels: tuple[str, ...] | None, as_text: bool) -> Any:
-    score = torch.as_tensor(fbeta_of(precision, recall, beta, average=False))
+    score = torch.as_tensor(fbeta_score(precision, recall, beta, average=False))
     columns = {"precision": precision, "recall": recall, f"f{beta}-score": score}
     names = [str(number) for number in range(len(precision))] if labels is None else labels
     if len(names) != len(precision):

@@ -1,4 +1,4 @@
-"""The receiver operating characteristic: its curve and the area under it.
+"""The receiver operating characteristic (ROC) curve and the area under it.
 
 Shapes: ``N`` samples, ``C`` labels, ``K`` points.
 """
@@ -19,30 +19,27 @@ __all__ = ["ROC_AUC", "RocCurve"]
 class ROC_AUC(AreaMetric):  # noqa: N801 - the name of pytorch-ignite
     r"""Area under the ROC curve, :math:`P(s^+ > s^-) + \frac12 P(s^+ = s^-)` for scores of positives and negatives.
 
-    ``update`` takes ``(y_pred, y)``: scores of any range, the higher the more positive, and labels of zeros and ones,
+    ``update`` takes ``(y_pred, y)``: scores of any range, higher for positives, and labels of zeros and ones,
 
     - binary: both of shape ``(N,)`` or ``(N, 1)``;
     - multilabel: both of shape ``(N, C)``; the value is the mean over labels.
 
-    No activation is applied. Equal scores count half. Where only one class occurs, in all or in one of the labels, the
-    area is undefined and the value NaN. The value is a number; of data on an accelerator it is a tensor there.
+    No activation is applied. Equal scores count half. If the data, or one of the labels, have only one class, the area
+    is undefined and the value is NaN. The value is a number; for data on an accelerator it is a tensor there.
 
-    By default all samples are kept and the value is exact. With ``bins`` it is exact for scores rounded to so many bins
-    of [0, 1], which are narrow near 0 and 1, so what is kept does not grow: 16 bytes a bin. Then the error is at most
-    half the chance that a positive and a negative lie in the same bin, below 1e-3 with 1000 bins unless the scores
-    crowd into a few of them.
+    By default all samples are kept and the value is exact. With ``bins`` it is exact for scores rounded to bins of
+    [0, 1], which are narrow near 0 and 1, and memory is constant: 16 bytes per bin. The error is at most half the
+    probability that a positive and a negative are in the same bin, below 1e-3 with 1000 bins unless most scores are in
+    a few of them.
 
     Args:
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        check_compute_fn: Has no effect: what is wrong with a batch is said in any case.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        bins: Count into so many bins instead of keeping the samples; scores must lie in [0, 1] then.
-        validate: Look at the values of each batch, not only of the first, in ``update``; ``compute`` always does.
+        check_compute_fn: Accepted, as in pytorch-ignite, without effect.
+        bins: Number of bins to count in instead of keeping the samples; scores must then be in [0, 1].
+        validate: Check the values of each batch in ``update``, not only of the first; ``compute`` checks all.
 
     Raises:
-        ValueError: If ``bins`` is not a whole number of at least 2; by ``update`` if shapes do not fit or have changed,
-            or values of the first batch are not as above; by ``compute`` if those of another batch are not.
+        ValueError: If ``bins`` is not an integer of at least 2; by ``update`` if the shapes do not fit or have changed,
+            or values of the first batch are invalid; by ``compute`` if those of another batch are.
 
     References:
         Hanley and McNeil, 1982, *Radiology* 143, 29-36. Fawcett, 2006, *Pattern Recognition Letters* 27, 861-874.
@@ -53,40 +50,37 @@ class ROC_AUC(AreaMetric):  # noqa: N801 - the name of pytorch-ignite
         >>> metric.update((y_pred, y))
         >>> metric.compute()
         0.75
-        >>> in_little_memory = ROC_AUC(bins=1000)
-        >>> in_little_memory.update((y_pred, y))
-        >>> in_little_memory.compute()
+        >>> binned = ROC_AUC(bins=1000)
+        >>> binned.update((y_pred, y))
+        >>> binned.compute()
         0.75
     """
 
     _takes: ClassVar[str] = "both the shape (N,), (N, 1) or (N, C)"
     _takes_labels: ClassVar[bool] = True
 
-    def _of(self, fps: Tensor, tps: Tensor) -> Tensor:
+    def _area(self, fps: Tensor, tps: Tensor) -> Tensor:
         heights = tps + _shifted(tps)
         return ((fps - _shifted(fps)) * heights).sum(-1) / (2 * fps[..., -1] * tps[..., -1])
 
 
 class RocCurve(RankingMetric):
-    r"""The ROC curve: the share of negatives and that of positives with a score :math:`\geq t`, as :math:`t` falls.
+    r"""The ROC curve: the fractions of negatives and positives with a score :math:`\geq t`, for decreasing :math:`t`.
 
-    ``update`` takes ``(y_pred, y)``, both of shape ``(N,)`` or ``(N, 1)``: scores of any range, the higher the more
-    positive, and labels of zeros and ones. No activation is applied.
+    ``update`` takes ``(y_pred, y)``, both of shape ``(N,)`` or ``(N, 1)``: scores of any range, higher for positives,
+    and labels of zeros and ones. No activation is applied.
 
-    The value is ``(fpr, tpr, thresholds)``, three float64 tensors of shape ``(K,)`` where the samples are: from (0, 0)
-    at the threshold ``inf`` to (1, 1) at the lowest score. Equal scores are one threshold; points between two others on
-    a straight line are left out. Without negatives ``fpr`` is NaN, without positives ``tpr`` is.
+    The value is ``(fpr, tpr, thresholds)``, float64 tensors of shape ``(K,)`` on the device of the samples: from (0, 0)
+    at the threshold ``inf`` to (1, 1) at the lowest score. Equal scores are one threshold; points on a straight line
+    between two others are omitted. Without negatives ``fpr`` is NaN, without positives ``tpr`` is NaN.
 
     Args:
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        check_compute_fn: Has no effect: what is wrong with a batch is said in any case.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        validate: Look at the values of each batch, not only of the first, in ``update``; ``compute`` always does.
+        check_compute_fn: Accepted, as in pytorch-ignite, without effect.
+        validate: Check the values of each batch in ``update``, not only of the first; ``compute`` checks all.
 
     Raises:
-        ValueError: By ``update`` if shapes do not fit, or values of the first batch are not as above; by ``compute`` if
-            those of another batch are not.
+        ValueError: By ``update`` if the shapes do not fit, or values of the first batch are invalid; by ``compute`` if
+            those of another batch are.
 
     References:
         Fawcett, 2006, *Pattern Recognition Letters* 27, 861-874, algorithm 1.
@@ -102,7 +96,7 @@ class RocCurve(RankingMetric):
     """
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        scores, labels = self._seen()
+        scores, labels = self._all_samples()
         fps, tps, thresholds = cumulated(scores, labels == 1)
         if fps.numel() > 2:
             is_corner = torch.ones_like(fps, dtype=torch.bool)
@@ -116,10 +110,10 @@ class RocCurve(RankingMetric):
         return fpr, tpr, torch.nn.functional.pad(thresholds, (1, 0), value=torch.inf)
 
     def plot(self, *, ax: Any = None) -> Any:
-        """Draw the curve. It is computed for that, so on several ranks all of them must call it.
+        """Plot the curve. It calls ``compute``, so with several ranks all of them must call it.
 
         Args:
-            ax: Where to draw, matplotlib axes; by default new ones.
+            ax: The matplotlib axes to draw on. Default: new ones.
 
         Returns:
             The axes.
@@ -136,5 +130,5 @@ class RocCurve(RankingMetric):
 
 
 def _shifted(counts: Tensor) -> Tensor:
-    """What they were before, one threshold up, from zero."""
+    """The counts at the next higher threshold, from zero."""
     return torch.nn.functional.pad(counts[..., :-1], (1, 0))

@@ -1,4 +1,4 @@
-"""The share of samples whose class is among the k most likely ones.
+"""The fraction of samples whose class is among the k most likely ones.
 
 Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
 """
@@ -6,45 +6,41 @@ Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.checks import check_values
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.checks import check_computable, check_values
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import ratio, total
 
 __all__ = ["TopKCategoricalAccuracy"]
 
-#: On the CPU so many scores are sorted in less time than it takes to count those ahead.
+#: Up to so many scores, sorting is faster on the CPU than counting the classes ranked higher.
 _FEW = 1024
 
 
 class TopKCategoricalAccuracy(Metric):
-    r"""Share of samples whose class is among the :math:`k` with the largest scores.
+    r"""Fraction of samples whose class is among the :math:`k` classes with the largest scores.
 
-    With :math:`r_n` classes ahead of the true one, it is :math:`\frac1n \sum_n [r_n < k]`. A class is ahead if its
-    score is larger, or equal and its number smaller; so ``k=1`` is :class:`~ignite_core.metrics.Accuracy`, and neither
-    device nor batch decides about ties. NaN counts as the largest score.
+    With :math:`r_n` classes ranked higher than the true one, it is :math:`\frac1n \sum_n [r_n < k]`. A class is ranked
+    higher if its score is larger, or equal and its number smaller. So ``k=1`` equals
+    :class:`~ignite_core.metrics.Accuracy`, and ties do not depend on device or batch. NaN counts as the largest score.
 
     ``update`` takes ``(y_pred, y)``: scores of shape ``(N, C, *)`` with :math:`C \ge k`, and classes of shape
-    ``(N, *)``, whole numbers in [0, C). Others are told by ``update`` of the first batch; in later ones such a sample
-    is wrong. The value is a number; of data on an accelerator it is a tensor there, so that nobody waits.
+    ``(N, *)``, integers in [0, C). Other labels are reported by ``update`` for the first batch; in later ones such a
+    sample counts as wrong. The value is a number; for data on an accelerator it is a tensor there, so that the host
+    does not wait.
 
     Args:
         k: At least 1.
-        output_transform: Makes what ``update`` takes of ``engine.state.output``.
-        device: As for :class:`~ignite_core.metrics.Metric`.
-        skip_unrolling: As for :class:`~ignite_core.metrics.Metric`.
-        validate: Look at the values of each batch, not only of the first, in ``update``.
+        validate: Check the values of each batch in ``update``, not only of the first.
 
     Raises:
-        ValueError: If ``k`` is no whole number of at least 1; by ``update`` if shapes do not fit, there are fewer than
-            ``k`` classes, or labels of the first batch are outside [0, C).
-        TypeError: By ``update`` if labels are not of whole numbers.
+        ValueError: If ``k`` is not an integer of at least 1; by ``update`` if the shapes do not fit, there are fewer
+            than ``k`` classes, or labels of the first batch are outside [0, C).
+        TypeError: By ``update`` if labels are not integers.
 
     Example:
         >>> metric = TopKCategoricalAccuracy(k=2)
@@ -58,13 +54,13 @@ class TopKCategoricalAccuracy(Metric):
     num_correct = total(dtype=torch.int64)
     num_samples = total(dtype=torch.int64)
 
-    _checked: tuple[Any, ...] = ()  # shapes and dtype that were looked at last
+    _checked: tuple[Any, ...] = ()  # shapes and dtype of the last batch
     _samples_in_batch = 0
 
     def __init__(
         self,
         k: int = 5,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
         *,
@@ -86,20 +82,18 @@ class TopKCategoricalAccuracy(Metric):
             check_values(self, (y < 0) | (y >= num_classes), f"labels must be in [0, {num_classes})")
         true = y.unsqueeze(1)
         if y_pred.is_cpu and y_pred.numel() <= _FEW:
-            right = y_pred.argsort(dim=1, descending=True, stable=True)[:, : self.k] == true
+            correct = y_pred.argsort(dim=1, descending=True, stable=True)[:, : self.k] == true
         else:
-            right = _is_among(y_pred.detach(), true.long(), self.k)
-        self.num_correct += right.count_nonzero()
+            correct = _is_in_top_k(y_pred.detach(), true.long(), self.k)
+        self.num_correct += correct.count_nonzero()
         self.num_samples += self._samples_in_batch
 
     def compute(self) -> float | Tensor:
-        if self.num_samples == 0:
-            raise NotComputableError("TopKCategoricalAccuracy.compute: no sample was seen; call update() first")
-        value: float | Tensor = ratio(self.num_correct, self.num_samples)
-        return value
+        check_computable(self, self.num_samples)
+        return ratio(self.num_correct, self.num_samples)
 
     def _check(self, y_pred: Tensor, y: Tensor) -> None:
-        """Refuse shapes and dtypes, and remember them: batches are mostly alike."""
+        """Check shapes and dtypes, and store them: most batches have the same ones."""
         shape = y_pred.shape
         if len(shape) < 2 or shape[1] < self.k or y.shape != shape[:1] + shape[2:]:
             raise ValueError(
@@ -112,18 +106,18 @@ class TopKCategoricalAccuracy(Metric):
         self._checked = shape, y.shape, y.dtype
 
 
-def _is_among(scores: Tensor, y: Tensor, k: int) -> Tensor:
-    """Where fewer than ``k`` classes are ahead of the true one.
+def _is_in_top_k(scores: Tensor, y: Tensor, k: int) -> Tensor:
+    """Where fewer than ``k`` classes are ranked higher than the true one.
 
-    Comparisons are written as float32, which the CPU does many times faster than as bool, and adds up faster.
+    Comparisons are written as float32, which is many times faster on the CPU than bool, and faster to sum.
     """
-    if not scores.is_cpu or math.isnan(scores.sum().item()):  # a look at them costs a wait elsewhere
+    if not scores.is_cpu or math.isnan(scores.sum().item()):  # reading the sum would wait for another device
         scores = scores.nan_to_num(torch.inf)
     num_classes = scores.shape[1]
     true = y.clamp(0, num_classes - 1)
-    of_true = scores.gather(1, true)
+    true_score = scores.gather(1, true)
     numbers = torch.arange(num_classes, dtype=torch.float32, device=scores.device)
     ahead, other = (torch.empty(scores.shape, dtype=torch.float32, device=scores.device) for _ in range(2))
     torch.lt(numbers.view(-1, *[1] * (scores.ndim - 2)), true.float(), out=ahead)
-    ahead.mul_(torch.eq(scores, of_true, out=other)).add_(torch.gt(scores, of_true, out=other))
+    ahead.mul_(torch.eq(scores, true_score, out=other)).add_(torch.gt(scores, true_score, out=other))
     return (ahead.sum(dim=1, keepdim=True) < k) & (y == true)

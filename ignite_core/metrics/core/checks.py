@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
@@ -27,14 +25,19 @@ def check_same_shape(metric: object, y_pred: Tensor, y: Tensor) -> None:
 
 
 def check_floating(metric: object, **tensors: Tensor) -> None:
-    """Raise TypeError if a tensor does not have a floating-point dtype."""
+    """Raise TypeError if a tensor does not have a floating-point dtype. ``metric`` may be the name of a function."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
-            raise TypeError(f"{type(metric).__name__}.update: {name} must be of floats, got {tensor.dtype}")
+            raise TypeError(f"{caller(metric)}: {name} must be of floats, got {tensor.dtype}")
 
 
-def check_values(metric: Any, wrong: Tensor, must: str) -> None:
+def check_values(metric: object, wrong: Tensor, must: str) -> None:
     """Raise ValueError if an element of ``wrong`` is True. Waits for the device: call it if ``_should_validate()``."""
     count = int(wrong.sum())
     if count:
         raise ValueError(f"{type(metric).__name__}.update: {must}, got {count} of {wrong.numel()} that are not")
+
+
+def caller(metric: object) -> str:
+    """The beginning of an error message: a metric's ``update``, or the name of a function."""
+    return metric if isinstance(metric, str) else f"{type(metric).__name__}.update"

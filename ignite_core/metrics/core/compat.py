@@ -60,5 +60,5 @@ def sync_all_reduce(*attributes: str) -> Callable[[F], F]:
 
 
 def reinit__is_reduced(method: F) -> F:
-    """Accepted at ``reset`` and ``update``, as in pytorch-ignite, without effect: a reduction changes no local state."""
+    """Accepted at ``reset`` and ``update``, as in pytorch-ignite, without effect: reductions change no local state."""
     return method

@@ -1,4 +1,4 @@
-"""How undecided predictions are.
+"""The uncertainty of predictions.
 
 Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
 """
@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.checks import check_floating
+from ignite_core.metrics.core.checks import check_computable, check_floating
 from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.metric import Metric
 from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
@@ -22,14 +21,9 @@ __all__ = ["Entropy"]
 class Entropy(Metric):
     r"""Mean entropy of predictions, :math:`-\frac1n \sum_i \sum_c p_{ic} \ln p_{ic}`.
 
-    ``update`` takes ``(y_pred, y)``: logits of shape ``(N, C, *)``, whose softmax along ``C`` is :math:`p`, each
-    position of ``*`` a prediction of its own; and targets that are not looked at. The logarithm is natural, and
-    :math:`0 \ln 0 = 0`, so that a class may be ruled out by a logit of -inf.
-
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+    ``update`` takes ``(y_pred, y)``: logits of shape ``(N, C, *)``, whose softmax along ``C`` is :math:`p`, with each
+    position of ``*`` a separate prediction; and targets, which are ignored. The logarithm is natural, and
+    :math:`0 \ln 0 = 0`, so a class may be excluded by a logit of -inf.
 
     Raises:
         ValueError: By ``update`` if ``y_pred`` has no dimension of classes.
@@ -55,18 +49,17 @@ class Entropy(Metric):
         self.num_samples += y_pred.shape[0] * y_pred.shape[2:].numel()
 
     def compute(self) -> float | Tensor:
-        if self.num_samples == 0:
-            raise NotComputableError(f"{type(self).__name__}.compute: no sample was seen; call update() first")
-        value: float | Tensor = ratio(self.entropy_sum, self.num_samples)
-        return value
+        check_computable(self, self.num_samples)
+        return ratio(self.entropy_sum, self.num_samples)
 
     def _add(self, entropy_sum: Tensor, probability_sum: Tensor) -> None:
         self.entropy_sum += entropy_sum
 
     def _check(self, y_pred: Tensor) -> None:
-        name = type(self).__name__
         if y_pred.ndim < 2:
-            raise ValueError(f"{name}.update: y_pred must have shape (N, C, *), got {tuple(y_pred.shape)}")
+            raise ValueError(
+                f"{type(self).__name__}.update: y_pred must have shape (N, C, *), got {tuple(y_pred.shape)}"
+            )
         check_floating(self, y_pred=y_pred)
 
 

@@ -1,6 +1,6 @@
-"""Whether two sets of features depend on each other.
+"""The dependence between two sets of features.
 
-Shapes: ``N`` samples of a batch, ``*`` further dimensions, which make the features of a sample.
+Shapes: ``N`` samples of a batch, ``*`` further dimensions, which form the features of a sample.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.checks import check_floating
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import ratio, total
 from ignite_core.metrics.distributions.kernels import gaussian, median, squared_distances
 
@@ -20,32 +20,29 @@ __all__ = ["HSIC"]
 
 
 class HSIC(Metric):
-    r"""Hilbert-Schmidt independence criterion of two sets of features, zero if they are independent; a mean of batches.
+    r"""Hilbert-Schmidt independence criterion of two sets of features, zero if they are independent; mean over batches.
 
-    Of each batch of :math:`n` samples it is estimated, by itself, as
+    For each batch of :math:`n` samples it is estimated as
 
     .. math:: \frac1{n(n-3)} \left[\mathrm{tr}(KL) + \frac{1^\top K 1\; 1^\top L 1}{(n-1)(n-2)}
         - \frac2{n-2} 1^\top K L 1\right],
 
-    with the matrices :math:`K` and :math:`L` of the kernel :math:`\exp(-\|x_i - x_j\|^2 / 2\sigma^2)` of the features
-    :math:`x` and :math:`y`, zeros on their diagonals. This is unbiased; as a negative estimate counts as 0, the mean
-    over batches of independent features is still a little above zero.
+    where :math:`K` and :math:`L` are the matrices of the kernel :math:`\exp(-\|x_i - x_j\|^2 / 2\sigma^2)` of the
+    features :math:`x` and :math:`y`, with zeros on their diagonals. The estimate is unbiased; as a negative estimate
+    counts as 0, the mean over batches of independent features is slightly above zero.
 
     ``update`` takes ``(y_pred, y)``, of shapes ``(N, *)``, each with at least one dimension ``*``, which are flattened
     and may differ. An empty batch changes nothing.
 
     Args:
         sigma_x: The width :math:`\sigma` of the kernel of ``y_pred``; if negative, :math:`\sigma^2` is the median of
-            all :math:`n^2` squared distances in the batch, zeros of the diagonal included.
-        sigma_y: The same of ``y``.
-        ignore_invalid_batch: Whether batches of 1 to 3 samples, of which nothing can be estimated, are left out
-            silently.
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+            all :math:`n^2` squared distances in the batch, including the zeros of the diagonal.
+        sigma_y: The same for ``y``.
+        ignore_invalid_batch: Whether batches of 1 to 3 samples, which are too small for an estimate, are ignored;
+            otherwise they are an error.
 
     Raises:
-        ValueError: By ``update`` if the shapes do not fit, or a batch is too small and not to be left out.
+        ValueError: By ``update`` if the shapes do not fit, or a batch is too small and not ignored.
         TypeError: By ``update`` if ``y_pred`` or ``y`` is not of floats.
 
     References:
@@ -68,7 +65,7 @@ class HSIC(Metric):
         sigma_x: float = -1,
         sigma_y: float = -1,
         ignore_invalid_batch: bool = True,
-        output_transform: Any = unchanged,
+        output_transform: OutputTransform = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
@@ -81,7 +78,7 @@ class HSIC(Metric):
         x, y = output
         if x.ndim < 2 or y.ndim < 2 or x.shape[0] != y.shape[0]:
             raise ValueError(
-                "HSIC.update: y_pred and y must have the shapes (N, *), with the same N and one vector a sample, "
+                "HSIC.update: y_pred and y must have the shapes (N, *), with the same N and one vector per sample, "
                 f"got {tuple(x.shape)} and {tuple(y.shape)}"
             )
         check_floating(self, y_pred=x, y=y)
@@ -96,19 +93,18 @@ class HSIC(Metric):
     def compute(self) -> float | Tensor:
         if self.num_batches == 0:
             raise NotComputableError("HSIC.compute: no batch of at least 4 samples was seen; call update() first")
-        value: float | Tensor = ratio(self.estimate_sum, self.num_batches)
-        return value
+        return ratio(self.estimate_sum, self.num_batches)
 
 
 def _kernel(features: Tensor, sigma: float) -> Tensor:
-    """The matrix of the kernel, with zeros on the diagonal."""
+    """The kernel matrix, with zeros on the diagonal."""
     vectors = features.detach().flatten(start_dim=1)
     squared = squared_distances(vectors, vectors)
     return gaussian(squared, median(squared) if sigma < 0 else sigma**2).fill_diagonal_(0.0)
 
 
 def _estimate(k: Tensor, m: Tensor) -> Tensor:
-    """The unbiased estimate; both matrices are symmetric."""
+    """The unbiased estimate for two symmetric matrices."""
     n = k.shape[0]
     trace, paths = (k * m).sum(), (k.sum(0) * m.sum(0)).sum()
     return (trace + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 * paths / (n - 2)) / (n * (n - 3))

@@ -1,4 +1,4 @@
-"""How far predicted and true distributions are from each other.
+"""A symmetric divergence between predicted and true distributions.
 
 Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
 """
@@ -18,18 +18,13 @@ __all__ = ["JSDivergence"]
 class JSDivergence(KLDivergence):
     r"""Mean Jensen-Shannon divergence, :math:`\frac1n \sum_i \frac12 D(p_i \| m_i) + \frac12 D(q_i \| m_i)`.
 
-    ``update`` takes ``(y_pred, y)``, logits both, of shape ``(N, C, *)``; each position of ``*`` is a prediction of its
-    own. Their softmax along ``C`` is :math:`q` and :math:`p`, their mean is :math:`m = \frac12 (p + q)`, and
-    :math:`D(p \| m) = \sum_c p_c \ln \frac{p_c}{m_c}`. The value is the same with ``y_pred`` and ``y`` exchanged, and
-    between 0 and :math:`\ln 2`, the logarithm being natural. A logit of -inf rules a class out.
-
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+    ``update`` takes ``(y_pred, y)``, both logits of shape ``(N, C, *)``; each position of ``*`` is a separate
+    prediction. Their softmax along ``C`` is :math:`q` and :math:`p`, their mean is :math:`m = \frac12 (p + q)`, and
+    :math:`D(p \| m) = \sum_c p_c \ln \frac{p_c}{m_c}`. The value is symmetric in ``y_pred`` and ``y``, and between 0
+    and :math:`\ln 2`; the logarithm is natural. A logit of -inf excludes a class.
 
     Raises:
-        ValueError: By ``update`` if the shapes differ, or there is no dimension of classes.
+        ValueError: By ``update`` if the shapes differ or there is no dimension of classes.
         TypeError: By ``update`` if ``y_pred`` or ``y`` is not of floats.
 
     References:

@@ -1,4 +1,4 @@
-"""How far predicted distributions are from true ones.
+"""The divergence of predicted from true distributions.
 
 Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
 """
@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.checks import check_floating, check_same_shape
+from ignite_core.metrics.core.checks import check_computable, check_floating, check_same_shape
 from ignite_core.metrics.core.metric import Metric
 from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
@@ -21,18 +20,13 @@ __all__ = ["KLDivergence", "relative_entropy"]
 class KLDivergence(Metric):
     r"""Mean Kullback-Leibler divergence, :math:`\frac1n \sum_i \sum_c p_{ic} \ln \frac{p_{ic}}{q_{ic}}`.
 
-    ``update`` takes ``(y_pred, y)``, logits both, of shape ``(N, C, *)``; each position of ``*`` is a prediction of its
-    own. The softmax of ``y`` along ``C`` is :math:`p`, what is true, that of ``y_pred`` is :math:`q`. The logarithm is
-    natural. A class that is ruled out by a logit of -inf adds nothing if it is so in ``y``, and
-    makes the value infinite if it is so in ``y_pred`` alone.
-
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+    ``update`` takes ``(y_pred, y)``, both logits of shape ``(N, C, *)``; each position of ``*`` is a separate
+    prediction. The softmax along ``C`` is :math:`p` for ``y`` and :math:`q` for ``y_pred``. The logarithm is natural. A
+    class excluded by a logit of -inf adds nothing if it is excluded in ``y``, and makes the value infinite if it is
+    excluded only in ``y_pred``.
 
     Raises:
-        ValueError: By ``update`` if the shapes differ, or there is no dimension of classes.
+        ValueError: By ``update`` if the shapes differ or there is no dimension of classes.
         TypeError: By ``update`` if ``y_pred`` or ``y`` is not of floats.
 
     References:
@@ -53,11 +47,12 @@ class KLDivergence(Metric):
     num_samples = total(dtype=torch.int64)
 
     def update(self, output: Any) -> None:
-        name = type(self).__name__
         y_pred, y = output
         check_same_shape(self, y_pred, y)
         if y.ndim < 2:
-            raise ValueError(f"{name}.update: y_pred and y must have shape (N, C, *), got {tuple(y.shape)}")
+            raise ValueError(
+                f"{type(self).__name__}.update: y_pred and y must have shape (N, C, *), got {tuple(y.shape)}"
+            )
         check_floating(self, y_pred=y_pred, y=y)
         dtype = accumulation_dtype(y.device)
         log_p, log_q = (logits.detach().to(dtype).log_softmax(dim=1) for logits in (y, y_pred))
@@ -65,17 +60,15 @@ class KLDivergence(Metric):
         self.num_samples += y.shape[0] * y.shape[2:].numel()
 
     def compute(self) -> float | Tensor:
-        if self.num_samples == 0:
-            raise NotComputableError(f"{type(self).__name__}.compute: no sample was seen; call update() first")
-        value: float | Tensor = ratio(self.divergence_sum, self.num_samples)
-        return value
+        check_computable(self, self.num_samples)
+        return ratio(self.divergence_sum, self.num_samples)
 
     def _divergence(self, log_p: Tensor, log_q: Tensor) -> Tensor:
-        """What each class of each sample adds."""
+        """The term of each class of each sample."""
         return relative_entropy(log_p, log_q)
 
 
 def relative_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """The terms ``p ln(p / q)``, zero where ``p`` is, NaN where it is."""
+    """The terms ``p ln(p / q)``, zero where ``p`` is zero."""
     p = log_p.exp()
     return torch.where(p == 0, 0.0, p * (log_p - log_q))

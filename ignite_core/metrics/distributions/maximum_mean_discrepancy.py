@@ -1,6 +1,6 @@
-"""How different two sets of features are distributed.
+"""The difference between the distributions of two sets of features.
 
-Shapes: ``N`` samples of a batch, ``*`` further dimensions, which make the features of a sample.
+Shapes: ``N`` samples of a batch, ``*`` further dimensions, which form the features of a sample.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.checks import check_floating
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import ratio, total
 from ignite_core.metrics.distributions.kernels import gaussian, squared_distances
 
@@ -21,27 +21,24 @@ __all__ = ["MaximumMeanDiscrepancy"]
 
 
 class MaximumMeanDiscrepancy(Metric):
-    r"""Maximum mean discrepancy of two distributions: the root of the mean of its square over batches.
+    r"""Maximum mean discrepancy between two distributions: the root of the mean of its square over batches.
 
-    Of each batch of :math:`n` samples the square is estimated, by itself, as
+    For each batch of :math:`n` samples the square is estimated as
 
     .. math:: \frac1{n(n-1)} \sum_{i \ne j} \left[k(x_i, x_j) + k(y_i, y_j)\right] - \frac2{n^2} \sum_{i,j} k(x_i, y_j),
 
-    with the kernel :math:`k(x, y) = \exp(-\|x - y\|^2 / 2\sigma^2)`. This is unbiased, so its mean may be negative
-    where the distributions are alike; the value is 0 then.
+    with the kernel :math:`k(x, y) = \exp(-\|x - y\|^2 / 2\sigma^2)`. The estimate is unbiased, so its mean may be
+    negative for similar distributions; the value is then 0.
 
-    ``update`` takes ``(x, y)``, both of shape ``(N, *)`` with ``N > 1`` and at least one dimension ``*``; those are
+    ``update`` takes ``(x, y)``, both of shape ``(N, *)`` with ``N > 1`` and at least one dimension ``*``, which are
     flattened. An empty batch changes nothing.
 
     Args:
         var: :math:`\sigma^2` of the kernel.
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
 
     Raises:
-        ValueError: By ``update`` if the shapes differ or are ``(N,)``, or there is one sample alone, of which nothing
-            can be estimated.
+        ValueError: By ``update`` if the shapes differ or are ``(N,)``, or the batch has only one sample, which is too
+            few for an estimate.
         TypeError: By ``update`` if ``x`` or ``y`` is not of floats.
 
     References:
@@ -62,7 +59,7 @@ class MaximumMeanDiscrepancy(Metric):
     def __init__(
         self,
         var: float = 1.0,
-        output_transform: Any = unchanged,
+        output_transform: OutputTransform = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
@@ -74,7 +71,7 @@ class MaximumMeanDiscrepancy(Metric):
         size = x.shape[0] if x.ndim else 0
         if x.shape != y.shape or x.ndim < 2 or size == 1:
             raise ValueError(
-                "MaximumMeanDiscrepancy.update: x and y must have the same shape (N, *), one vector a sample, with "
+                "MaximumMeanDiscrepancy.update: x and y must have the same shape (N, *), one vector per sample, with "
                 f"N > 1, got {tuple(x.shape)} and {tuple(y.shape)}"
             )
         check_floating(self, x=x, y=y)
@@ -88,7 +85,7 @@ class MaximumMeanDiscrepancy(Metric):
     def compute(self) -> float | Tensor:
         if self.num_batches == 0:
             raise NotComputableError("MaximumMeanDiscrepancy.compute: no batch was seen; call update() first")
-        square: float | Tensor = ratio(self.square_sum, self.num_batches)
+        square = ratio(self.square_sum, self.num_batches)
         return square.clamp(min=0.0).sqrt() if isinstance(square, Tensor) else math.sqrt(max(square, 0.0))
 
     def _kernel(self, x: Tensor, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How much predictions tell of the input they were made for.
+"""The information that predictions have about their input.
 
 Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
 """
@@ -15,20 +15,15 @@ __all__ = ["MutualInformation"]
 
 
 class MutualInformation(Entropy):
-    r"""Mutual information of inputs and predictions, :math:`H(\frac1n \sum_i p_i) - \frac1n \sum_i H(p_i)`.
+    r"""Mutual information between inputs and predictions, :math:`H(\frac1n \sum_i p_i) - \frac1n \sum_i H(p_i)`.
 
-    :math:`H(p) = -\sum_c p_c \ln p_c` is the entropy; so the value is large if predictions are sure and spread over all
-    classes. ``update`` takes ``(y_pred, y)``: logits of shape ``(N, C, *)``, whose softmax along ``C`` is :math:`p`,
-    each position of ``*`` a prediction of its own; and targets that are not looked at. The logarithm is natural,
-    :math:`0 \ln 0 = 0`, and the value is never below zero.
-
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
+    :math:`H(p) = -\sum_c p_c \ln p_c` is the entropy; the value is large if predictions are confident and spread over
+    all classes. ``update`` takes ``(y_pred, y)``: logits of shape ``(N, C, *)``, whose softmax along ``C`` is
+    :math:`p`, with each position of ``*`` a separate prediction; and targets, which are ignored. The logarithm is
+    natural, :math:`0 \ln 0 = 0`, and the value is not negative.
 
     Raises:
-        ValueError: By ``update`` if ``y_pred`` has no dimension of classes, or their number has changed.
+        ValueError: By ``update`` if ``y_pred`` has no dimension of classes or their number has changed.
         TypeError: By ``update`` if ``y_pred`` is not of floats.
 
     References:
@@ -38,7 +33,7 @@ class MutualInformation(Entropy):
     Example:
         >>> metric = MutualInformation()
         >>> metric.update((torch.tensor([[50.0, 0.0], [0.0, 50.0]]), None))
-        >>> round(metric.compute(), 4)  # ln 2: each input has a class of its own
+        >>> round(metric.compute(), 4)  # ln 2: each input has a different class
         0.6931
     """
 
@@ -51,8 +46,7 @@ class MutualInformation(Entropy):
     def compute(self) -> float | Tensor:
         conditional = super().compute()
         entropy = torch.special.entr(self.probability_sum / self.num_samples).sum()
-        value: float | Tensor = ratio((entropy - conditional).clamp(min=0.0), 1)
-        return value
+        return ratio((entropy - conditional).clamp(min=0.0), 1)
 
     def _check(self, y_pred: Tensor) -> None:
         super()._check(y_pred)

@@ -3,14 +3,12 @@ from .distances import (
     ManhattanDistance as ManhattanDistance,
     WaveHedgesDistance as WaveHedgesDistance,
 )
-from .fractional import FractionalAbsoluteError as FractionalAbsoluteError, FractionalBias as FractionalBias
 from .geometric import (
     GeometricMeanAbsoluteError as GeometricMeanAbsoluteError,
     GeometricMeanRelativeAbsoluteError as GeometricMeanRelativeAbsoluteError,
 )
 from .maximum_absolute_error import MaximumAbsoluteError as MaximumAbsoluteError
 from .mean_absolute_error import MeanAbsoluteError as MeanAbsoluteError
-from .mean_error import MeanError as MeanError
 from .mean_pairwise_distance import MeanPairwiseDistance as MeanPairwiseDistance
 from .mean_squared_error import MeanSquaredError as MeanSquaredError, RootMeanSquaredError as RootMeanSquaredError
 from .median import (
@@ -19,10 +17,15 @@ from .median import (
     MedianRelativeAbsoluteError as MedianRelativeAbsoluteError,
 )
 from .pearson_correlation import PearsonCorrelation as PearsonCorrelation
-from .plot import plot_regression as plot_regression
-from .r2_score import R2Score as R2Score
+from .r2_score import R2Score as R2Score, plot_regression as plot_regression
 from .rank_correlation import (
     KendallRankCorrelation as KendallRankCorrelation,
     SpearmanRankCorrelation as SpearmanRankCorrelation,
 )
-from .relative import MeanAbsoluteRelativeError as MeanAbsoluteRelativeError, MeanNormalizedBias as MeanNormalizedBias
+from .relative import (
+    FractionalAbsoluteError as FractionalAbsoluteError,
+    FractionalBias as FractionalBias,
+    MeanAbsoluteRelativeError as MeanAbsoluteRelativeError,
+    MeanError as MeanError,
+    MeanNormalizedBias as MeanNormalizedBias,
+)

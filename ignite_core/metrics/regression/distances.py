@@ -1,6 +1,6 @@
-"""Distances of all predictions from all ground truth: sums over samples, which grow with their number.
+"""Distances between all predictions and all ground truth: sums over samples, which grow with their number.
 
-Shapes: ``N`` samples. :math:`P` is what was predicted and :math:`A` is the ground truth.
+Shapes: ``N`` samples. :math:`P` are predictions, :math:`A` is the ground truth.
 """
 
 from __future__ import annotations
@@ -18,18 +18,12 @@ class CanberraMetric(SumOfErrors):
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
-        TypeError: By ``update`` if there are no floats.
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
 
     References:
-        Botchkarev, 2018, *Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and
-        Prognostics*, arXiv:1809.03006.
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = CanberraMetric()
@@ -47,14 +41,9 @@ class ManhattanDistance(SumOfErrors):
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
-        TypeError: By ``update`` if there are no floats.
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
 
     Example:
         >>> metric = ManhattanDistance()
@@ -70,19 +59,14 @@ class ManhattanDistance(SumOfErrors):
 class WaveHedgesDistance(SumOfErrors):
     r"""Wave Hedges distance, :math:`\sum_i \frac{|A_i - P_i|}{\max(A_i, P_i)}`; a sample with :math:`A = P` adds 0.
 
-    It is meant for numbers that are not negative. A sample whose larger number is negative adds a negative term; one
-    whose larger number is 0, unless both are, an infinite one.
+    It is meant for non-negative numbers. A sample whose larger number is negative adds a negative term. One whose
+    larger number is 0 adds an infinite term, unless both numbers are 0.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
-        TypeError: By ``update`` if there are no floats.
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
 
     References:
         Cha, 2007, *Comprehensive Survey on Distance/Similarity Measures between Probability Density Functions*,

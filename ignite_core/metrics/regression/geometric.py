@@ -1,6 +1,6 @@
 """Geometric means of errors.
 
-Shapes: ``N`` samples. :math:`P` is what was predicted and :math:`A` is the ground truth.
+Shapes: ``N`` samples. :math:`P` are predictions, :math:`A` is the ground truth.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite_core.metrics.core.checks import check_computable
 from ignite_core.metrics.core.metric import Metric
-from ignite_core.metrics.core.states import accumulation_dtype, gathered, ratio, total
-from ignite_core.metrics.regression.base import MeanOfErrors
-from ignite_core.metrics.regression.pairs import as_doubles, check_seen, joined, number
+from ignite_core.metrics.core.states import accumulation_dtype, gathered, total
+from ignite_core.metrics.regression.base import MeanOfErrors, concatenated, double_pair, number
 
 __all__ = ["GeometricMeanAbsoluteError", "GeometricMeanRelativeAbsoluteError"]
 
@@ -22,22 +22,16 @@ __all__ = ["GeometricMeanAbsoluteError", "GeometricMeanRelativeAbsoluteError"]
 class GeometricMeanAbsoluteError(MeanOfErrors):
     r"""Geometric mean of the absolute errors, :math:`\exp\left(\frac1n \sum_i \ln |A_i - P_i|\right)`.
 
-    It is 0 as soon as one prediction is exact.
+    It is 0 if any prediction is exact.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
-        TypeError: By ``update`` if there are no floats.
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
 
     References:
-        Botchkarev, 2018, *Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and
-        Prognostics*, arXiv:1809.03006.
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = GeometricMeanAbsoluteError()
@@ -50,33 +44,26 @@ class GeometricMeanAbsoluteError(MeanOfErrors):
         return (y - y_pred).abs().log()
 
     def compute(self) -> float | Tensor:
-        check_seen(self, self.num_samples)
-        mean = ratio(self.sum_of_errors, self.num_samples)
+        mean = super().compute()
         return mean.exp() if isinstance(mean, Tensor) else math.exp(mean)
 
 
 class GeometricMeanRelativeAbsoluteError(Metric):
-    r"""Geometric mean of the errors relative to those of the mean of the ground truth as the prediction.
+    r"""Geometric mean of the absolute errors, relative to the errors of predicting the mean of the ground truth.
 
     .. math:: \exp\left(\frac1n \sum_i \ln \frac{|A_i - P_i|}{|A_i - \bar A|}\right)
 
-    It is 0 as soon as one prediction is exact, infinite as soon as the ground truth of one sample equals the mean of
-    all, and NaN where both happen. The ground truth of all samples is kept until then.
+    It is 0 if any prediction is exact, infinite if the ground truth of any sample equals the mean of all, and NaN if
+    both happen. The ground truth of all samples is kept until ``compute``.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
-        TypeError: By ``update`` if there are no floats.
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
 
     References:
-        Botchkarev, 2018, *Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and
-        Prognostics*, arXiv:1809.03006.
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = GeometricMeanRelativeAbsoluteError()
@@ -91,17 +78,16 @@ class GeometricMeanRelativeAbsoluteError(Metric):
     targets = gathered()
 
     def update(self, output: Any) -> None:
-        y_pred, y = as_doubles("GeometricMeanRelativeAbsoluteError.update", output)
+        y_pred, y = double_pair(self, output)
         if not y.numel():
             return
         self.sum_of_logarithms += (y - y_pred).abs().log().sum()
         self.targets.append(output[1].detach().reshape(-1).clone())
 
     def compute(self) -> float | Tensor:
-        check_seen(self, self.targets)
-        y = joined(self.targets)
+        check_computable(self, self.targets)
+        y = concatenated(self.targets)
         y = y.to(accumulation_dtype(y.device))
-        of_the_mean = (y - y.mean()).abs().log().mean()
+        errors_of_mean = (y - y.mean()).abs().log().mean()
         errors = torch.as_tensor(self.sum_of_logarithms, dtype=y.dtype, device=y.device) / y.numel()
-        value: float | Tensor = number((errors - of_the_mean).exp())
-        return value
+        return number((errors - errors_of_mean).exp())

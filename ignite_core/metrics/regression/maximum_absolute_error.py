@@ -1,4 +1,4 @@
-"""The largest error.
+"""The largest absolute error.
 
 Shapes: ``N`` samples.
 """
@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite_core.metrics.core.checks import check_computable
 from ignite_core.metrics.core.metric import Metric
 from ignite_core.metrics.core.states import maximum, total
-from ignite_core.metrics.regression.pairs import as_doubles, check_seen, number
+from ignite_core.metrics.regression.base import double_pair, number
 
 __all__ = ["MaximumAbsoluteError"]
 
@@ -20,17 +21,12 @@ __all__ = ["MaximumAbsoluteError"]
 class MaximumAbsoluteError(Metric):
     r"""Largest absolute error, :math:`\max_i |A_i - P_i|` of predictions :math:`P` and ground truth :math:`A`.
 
-    ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``. With NaN among them the
+    ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``. If an element is NaN, the
     value is NaN.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
-        TypeError: By ``update`` if there are no floats.
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
 
     Example:
         >>> metric = MaximumAbsoluteError()
@@ -45,13 +41,12 @@ class MaximumAbsoluteError(Metric):
     num_samples = total(dtype=torch.int64)
 
     def update(self, output: Any) -> None:
-        y_pred, y = as_doubles("MaximumAbsoluteError.update", output)
+        y_pred, y = double_pair(self, output)
         if not y.numel():
             return
         self.largest = torch.maximum(self.largest, (y - y_pred).abs().max())
         self.num_samples += y.shape[0]
 
     def compute(self) -> float | Tensor:
-        check_seen(self, self.num_samples)
-        value: float | Tensor = number(self.largest)
-        return value
+        check_computable(self, self.num_samples)
+        return number(self.largest)

@@ -1,20 +1,20 @@
-"""The mean distance of predicted from true vectors.
+"""The mean distance between predicted and true vectors.
 
 Shapes: ``N`` samples, ``*`` further dimensions, ``D`` components of a vector.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pairwise_distance
 
-from ignite_core.metrics.core.metric import Metric, unchanged
+from ignite_core.metrics.core.checks import check_computable
+from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
-from ignite_core.metrics.regression.pairs import check_seen, number_pair
+from ignite_core.metrics.regression.base import real_pair
 
 __all__ = ["MeanPairwiseDistance"]
 
@@ -22,18 +22,15 @@ __all__ = ["MeanPairwiseDistance"]
 class MeanPairwiseDistance(Metric):
     r"""Mean distance of predicted from true vectors, :math:`\frac1n \sum_i \lVert \hat y_i - y_i + \epsilon \rVert_p`.
 
-    ``update`` takes ``(y_pred, y)``, real numbers of one shape ``(N, *, D)``; each of the ``N * prod(*)`` pairs counts
-    as one.
+    ``update`` takes ``(y_pred, y)``, real numbers of one shape ``(N, *, D)``; each of the ``N * prod(*)`` pairs of
+    vectors counts as one.
 
     Args:
-        p: Of the norm; 1, 2 and infinity are the usual ones.
+        p: Exponent of the norm, such as 1, 2 or infinity.
         eps: Added to each component of the difference, as in :class:`torch.nn.PairwiseDistance`.
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
 
     Raises:
-        ValueError: By ``update`` if the shapes disagree or have fewer than two dimensions.
+        ValueError: By ``update`` if the shapes differ or have fewer than two dimensions.
 
     Example:
         >>> metric = MeanPairwiseDistance(eps=0.0)
@@ -51,7 +48,7 @@ class MeanPairwiseDistance(Metric):
         self,
         p: float = 2,
         eps: float = 1e-6,
-        output_transform: Callable[[Any], Any] = unchanged,
+        output_transform: OutputTransform = unchanged,
         device: str | torch.device | None = None,
         skip_unrolling: bool = False,
     ) -> None:
@@ -60,7 +57,7 @@ class MeanPairwiseDistance(Metric):
         super().__init__(output_transform, device, skip_unrolling)
 
     def update(self, output: Any) -> None:
-        y_pred, y = number_pair("MeanPairwiseDistance.update", output)
+        y_pred, y = real_pair(self, output)
         if y_pred.shape != y.shape or y.ndim < 2:
             raise ValueError(
                 "MeanPairwiseDistance.update: y_pred and y must have the same shape (N, *, D), "
@@ -72,6 +69,5 @@ class MeanPairwiseDistance(Metric):
         self.num_pairs += distances.numel()
 
     def compute(self) -> float | Tensor:
-        check_seen(self, self.num_pairs)
-        value: float | Tensor = ratio(self.sum_of_distances, self.num_pairs)
-        return value
+        check_computable(self, self.num_pairs)
+        return ratio(self.sum_of_distances, self.num_pairs)

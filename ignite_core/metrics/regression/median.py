@@ -1,7 +1,6 @@
-"""Medians of errors, for which the errors of all elements are kept until the end.
+"""Medians of errors. The errors of all elements are kept until ``compute``.
 
-Shapes: ``N`` samples, ``D`` numbers each. :math:`P` is what was predicted and :math:`A` is the ground truth. The median
-of an even number of values is the mean of the two in the middle; with NaN among them it is NaN.
+Shapes: ``N`` samples, ``D`` numbers each. :math:`P` are predictions, :math:`A` is the ground truth.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ignite_core.metrics.core.checks import caller, check_computable
 from ignite_core.metrics.core.metric import Metric
 from ignite_core.metrics.core.states import accumulation_dtype, gathered
-from ignite_core.metrics.regression.pairs import check_seen, joined, number, number_pair
+from ignite_core.metrics.regression.base import concatenated, number, real_pair
 
 __all__ = ["MedianAbsoluteError", "MedianAbsolutePercentageError", "MedianRelativeAbsoluteError"]
 
@@ -21,22 +21,16 @@ __all__ = ["MedianAbsoluteError", "MedianAbsolutePercentageError", "MedianRelati
 class MedianAbsoluteError(Metric):
     r"""Median of the absolute errors, :math:`\operatorname{median}_i |A_i - P_i|`.
 
-    The median of an even number of values is the mean of the two in the middle; with NaN among them it is NaN. The
-    errors of all elements are kept until then.
+    The median of an even number of values is the mean of the middle two; if a value is NaN, the median is NaN. The
+    errors of all elements are kept until ``compute``.
 
     ``update`` takes ``(y_pred, y)``, real numbers of shape ``(N,)`` or ``(N, D)``; each element counts as one.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
+        ValueError: By ``update`` if the shapes differ.
 
     References:
-        Botchkarev, 2018, *Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and
-        Prognostics*, arXiv:1809.03006.
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MedianAbsoluteError()
@@ -50,40 +44,41 @@ class MedianAbsoluteError(Metric):
     errors = gathered()
 
     def update(self, output: Any) -> None:
-        y_pred, y = _as_columns(self, output)
+        y_pred, y = _flat_pair(self, output)
         if y.numel():
-            self.errors.append((y - y_pred).abs())
+            self._add(y_pred, y)
 
     def compute(self) -> float | Tensor:
-        check_seen(self, self.errors)
-        value: float | Tensor = number(_median(joined(self.errors)))
-        return value
+        check_computable(self, self.errors)
+        return number(self._median(concatenated(self.errors)))
+
+    def _add(self, y_pred: Tensor, y: Tensor) -> None:
+        self.errors.append((y - y_pred).abs())
+
+    def _median(self, errors: Tensor) -> Tensor:
+        ordered = errors.sort().values  # NaN comes last
+        middle = (ordered[(len(errors) - 1) // 2] + ordered[len(errors) // 2]) / 2
+        return torch.where(ordered[-1].isnan(), ordered[-1], middle)
 
 
-class MedianAbsolutePercentageError(Metric):
+class MedianAbsolutePercentageError(MedianAbsoluteError):
     r"""Median of the absolute errors in percent of the ground truth.
 
     .. math:: 100 \operatorname{median}_i \frac{|A_i - P_i|}{|A_i|}
 
-    Where the ground truth is 0, the error is infinite, which a median stands; if the prediction is 0 too, it is not
-    defined, and the value is NaN.
+    Where the ground truth is 0, the error is infinite, and the median may still be finite; if the prediction is 0 too,
+    the error is undefined and the value is NaN.
 
-    The median of an even number of values is the mean of the two in the middle; with NaN among them it is NaN. The
-    errors of all elements are kept until then.
+    The median of an even number of values is the mean of the middle two; if a value is NaN, the median is NaN. The
+    errors of all elements are kept until ``compute``.
 
     ``update`` takes ``(y_pred, y)``, real numbers of shape ``(N,)`` or ``(N, D)``; each element counts as one.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
+        ValueError: By ``update`` if the shapes differ.
 
     References:
-        Botchkarev, 2018, *Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and
-        Prognostics*, arXiv:1809.03006.
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MedianAbsolutePercentageError()
@@ -92,45 +87,31 @@ class MedianAbsolutePercentageError(Metric):
         50.0
     """
 
-    higher_is_better = False
+    def _add(self, y_pred: Tensor, y: Tensor) -> None:
+        self.errors.append((y - y_pred).abs() / y.abs())
 
-    errors = gathered()
-
-    def update(self, output: Any) -> None:
-        y_pred, y = _as_columns(self, output)
-        if y.numel():
-            self.errors.append((y - y_pred).abs() / y.abs())
-
-    def compute(self) -> float | Tensor:
-        check_seen(self, self.errors)
-        value: float | Tensor = number(100 * _median(joined(self.errors)))
-        return value
+    def _median(self, errors: Tensor) -> Tensor:
+        return 100 * super()._median(errors)
 
 
-class MedianRelativeAbsoluteError(Metric):
-    r"""Median of the errors relative to those of the mean of the ground truth as the prediction.
+class MedianRelativeAbsoluteError(MedianAbsoluteError):
+    r"""Median of the absolute errors, relative to the errors of predicting the mean of the ground truth.
 
     .. math:: \operatorname{median}_i \frac{|A_i - P_i|}{|A_i - \bar A|}
 
-    Where the ground truth equals its mean, the error is infinite, which a median stands; if the prediction does too,
-    it is not defined, and the value is NaN.
+    Where the ground truth equals its mean, the error is infinite, and the median may still be finite; if the prediction
+    equals it too, the error is undefined and the value is NaN.
 
-    The median of an even number of values is the mean of the two in the middle; with NaN among them it is NaN. The
-    errors and the ground truth of all elements are kept until then.
+    The median of an even number of values is the mean of the middle two; if a value is NaN, the median is NaN. The
+    errors and the ground truth of all elements are kept until ``compute``.
 
     ``update`` takes ``(y_pred, y)``, real numbers of shape ``(N,)`` or ``(N, D)``; each element counts as one.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
+        ValueError: By ``update`` if the shapes differ.
 
     References:
-        Botchkarev, 2018, *Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and
-        Prognostics*, arXiv:1809.03006.
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MedianRelativeAbsoluteError()
@@ -139,39 +120,25 @@ class MedianRelativeAbsoluteError(Metric):
         2.0
     """
 
-    higher_is_better = False
-
-    errors = gathered()
     targets = gathered()
 
     def update(self, output: Any) -> None:
-        y_pred, y = _as_columns(self, output)
-        if y.numel():
-            self.errors.append((y - y_pred).abs())
+        super().update(output)
+        if output[1].numel():
             self.targets.append(output[1].detach().reshape(-1).clone())
 
-    def compute(self) -> float | Tensor:
-        check_seen(self, self.errors)
-        errors, y = joined(self.errors), joined(self.targets)
-        y = y.to(errors.dtype)
-        value: float | Tensor = number(_median(errors / (y - y.mean()).abs()))
-        return value
+    def _median(self, errors: Tensor) -> Tensor:
+        y = concatenated(self.targets).to(errors)
+        return super()._median(errors / (y - y.mean()).abs())
 
 
-def _as_columns(metric: Metric, output: Any) -> tuple[Tensor, Tensor]:
+def _flat_pair(metric: Metric, output: Any) -> tuple[Tensor, Tensor]:
     """All elements of predictions and ground truth, in double precision."""
-    who = f"{type(metric).__name__}.update"
-    y_pred, y = number_pair(who, output)
+    y_pred, y = real_pair(metric, output)
     if max(y_pred.ndim, y.ndim) > 2:
         raise ValueError(
-            f"{who}: y_pred and y must have the shape (N,) or (N, D), got {tuple(y_pred.shape)} and {tuple(y.shape)}"
+            f"{caller(metric)}: y_pred and y must have the shape (N,) or (N, D), "
+            f"got {tuple(y_pred.shape)} and {tuple(y.shape)}"
         )
     dtype = accumulation_dtype(y.device)
     return y_pred.detach().reshape(-1).to(dtype), y.detach().reshape(-1).to(dtype)
-
-
-def _median(values: Tensor) -> Tensor:
-    """With the mean of the two values in the middle, and NaN if there is one."""
-    ordered = values.sort().values  # NaN comes last
-    middle = (ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
-    return torch.where(ordered[-1].isnan(), ordered[-1], middle)

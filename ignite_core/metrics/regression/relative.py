@@ -1,6 +1,6 @@
-"""Errors relative to the ground truth, which must not be 0.
+"""Mean errors, absolute or relative to the ground truth.
 
-Shapes: ``N`` samples. :math:`P` is what was predicted and :math:`A` is the ground truth.
+Shapes: ``N`` samples. :math:`P` are predictions, :math:`A` is the ground truth.
 """
 
 from __future__ import annotations
@@ -11,18 +11,98 @@ import torch
 from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics.core.states import ratio, total
-from ignite_core.metrics.regression.base import MeanOfErrors
-from ignite_core.metrics.regression.pairs import check_seen
+from ignite_core.metrics.core.states import total
+from ignite_core.metrics.regression.base import MeanOfErrors, quotient
 
-__all__ = ["MeanAbsoluteRelativeError", "MeanNormalizedBias"]
+__all__ = [
+    "FractionalAbsoluteError",
+    "FractionalBias",
+    "MeanAbsoluteRelativeError",
+    "MeanError",
+    "MeanNormalizedBias",
+]
+
+
+class MeanError(MeanOfErrors):
+    r"""Mean error, :math:`\frac1n \sum_i (A_i - P_i)`: positive if the predictions are too small.
+
+    ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
+
+    Raises:
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
+
+    References:
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+
+    Example:
+        >>> metric = MeanError()
+        >>> metric.update((torch.tensor([1.0, 2.0]), torch.tensor([1.5, 0.0])))
+        >>> metric.compute()
+        -0.75
+    """
+
+    higher_is_better = None
+
+    def _errors(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        return y - y_pred
+
+
+class FractionalAbsoluteError(MeanOfErrors):
+    r"""Fractional absolute error, :math:`\frac1n \sum_i \frac{2\,|A_i - P_i|}{|A_i| + |P_i|}`, between 0 and 2.
+
+    A sample with :math:`A = P = 0` has no error.
+
+    ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
+
+    Raises:
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
+
+    References:
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+
+    Example:
+        >>> metric = FractionalAbsoluteError()
+        >>> metric.update((torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])))
+        >>> metric.compute()
+        0.5
+    """
+
+    def _errors(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        return 2 * quotient((y - y_pred).abs(), y.abs() + y_pred.abs())
+
+
+class FractionalBias(MeanOfErrors):
+    r"""Fractional bias, :math:`\frac1n \sum_i \frac{2\,(A_i - P_i)}{A_i + P_i}`.
+
+    It is positive if the predictions are too small, and meant for non-negative numbers. A sample with :math:`A = P` has
+    no error; one with :math:`A = -P \ne 0` has an infinite error.
+
+    ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
+
+    Raises:
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
+
+    References:
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+
+    Example:
+        >>> metric = FractionalBias()
+        >>> metric.update((torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])))
+        >>> metric.compute()
+        0.5
+    """
+
+    higher_is_better = None
+
+    def _errors(self, y_pred: Tensor, y: Tensor) -> Tensor:
+        return 2 * quotient(y - y_pred, y + y_pred)
 
 
 class RelativeErrors(MeanOfErrors):
-    """Mean of an error that is divided by the ground truth.
-
-    Zeros are counted where they are, and told by ``compute``, so that ``update`` waits for no device.
-    """
+    """Mean of an error divided by the ground truth. Zeros are counted on the device and reported by ``compute``."""
 
     num_zeros = total(dtype=torch.int64)
 
@@ -31,14 +111,12 @@ class RelativeErrors(MeanOfErrors):
         self.num_zeros += (output[1] == 0).sum()
 
     def compute(self) -> float | Tensor:
-        check_seen(self, self.num_samples)
         if self.num_zeros > 0:
             raise NotComputableError(
-                f"{type(self).__name__}.compute: the ground truth must not be 0, which it is divided by, "
+                f"{type(self).__name__}.compute: the ground truth must not be 0, as errors are divided by it, "
                 f"got {int(self.num_zeros)} zeros among {int(self.num_samples)} samples"
             )
-        value: float | Tensor = ratio(self.sum_of_errors, self.num_samples)
-        return value
+        return super().compute()
 
 
 class MeanAbsoluteRelativeError(RelativeErrors):
@@ -46,19 +124,13 @@ class MeanAbsoluteRelativeError(RelativeErrors):
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
-        TypeError: By ``update`` if there are no floats.
-        NotComputableError: By ``compute`` also if there is a zero among the ground truth.
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
+        NotComputableError: By ``compute`` also if the ground truth of any sample is 0.
 
     References:
-        Botchkarev, 2018, *Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and
-        Prognostics*, arXiv:1809.03006.
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MeanAbsoluteRelativeError()
@@ -72,23 +144,17 @@ class MeanAbsoluteRelativeError(RelativeErrors):
 
 
 class MeanNormalizedBias(RelativeErrors):
-    r"""Mean of the errors relative to the ground truth, with their sign, :math:`\frac1n \sum_i \frac{A_i - P_i}{A_i}`.
+    r"""Mean of the signed errors relative to the ground truth, :math:`\frac1n \sum_i \frac{A_i - P_i}{A_i}`.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
 
-    Args:
-        output_transform: As for :class:`Metric`.
-        device: As for :class:`Metric`.
-        skip_unrolling: As for :class:`Metric`.
-
     Raises:
-        ValueError: By ``update`` if the shapes do not fit.
-        TypeError: By ``update`` if there are no floats.
-        NotComputableError: By ``compute`` also if there is a zero among the ground truth.
+        ValueError: By ``update`` if the shapes differ.
+        TypeError: By ``update`` if the tensors are not floats.
+        NotComputableError: By ``compute`` also if the ground truth of any sample is 0.
 
     References:
-        Botchkarev, 2018, *Performance Metrics (Error Measures) in Machine Learning Regression, Forecasting and
-        Prognostics*, arXiv:1809.03006.
+        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MeanNormalizedBias()
