@@ -26,7 +26,7 @@ from .classification.roc_auc import ROC_AUC as ROC_AUC, RocCurve as RocCurve
 from .classification.top_k import TopKCategoricalAccuracy as TopKCategoricalAccuracy
 from .core.compat import reinit__is_reduced as reinit__is_reduced, sync_all_reduce as sync_all_reduce
 from .cosine_similarity import CosineSimilarity as CosineSimilarity
-from .distributions.entropy import Entropy as Entropy
+from .distributions.entropy import Entropy as Entropy, MutualInformation as MutualInformation
 from .epoch_metric import EpochMetric as EpochMetric, EpochMetricWarning as EpochMetricWarning
 from .core.composite import (
     MetricGroup as MetricGroup,
@@ -36,12 +36,10 @@ from .core.composite import (
 from .frequency import Frequency as Frequency
 from .gpu_info import GpuInfo as GpuInfo
 from .distributions.hsic import HSIC as HSIC
-from .distributions.js_divergence import JSDivergence as JSDivergence
-from .distributions.kl_divergence import KLDivergence as KLDivergence
+from .distributions.kl_divergence import JSDivergence as JSDivergence, KLDivergence as KLDivergence
 from .loss import Loss as Loss
 from .distributions.maximum_mean_discrepancy import MaximumMeanDiscrepancy as MaximumMeanDiscrepancy
 from .core.metric import Metric as Metric
-from .distributions.mutual_information import MutualInformation as MutualInformation
 from .regression.distances import (
     CanberraMetric as CanberraMetric,
     ManhattanDistance as ManhattanDistance,
@@ -51,10 +49,10 @@ from .regression.geometric import (
     GeometricMeanAbsoluteError as GeometricMeanAbsoluteError,
     GeometricMeanRelativeAbsoluteError as GeometricMeanRelativeAbsoluteError,
 )
-from .regression.maximum_absolute_error import MaximumAbsoluteError as MaximumAbsoluteError
-from .regression.mean_absolute_error import MeanAbsoluteError as MeanAbsoluteError
 from .regression.mean_pairwise_distance import MeanPairwiseDistance as MeanPairwiseDistance
-from .regression.mean_squared_error import (
+from .regression.errors import (
+    MaximumAbsoluteError as MaximumAbsoluteError,
+    MeanAbsoluteError as MeanAbsoluteError,
     MeanSquaredError as MeanSquaredError,
     RootMeanSquaredError as RootMeanSquaredError,
 )

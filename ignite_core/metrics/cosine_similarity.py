@@ -1,7 +1,4 @@
-"""The angle between predicted and true vectors.
-
-Shapes: ``N`` samples, ``*`` further dimensions, which form the vector of a sample.
-"""
+"""The angle between predicted and true vectors."""
 
 from __future__ import annotations
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
 from ignite_core.exceptions import NotComputableError
 from ignite_core.metrics.core.arithmetic import divide
 from ignite_core.metrics.core.attachment import attach, detach, is_attached
 from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import maximum, ratio, total
-from ignite_core.metrics.core.usage import EventName
 
 if TYPE_CHECKING:
     from ignite_core.engine.engine import Engine
@@ -118,28 +117,16 @@ class Frequency(Metric):
         attach(self, engine, name, self._resolve_usage(None, reset, update, compute or event_name))
 
     def detach(  # type: ignore[override]
-        self,
-        engine: Engine,
-        event_name: EventName = Events.ITERATION_COMPLETED,
-        *,
-        reset: EventName | None = None,
-        update: EventName | None = None,
-        compute: EventName | None = None,
+        self, engine: Engine, event_name: EventName = Events.ITERATION_COMPLETED, **events: EventName | None
     ) -> None:
         """Undo :meth:`attach` with the same events."""
-        detach(self, engine, self._resolve_usage(None, reset, update, compute or event_name))
+        detach(self, engine, self._resolve_usage(None, **{"compute": event_name, **events}))
 
     def is_attached(  # type: ignore[override]
-        self,
-        engine: Engine,
-        event_name: EventName = Events.ITERATION_COMPLETED,
-        *,
-        reset: EventName | None = None,
-        update: EventName | None = None,
-        compute: EventName | None = None,
+        self, engine: Engine, event_name: EventName = Events.ITERATION_COMPLETED, **events: EventName | None
     ) -> bool:
         """Whether the metric is attached with these events."""
-        return is_attached(self, engine, self._resolve_usage(None, reset, update, compute or event_name))
+        return is_attached(self, engine, self._resolve_usage(None, **{"compute": event_name, **events}))
 
     def _is_partial(self) -> bool:
         return False  # a rate does not depend on data from before a resume

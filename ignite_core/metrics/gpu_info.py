@@ -8,10 +8,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
 from ignite_core.metrics.core.attachment import attach, detach, is_attached
 from ignite_core.metrics.core.metric import Metric
-from ignite_core.metrics.core.usage import EventName
 
 if TYPE_CHECKING:
     from ignite_core.engine.engine import Engine

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
 from ignite_core.exceptions import NotComputableError, few
 from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.sync import synced
-from ignite_core.metrics.core.usage import EventName, MetricUsage
+from ignite_core.metrics.core.usage import MetricUsage
 
 if TYPE_CHECKING:
     from ignite_core.engine.engine import Engine

@@ -21,22 +21,23 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from ignite_core.metrics import MetricGroup
-from ignite_core.metrics.classification.confusion_matrix import ConfusionMatrix
-from ignite_core.metrics.classification.fbeta import Fbeta
-from ignite_core.metrics.classification.matrix_scores import (
+from ignite_core.metrics import (
+    ClassificationReport,
+    ConfusionMatrix,
     DiceCoefficient,
+    Fbeta,
     IoU,
     JaccardIndex,
+    MetricGroup,
+    MultiLabelConfusionMatrix,
+    Precision,
+    Recall,
+    TopKCategoricalAccuracy,
     cmAccuracy,
     cmPrecision,
     cmRecall,
     mIoU,
 )
-from ignite_core.metrics.classification.multilabel_confusion_matrix import MultiLabelConfusionMatrix
-from ignite_core.metrics.classification.precision_recall import Precision, Recall
-from ignite_core.metrics.classification.report import ClassificationReport
-from ignite_core.metrics.classification.top_k import TopKCategoricalAccuracy
 from tests.metrics.table import Row
 
 Data = tuple[torch.Tensor, ...]

@@ -16,11 +16,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from ignite_core.metrics.classification.average_precision import AveragePrecision
-from ignite_core.metrics.classification.cohen_kappa import CohenKappa
-from ignite_core.metrics.classification.matthews_corrcoef import MatthewsCorrCoef
-from ignite_core.metrics.classification.precision_recall_curve import PrecisionRecallCurve
-from ignite_core.metrics.classification.roc_auc import ROC_AUC, RocCurve
+from ignite_core.metrics import ROC_AUC, AveragePrecision, CohenKappa, MatthewsCorrCoef, PrecisionRecallCurve, RocCurve
 from tests.metrics.table import Row
 
 Data = tuple[torch.Tensor, ...]

@@ -13,13 +13,15 @@ from scipy.special import softmax
 from scipy.stats import entropy
 from sklearn.metrics.pairwise import paired_cosine_distances
 
-from ignite_core.metrics.cosine_similarity import CosineSimilarity
-from ignite_core.metrics.distributions.entropy import Entropy
-from ignite_core.metrics.distributions.hsic import HSIC
-from ignite_core.metrics.distributions.js_divergence import JSDivergence
-from ignite_core.metrics.distributions.kl_divergence import KLDivergence
-from ignite_core.metrics.distributions.maximum_mean_discrepancy import MaximumMeanDiscrepancy
-from ignite_core.metrics.distributions.mutual_information import MutualInformation
+from ignite_core.metrics import (
+    HSIC,
+    CosineSimilarity,
+    Entropy,
+    JSDivergence,
+    KLDivergence,
+    MaximumMeanDiscrepancy,
+    MutualInformation,
+)
 from tests.metrics.table import Row
 
 Pair = tuple[torch.Tensor, ...]

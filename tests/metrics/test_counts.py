@@ -14,23 +14,25 @@ import torch
 
 from ignite_core.engine import Engine
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics import Accuracy, Metric
-from ignite_core.metrics.classification import counts
-from ignite_core.metrics.classification.confusion_matrix import ConfusionMatrix
-from ignite_core.metrics.classification.fbeta import Fbeta
-from ignite_core.metrics.classification.matrix_scores import (
+from ignite_core.metrics import (
+    Accuracy,
+    ClassificationReport,
+    ConfusionMatrix,
     DiceCoefficient,
+    Fbeta,
     IoU,
     JaccardIndex,
+    Metric,
+    MultiLabelConfusionMatrix,
+    Precision,
+    Recall,
+    TopKCategoricalAccuracy,
     cmAccuracy,
     cmPrecision,
     cmRecall,
     mIoU,
 )
-from ignite_core.metrics.classification.multilabel_confusion_matrix import MultiLabelConfusionMatrix
-from ignite_core.metrics.classification.precision_recall import Precision, Recall
-from ignite_core.metrics.classification.report import ClassificationReport
-from ignite_core.metrics.classification.top_k import TopKCategoricalAccuracy
+from ignite_core.metrics.classification import counts
 from tests.metrics.table import Unwaited, same
 
 SCORES = torch.eye(3)

@@ -12,12 +12,15 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics import Metric
-from ignite_core.metrics.classification.average_precision import AveragePrecision
-from ignite_core.metrics.classification.cohen_kappa import CohenKappa
-from ignite_core.metrics.classification.matthews_corrcoef import MatthewsCorrCoef
-from ignite_core.metrics.classification.precision_recall_curve import PrecisionRecallCurve
-from ignite_core.metrics.classification.roc_auc import ROC_AUC, RocCurve
+from ignite_core.metrics import (
+    ROC_AUC,
+    AveragePrecision,
+    CohenKappa,
+    MatthewsCorrCoef,
+    Metric,
+    PrecisionRecallCurve,
+    RocCurve,
+)
 from tests.metrics.table import same
 
 RANKING: list[Any] = [ROC_AUC, RocCurve, AveragePrecision, PrecisionRecallCurve]

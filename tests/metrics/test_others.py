@@ -17,16 +17,19 @@ import torch
 import ignite_core.distributed as idist
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics import Metric, MetricGroup
-from ignite_core.metrics.cosine_similarity import CosineSimilarity
-from ignite_core.metrics.distributions.entropy import Entropy
-from ignite_core.metrics.distributions.hsic import HSIC
-from ignite_core.metrics.distributions.js_divergence import JSDivergence
-from ignite_core.metrics.distributions.kl_divergence import KLDivergence
-from ignite_core.metrics.distributions.maximum_mean_discrepancy import MaximumMeanDiscrepancy
-from ignite_core.metrics.distributions.mutual_information import MutualInformation
-from ignite_core.metrics.frequency import Frequency
-from ignite_core.metrics.gpu_info import GpuInfo
+from ignite_core.metrics import (
+    HSIC,
+    CosineSimilarity,
+    Entropy,
+    Frequency,
+    GpuInfo,
+    JSDivergence,
+    KLDivergence,
+    MaximumMeanDiscrepancy,
+    Metric,
+    MetricGroup,
+    MutualInformation,
+)
 from ignite_core.testing import run_distributed
 
 ALL = [Entropy, MutualInformation, KLDivergence, JSDivergence, CosineSimilarity, HSIC, MaximumMeanDiscrepancy]

@@ -1,4 +1,7 @@
-"""Metrics of classifiers."""
+"""Metrics of classifiers.
+
+Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions, ``K`` distinct labels or scores, ``B`` bins.
+"""
 
 from ignite_core._lazy import lazily
 

@@ -1,7 +1,4 @@
-"""The fraction of samples that are classified correctly.
-
-Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions.
-"""
+"""The fraction of samples that are classified correctly."""
 
 from __future__ import annotations
 

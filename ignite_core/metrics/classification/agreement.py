@@ -1,7 +1,4 @@
-"""Base class of agreement metrics: how often each label is predicted and true, and the sum of the disagreements.
-
-Shapes: ``N`` samples, ``C`` classes, ``K`` labels that occur.
-"""
+"""Base class of agreement metrics: how often each label is predicted and true, and the sum of the disagreements."""
 
 from __future__ import annotations
 
@@ -16,8 +13,6 @@ from ignite_core.metrics.core.checks import check_computable, check_values
 from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.metric import Metric, OutputTransform
 from ignite_core.metrics.core.states import accumulation_dtype, gathered, total
-
-__all__ = ["AgreementMetric"]
 
 #: Replaces a label that is not an integer.
 _NO_LABEL = torch.iinfo(torch.int64).min

@@ -1,7 +1,4 @@
-"""Average precision, the area under the precision-recall curve.
-
-Shapes: ``N`` samples, ``C`` labels or classes.
-"""
+"""Average precision, the area under the precision-recall curve."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Agreement beyond chance.
-
-Shapes: ``N`` samples, ``C`` classes.
-"""
+"""Agreement beyond chance."""
 
 from __future__ import annotations
 

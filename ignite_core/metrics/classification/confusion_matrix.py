@@ -1,7 +1,4 @@
-"""The confusion matrix.
-
-Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
-"""
+"""The confusion matrix."""
 
 from __future__ import annotations
 

@@ -17,21 +17,6 @@ from torch import Tensor
 from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.states import accumulation_dtype
 
-__all__ = [
-    "Layout",
-    "Task",
-    "as_zero_division",
-    "check_labels",
-    "class_counts",
-    "label_counts",
-    "layout_of",
-    "mean_of_defined",
-    "plain",
-    "predicted_classes",
-    "quotient",
-    "sample_counts",
-]
-
 #: From so many scores on, ``max`` is up to four times faster than ``argmax`` on the CPU, with the same result.
 _MANY = 2048
 
@@ -63,11 +48,7 @@ class Layout:
 
 
 def layout_of(who: str, shape: torch.Size, shape_y: torch.Size, is_multilabel: bool) -> Layout:
-    """Find the task from the shapes of predictions and labels.
-
-    Raises:
-        ValueError: If the shapes do not fit.
-    """
+    """Find the task from the shapes of predictions and labels."""
     has_scores = len(shape) == len(shape_y) + 1 and (shape[0], *shape[2:]) == tuple(shape_y)
     num_labels = shape[1] if is_multilabel and len(shape) > 1 else 1
     fits = shape == shape_y and num_labels > 1 if is_multilabel else shape == shape_y or has_scores
@@ -168,11 +149,7 @@ def check_labels(metric: object, counts: Tensor) -> None:
 
 
 def as_zero_division(who: str, zero_division: Any) -> float:
-    """The value of 0/0 as a number.
-
-    Raises:
-        ValueError: If it is not 0, 1 or "nan".
-    """
+    """The value of 0/0 as a number."""
     if zero_division == "nan" or (isinstance(zero_division, float) and math.isnan(zero_division)):
         return math.nan
     if zero_division not in (0, 1):

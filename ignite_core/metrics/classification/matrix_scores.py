@@ -1,11 +1,7 @@
-"""Scores computed from a confusion matrix, as expressions of it.
-
-Shapes: ``C`` classes.
-"""
+"""Scores computed from a confusion matrix, as expressions of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -45,7 +41,7 @@ def IoU(  # noqa: N802
         >>> iou.compute()
         tensor([1.0000, 0.5000, 0.0000], dtype=torch.float64)
     """
-    return _score("IoU", _iou, cm, ignore_index, zero_division)
+    return _score("IoU", "iou", cm, ignore_index, zero_division)
 
 
 def mIoU(  # noqa: N802
@@ -53,10 +49,8 @@ def mIoU(  # noqa: N802
 ) -> MetricsLambda:
     """The mean of :func:`IoU` over classes, without those that are NaN.
 
-    Args:
-        cm: As for :func:`IoU`.
-        ignore_index: As for :func:`IoU`.
-        zero_division: As for :func:`IoU`; "nan" gives the mean over the classes that are true or predicted.
+    The arguments are those of :func:`IoU`; ``zero_division="nan"`` gives the mean over classes that are true or
+    predicted.
 
     Example:
         >>> metric = mIoU(ConfusionMatrix(num_classes=3))
@@ -64,7 +58,7 @@ def mIoU(  # noqa: N802
         >>> metric.compute()
         0.5
     """
-    return _score("mIoU", _iou, cm, ignore_index, zero_division, mean=True)
+    return _score("mIoU", "iou", cm, ignore_index, zero_division, mean=True)
 
 
 def JaccardIndex(  # noqa: N802
@@ -72,10 +66,7 @@ def JaccardIndex(  # noqa: N802
 ) -> MetricsLambda:
     """Another name of :func:`IoU`.
 
-    Args:
-        cm: As for :func:`IoU`.
-        ignore_index: As for :func:`IoU`.
-        zero_division: As for :func:`IoU`.
+    The arguments are those of :func:`IoU`.
 
     Example:
         >>> metric = JaccardIndex(ConfusionMatrix(num_classes=3), ignore_index=0)
@@ -83,7 +74,7 @@ def JaccardIndex(  # noqa: N802
         >>> metric.compute()
         tensor([0.5000, 0.0000], dtype=torch.float64)
     """
-    return _score("JaccardIndex", _iou, cm, ignore_index, zero_division)
+    return _score("JaccardIndex", "iou", cm, ignore_index, zero_division)
 
 
 def DiceCoefficient(  # noqa: N802
@@ -91,10 +82,7 @@ def DiceCoefficient(  # noqa: N802
 ) -> MetricsLambda:
     r"""Dice coefficient of each class, :math:`\frac{2 M_{cc}}{\sum_i M_{ic} + \sum_j M_{cj}}`, equal to its F1.
 
-    Args:
-        cm: As for :func:`IoU`.
-        ignore_index: As for :func:`IoU`.
-        zero_division: As for :func:`IoU`.
+    The arguments are those of :func:`IoU`.
 
     References:
         Dice, 1945, *Ecology* 26, 297-302.
@@ -105,7 +93,7 @@ def DiceCoefficient(  # noqa: N802
         >>> metric.compute()
         tensor([1.0000, 0.6667, 0.0000], dtype=torch.float64)
     """
-    return _score("DiceCoefficient", _dice, cm, ignore_index, zero_division)
+    return _score("DiceCoefficient", "dice", cm, ignore_index, zero_division)
 
 
 def cmAccuracy(cm: ConfusionMatrix) -> MetricsLambda:  # noqa: N802
@@ -120,7 +108,7 @@ def cmAccuracy(cm: ConfusionMatrix) -> MetricsLambda:  # noqa: N802
         >>> metric.compute()
         0.6666666666666666
     """
-    return _score("cmAccuracy", _accuracy, cm)
+    return _score("cmAccuracy", "accuracy", cm)
 
 
 def cmPrecision(  # noqa: N802
@@ -139,7 +127,7 @@ def cmPrecision(  # noqa: N802
         >>> metric.compute()
         tensor([1., 1., 0.], dtype=torch.float64)
     """
-    return _score("cmPrecision", _precision, cm, None, zero_division, mean=average, also="precision")
+    return _score("cmPrecision", "precision", cm, None, zero_division, mean=average, also="precision")
 
 
 def cmRecall(  # noqa: N802
@@ -158,12 +146,12 @@ def cmRecall(  # noqa: N802
         >>> metric.compute()
         tensor([1.0000, 0.5000, 0.0000], dtype=torch.float64)
     """
-    return _score("cmRecall", _recall, cm, None, zero_division, mean=average, also="recall")
+    return _score("cmRecall", "recall", cm, None, zero_division, mean=average, also="recall")
 
 
 def _score(
     who: str,
-    compute: Callable[..., float | Tensor],
+    score: str,
     cm: ConfusionMatrix,
     ignore_index: int | None = None,
     zero_division: Any = 0,
@@ -179,41 +167,25 @@ def _score(
     if ignore_index is not None and not (isinstance(ignore_index, int) and 0 <= ignore_index < cm.num_classes):
         raise ValueError(f"{who}: ignore_index must be None or in [0, {cm.num_classes}), got {ignore_index!r}")
     otherwise = as_zero_division(who, zero_division)
-    score = MetricsLambda(compute, cm, ignore_index=ignore_index, zero_division=otherwise, mean=mean)
-    score.higher_is_better = True
-    return score
+    metric = MetricsLambda(
+        score_of_matrix, cm, score=score, ignore_index=ignore_index, zero_division=otherwise, mean=mean
+    )
+    metric.higher_is_better = True
+    return metric
 
 
-def _iou(matrix: Tensor, **options: Any) -> float | Tensor:
-    correct, true, predicted = _sums(matrix)
-    return _reduced(correct, true + predicted - correct, **options)
-
-
-def _dice(matrix: Tensor, **options: Any) -> float | Tensor:
-    correct, true, predicted = _sums(matrix)
-    return _reduced(2 * correct, true + predicted, **options)
-
-
-def _accuracy(matrix: Tensor, **options: Any) -> float | Tensor:
-    return _reduced(matrix.trace(), matrix.sum(), **options)
-
-
-def _precision(matrix: Tensor, **options: Any) -> float | Tensor:
-    correct, _, predicted = _sums(matrix)
-    return _reduced(correct, predicted, **options)
-
-
-def _recall(matrix: Tensor, **options: Any) -> float | Tensor:
-    correct, true, _ = _sums(matrix)
-    return _reduced(correct, true, **options)
-
-
-def _sums(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Number of correct predictions, true labels and predictions of each class."""
-    return matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
-
-
-def _reduced(part: Tensor, whole: Tensor, ignore_index: int | None, zero_division: float, mean: bool) -> float | Tensor:
+def score_of_matrix(
+    matrix: Tensor, *, score: str, ignore_index: int | None, zero_division: float, mean: bool
+) -> float | Tensor:
+    """A score of each class, or of all of them."""
+    correct, true, predicted = matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)
+    part, whole = {
+        "iou": (correct, true + predicted - correct),
+        "dice": (2 * correct, true + predicted),
+        "accuracy": (correct.sum(), true.sum()),
+        "precision": (correct, predicted),
+        "recall": (correct, true),
+    }[score]
     values = quotient(part, whole, zero_division)
     if ignore_index is not None:
         values = torch.cat((values[:ignore_index], values[ignore_index + 1 :]))

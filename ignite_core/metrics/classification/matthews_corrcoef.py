@@ -1,7 +1,4 @@
-"""The correlation between predicted and true classes.
-
-Shapes: ``N`` samples, ``C`` classes.
-"""
+"""The correlation between predicted and true classes."""
 
 from __future__ import annotations
 

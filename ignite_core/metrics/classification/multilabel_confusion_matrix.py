@@ -1,7 +1,4 @@
-"""A confusion matrix of each label.
-
-Shapes: ``N`` samples, ``C`` labels, ``*`` further dimensions.
-"""
+"""A confusion matrix of each label."""
 
 from __future__ import annotations
 

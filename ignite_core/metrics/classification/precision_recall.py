@@ -1,7 +1,4 @@
-"""Precision and recall, which share their counts.
-
-Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions.
-"""
+"""Precision and recall, which share their counts."""
 
 from __future__ import annotations
 
@@ -175,8 +172,8 @@ class Precision(PrecisionRecall):
         validate: Check the values of each batch in ``update``, not only of the first.
 
     Raises:
-        ValueError: If ``average`` or ``zero_division`` is invalid; by ``update`` if the shapes do not fit, the number of
-            classes has changed or values of the first batch are invalid; by ``compute`` if those of another batch are.
+        ValueError: If ``average`` or ``zero_division`` is invalid; by ``update`` if the shapes do not fit, the number
+            of classes has changed or values of the first batch are invalid; by ``compute`` if others are.
         TypeError: By ``update`` if the labels of multiclass data are not integers.
 
     References:
@@ -198,25 +195,9 @@ class Precision(PrecisionRecall):
 class Recall(PrecisionRecall):
     r"""Fraction of the samples of a class that are predicted correctly, :math:`R_c = \frac{TP_c}{TP_c + FN_c}`.
 
-    Input, value and errors are those of :class:`Precision`.
-
-    Args:
-        average: How the values of several classes are averaged:
-
-            - False: they are not; for binary data the value is that of class 1;
-            - None: they are not; for binary data the values are those of both classes;
-            - "micro": the counts are summed first; for binary and multiclass data this is the accuracy;
-            - "macro" or True: the mean :math:`\frac1C \sum_c R_c`; binary data have two classes;
-            - "weighted": the mean weighted by the number of true labels of each class; for binary and multiclass data
-              this is the accuracy;
-            - "samples", multilabel only: the mean over samples of the value across the labels of each sample.
-        is_multilabel: Whether a sample may have several labels.
-        zero_division: The value of a class that is never true (a sample without labels): 0, 1 or "nan", which excludes
-            it from the mean.
-        validate: Check the values of each batch in ``update``, not only of the first.
-
-    References:
-        Sokolova and Lapalme, 2009, *Information Processing & Management* 45, 427-437, table 3, for the averages.
+    Input, arguments, value and errors are those of :class:`Precision`, except that ``zero_division`` is the value of a
+    class that is never true (a sample without labels), and that "weighted" also equals the accuracy for binary and
+    multiclass data.
 
     Example:
         >>> y_pred, y = torch.tensor([1, 0, 1, 0]), torch.tensor([1, 1, 1, 0])

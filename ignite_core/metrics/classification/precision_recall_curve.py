@@ -1,7 +1,4 @@
-"""The precision-recall curve.
-
-Shapes: ``N`` samples, ``K`` distinct scores.
-"""
+"""The precision-recall curve."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Base classes of ranking metrics: scores and labels are collected, and counted above each threshold.
-
-Shapes: ``N`` samples, ``C`` labels or classes, ``K`` distinct scores, ``B`` bins.
-"""
+"""Base classes of ranking metrics: scores and labels are collected, and counted above each threshold."""
 
 from __future__ import annotations
 
@@ -17,8 +14,6 @@ from ignite_core.metrics.core.checks import check_computable, check_values
 from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.metric import Metric, OutputTransform, unchanged
 from ignite_core.metrics.core.states import accumulation_dtype, gathered, total
-
-__all__ = ["AreaMetric", "RankingMetric", "cumulated"]
 
 
 class RankingMetric(Metric):
@@ -151,8 +146,8 @@ class AreaMetric(RankingMetric):
         invalid = int(self.counts[..., -1].sum())
         if invalid:
             raise ValueError(
-                f"{type(self).__name__}.compute: with bins, scores must lie in [0, 1] and labels must be 0 or 1, or the "
-                f"number of a class; got {invalid} that do not"
+                f"{type(self).__name__}.compute: with bins, scores must lie in [0, 1] and labels must be 0 or 1 or a "
+                f"class; got {invalid} that do not"
             )
         counts = self.counts.to(accumulation_dtype(self.counts.device))
         falling = [side.flip(-1).cumsum(-1) for side in (counts[..., :bins], counts[..., bins : 2 * bins])]

@@ -1,7 +1,4 @@
-"""Precision, recall and F-score of each class and their means, in one mapping.
-
-Shapes: ``N`` samples, ``C`` classes or labels, ``*`` further dimensions.
-"""
+"""Precision, recall and F-score of each class and their means, in one mapping."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The receiver operating characteristic (ROC) curve and the area under it.
-
-Shapes: ``N`` samples, ``C`` labels, ``K`` points.
-"""
+"""The receiver operating characteristic (ROC) curve and the area under it."""
 
 from __future__ import annotations
 

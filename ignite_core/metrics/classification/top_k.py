@@ -1,7 +1,4 @@
-"""The fraction of samples whose class is among the k most likely ones.
-
-Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
-"""
+"""The fraction of samples whose class is among the k most likely ones."""
 
 from __future__ import annotations
 

@@ -12,86 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-__all__ = ["INCREASING", "Arithmetic", "divide"]
-
 #: Tensor methods whose result increases with the elements.
 INCREASING = frozenset(
     {"mean", "nanmean", "sum", "nansum", "median", "max", "min", "amax", "amin", "item", "sqrt", "exp"}
 )
-
-
-class Arithmetic:
-    """Operators, indexing, and the public methods of :class:`torch.Tensor`, applied to the result of ``compute``."""
-
-    _expression: ClassVar[Callable[..., Any]]
-
-    def __add__(self, other: Any) -> Any:
-        return self._expression(operator.add, self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self._expression(operator.add, other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._expression(operator.sub, self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self._expression(operator.sub, other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return self._expression(operator.mul, self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self._expression(operator.mul, other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self._expression(divide, self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self._expression(divide, other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return self._expression(floor_divide, self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return self._expression(floor_divide, other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return self._expression(remainder, self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return self._expression(remainder, other, self)
-
-    def __pow__(self, other: Any) -> Any:
-        return self._expression(operator.pow, self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return self._expression(operator.pow, other, self)
-
-    def __matmul__(self, other: Any) -> Any:
-        return self._expression(operator.matmul, self, other)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return self._expression(operator.matmul, other, self)
-
-    def __neg__(self) -> Any:
-        return self._expression(operator.neg, self)
-
-    def __abs__(self) -> Any:
-        return self._expression(operator.abs, self)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._expression(operator.getitem, self, index)
-
-    __iter__ = None  # __getitem__ never raises IndexError, so iteration would not end
-
-    if not TYPE_CHECKING:  # a type checker should report unknown attributes
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("_") or not callable(getattr(torch.Tensor, name, None)):
-                raise AttributeError(
-                    f"{type(self).__name__!r} object has no attribute {name!r}; neither has torch.Tensor a method of it"
-                )
-            return lambda *args, **kwargs: self._expression(_Method(name), self, *args, **kwargs)
 
 
 def divide(numerator: Any, denominator: Any) -> Any:
@@ -114,6 +38,46 @@ def _divisible(numerator: Any, denominator: Any) -> tuple[Any, Any]:
     if isinstance(denominator, int | float) and isinstance(numerator, int | float) and denominator == 0:
         return torch.tensor(numerator, dtype=torch.float64), torch.tensor(denominator, dtype=torch.float64)
     return numerator, denominator
+
+
+def _unary(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    return lambda self: self._expression(function, self)
+
+
+def _binary(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    return lambda self, other: self._expression(function, self, other)
+
+
+def _reflected(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    return lambda self, other: self._expression(function, other, self)
+
+
+class Arithmetic:
+    """Operators, indexing, and the public methods of :class:`torch.Tensor`, applied to the result of ``compute``."""
+
+    _expression: ClassVar[Callable[..., Any]]
+
+    __add__, __radd__ = _binary(operator.add), _reflected(operator.add)
+    __sub__, __rsub__ = _binary(operator.sub), _reflected(operator.sub)
+    __mul__, __rmul__ = _binary(operator.mul), _reflected(operator.mul)
+    __truediv__, __rtruediv__ = _binary(divide), _reflected(divide)
+    __floordiv__, __rfloordiv__ = _binary(floor_divide), _reflected(floor_divide)
+    __mod__, __rmod__ = _binary(remainder), _reflected(remainder)
+    __pow__, __rpow__ = _binary(operator.pow), _reflected(operator.pow)
+    __matmul__, __rmatmul__ = _binary(operator.matmul), _reflected(operator.matmul)
+    __getitem__ = _binary(operator.getitem)
+    __neg__, __abs__ = _unary(operator.neg), _unary(operator.abs)
+
+    __iter__ = None  # __getitem__ never raises IndexError, so iteration would not end
+
+    if not TYPE_CHECKING:  # a type checker should report unknown attributes
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or not callable(getattr(torch.Tensor, name, None)):
+                raise AttributeError(
+                    f"{type(self).__name__!r} object has no attribute {name!r}; neither has torch.Tensor a method of it"
+                )
+            return lambda *args, **kwargs: self._expression(_Method(name), self, *args, **kwargs)
 
 
 class _Method:

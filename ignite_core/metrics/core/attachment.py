@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from ignite_core.distributed import utils as idist
-from ignite_core.engine.events import EventsList
+from ignite_core.engine.events import EventName, EventsList
 from ignite_core.exceptions import few
 from ignite_core.metrics.core.conversion import is_tuple_of_tensors
 from ignite_core.metrics.core.memo import memo_scope
 from ignite_core.metrics.core.sync import Reducible, synced
-from ignite_core.metrics.core.usage import EventName, MetricUsage, bare, event_key, parts, priority
+from ignite_core.metrics.core.usage import MetricUsage, bare, event_key, parts, priority
 
 if TYPE_CHECKING:
     from ignite_core.engine.engine import Engine
     from ignite_core.engine.registration import RemovableEventHandle
-
-__all__ = ["attach", "attached_metrics", "detach", "is_attached", "warn_of_partial_metrics"]
 
 _Key = tuple[Any, ...]  # of a usage
 _Hook = Callable[[Any], None]

@@ -6,8 +6,6 @@ from torch import Tensor
 
 from ignite_core.exceptions import NotComputableError
 
-__all__ = ["check_computable", "check_floating", "check_same_shape", "check_values"]
-
 
 def check_computable(metric: object, data: object) -> None:
     """Raise NotComputableError if ``data``, a count or a list of tensors, is zero or empty."""

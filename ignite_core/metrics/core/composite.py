@@ -238,14 +238,13 @@ def _direction(function: Any, args: tuple[Any, ...]) -> bool | None:
     return directions.pop() if len(directions) == 1 else None
 
 
+_SIGNS: Mapping[Any, tuple[int, ...]] = {operator.add: (1, 1), operator.sub: (1, -1), operator.neg: (-1,)}
+
+
 def _signs(function: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
     """For each argument: 1 if the function increases with it, -1 if it decreases, 0 if unknown."""
-    if function is operator.add:
-        return 1, 1
-    if function is operator.sub:
-        return 1, -1
-    if function is operator.neg:
-        return (-1,)
+    if function in _SIGNS:
+        return _SIGNS[function]
     if function is operator.mul:
         return _sign(args[1]), _sign(args[0])
     if function is divide:

@@ -11,19 +11,6 @@ import torch
 
 from ignite_core.exceptions import few
 
-__all__ = [
-    "Chain",
-    "OutputTransform",
-    "ResultMode",
-    "as_number",
-    "as_number_on_cpu",
-    "as_transform",
-    "is_tuple_of_tensors",
-    "result_entries",
-    "unchanged",
-    "update_args",
-]
-
 OutputTransform = Callable[[Any], Any] | str | int | tuple[str | int, ...]
 ResultMode = Literal["flatten", "named", "both"]
 
@@ -34,11 +21,7 @@ def unchanged(output: Any) -> Any:
 
 
 def as_transform(transform: Any, who: str) -> Callable[[Any], Any]:
-    """An ``output_transform`` as a function; it may be a key or a path of keys.
-
-    Raises:
-        TypeError: If it is not one of these.
-    """
+    """An ``output_transform`` as a function; it may be a key or a path of keys."""
     if callable(transform):
         return transform  # type: ignore[no-any-return]
     path = transform if isinstance(transform, tuple) else (transform,)
@@ -76,12 +59,7 @@ def is_tuple_of_tensors(output: Any) -> bool:
 
 
 def update_args(who: str, output: Any, keys: tuple[str, ...] | None, skip_unrolling: bool) -> list[Any]:
-    """The arguments of ``update`` for one output: a mapping becomes a tuple, a pair of lists one batch per pair.
-
-    Raises:
-        TypeError: If the output is a mapping and ``keys`` is None.
-        ValueError: If the output is a mapping that lacks one of the keys.
-    """
+    """The arguments of ``update`` for one output: a mapping becomes a tuple, a pair of lists one batch per pair."""
     if is_tuple_of_tensors(output):
         return [output]
     if isinstance(output, Mapping):
@@ -112,11 +90,7 @@ def _as_batch(y_pred: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def result_entries(who: str, name: str, value: Any, mode: ResultMode) -> dict[str, Any]:
-    """The entries of ``engine.state.metrics`` for the value of a metric, which may be a mapping.
-
-    Raises:
-        ValueError: If the value and one of its entries would have the same name.
-    """
+    """The entries of ``engine.state.metrics`` for the value of a metric, which may be a mapping."""
     if not isinstance(value, Mapping):
         return {name: value}
     if mode != "flatten" and name in value:

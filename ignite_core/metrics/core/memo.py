@@ -14,8 +14,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 
-__all__ = ["memo_scope", "memoized"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
 import torch
 
 from ignite_core.distributed import utils as idist
+from ignite_core.engine.events import EventName
 from ignite_core.metrics.core import attachment
 from ignite_core.metrics.core.arithmetic import Arithmetic
 from ignite_core.metrics.core.conversion import (
@@ -28,7 +29,7 @@ from ignite_core.metrics.core.conversion import (
 )
 from ignite_core.metrics.core.states import PlainSpec, StateSpec, accumulation_dtype, loaded_states
 from ignite_core.metrics.core.sync import over_all_ranks, synced
-from ignite_core.metrics.core.usage import EventName, MetricUsage, resolve_usage
+from ignite_core.metrics.core.usage import MetricUsage, resolve_usage
 
 if TYPE_CHECKING:
     from ignite_core.engine.engine import Engine

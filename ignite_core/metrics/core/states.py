@@ -16,20 +16,6 @@ from torch import Tensor
 
 from ignite_core.exceptions import few
 
-__all__ = [
-    "REDUCTIONS",
-    "PlainSpec",
-    "Reduce",
-    "StateSpec",
-    "accumulation_dtype",
-    "gathered",
-    "loaded_states",
-    "maximum",
-    "minimum",
-    "ratio",
-    "total",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
@@ -184,12 +170,7 @@ def gathered() -> Any:
 
 
 def loaded_states(who: str, specs: Mapping[str, StateSpec], state_dict: Any) -> dict[str, Any]:
-    """The states of a state_dict, checked.
-
-    Raises:
-        TypeError: If it is not a mapping, or a state has the wrong type.
-        ValueError: If a state is missing or unknown.
-    """
+    """The states of a state_dict, checked."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"{who}: state_dict must be a mapping, got {type(state_dict).__name__}")
     if set(state_dict) != set(specs):

@@ -26,8 +26,6 @@ from ignite_core.distributed.failures.api import agreed
 from ignite_core.distributed.serialization import from_bytes, to_bytes, unpack
 from ignite_core.metrics.core.states import StateSpec
 
-__all__ = ["Reducible", "over_all_ranks", "synced"]
-
 #: Larger states, in bytes, are reduced by the backend where possible.
 LARGE = 2**20
 
@@ -61,9 +59,6 @@ def synced(metrics: Sequence[tuple[str, M]]) -> list[M]:
 
     Args:
         metrics: With names for messages.
-
-    Raises:
-        RuntimeError: On all ranks, if a rank has other metrics or failed to export their states.
     """
     if idist.get_world_size() == 1 or not metrics:
         return [metric for _, metric in metrics]

@@ -4,21 +4,10 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, ClassVar, Final
 
 from ignite_core.engine.events import CallableEventWithFilter, EventEnum, EventName, Events, EventsList, Filter
-
-__all__ = [
-    "BatchFiltered",
-    "BatchWise",
-    "EpochWise",
-    "EventName",
-    "MetricUsage",
-    "RunningBatchWise",
-    "RunningEpochWise",
-    "SingleEpochRunningBatchWise",
-    "resolve_usage",
-]
 
 
 @dataclass(frozen=True)
@@ -51,20 +40,9 @@ class MetricUsage:
                 f"completed={self.completed!r} and iteration_completed={self.iteration_completed!r}"
             )
 
-    @property
-    def STARTED(self) -> EventName:  # noqa: N802 - the name in pytorch-ignite, as for the two below
-        """:attr:`started`."""
-        return self.started
-
-    @property
-    def COMPLETED(self) -> EventName:  # noqa: N802
-        """:attr:`completed`."""
-        return self.completed
-
-    @property
-    def ITERATION_COMPLETED(self) -> EventName:  # noqa: N802
-        """:attr:`iteration_completed`."""
-        return self.iteration_completed
+    STARTED = property(attrgetter("started"))  # the names in pytorch-ignite
+    COMPLETED = property(attrgetter("completed"))
+    ITERATION_COMPLETED = property(attrgetter("iteration_completed"))
 
     @property
     def is_per_iteration(self) -> bool:

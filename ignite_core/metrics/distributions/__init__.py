@@ -1,1 +1,1 @@
-"""Metrics that compare distributions."""
+"""Metrics of distributions. Shapes: ``N`` samples, ``C`` classes or ``D`` features, ``*`` further dimensions."""

@@ -1,7 +1,4 @@
-"""The uncertainty of predictions.
-
-Shapes: ``N`` samples, ``C`` classes, ``*`` further dimensions.
-"""
+"""The uncertainty of predictions, and the information that they have about their input."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.metric import Metric
 from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
 
-__all__ = ["Entropy"]
+__all__ = ["Entropy", "MutualInformation"]
 
 
 class Entropy(Metric):
@@ -61,6 +58,50 @@ class Entropy(Metric):
                 f"{type(self).__name__}.update: y_pred must have shape (N, C, *), got {tuple(y_pred.shape)}"
             )
         check_floating(self, y_pred=y_pred)
+
+
+class MutualInformation(Entropy):
+    r"""Mutual information between inputs and predictions, :math:`H(\frac1n \sum_i p_i) - \frac1n \sum_i H(p_i)`.
+
+    :math:`H(p) = -\sum_c p_c \ln p_c` is the entropy; the value is large if predictions are confident and spread over
+    all classes. ``update`` takes ``(y_pred, y)``: logits of shape ``(N, C, *)``, whose softmax along ``C`` is
+    :math:`p`, with each position of ``*`` a separate prediction; and targets, which are ignored. The logarithm is
+    natural, :math:`0 \ln 0 = 0`, and the value is not negative.
+
+    Raises:
+        ValueError: By ``update`` if ``y_pred`` has no dimension of classes or their number has changed.
+        TypeError: By ``update`` if ``y_pred`` is not of floats.
+
+    References:
+        Hu, Miyato, Tokui, Matsumoto and Sugiyama, 2017, *Learning Discrete Representations via Information Maximizing
+        Self-Augmented Training*, equations 7 and 8.
+
+    Example:
+        >>> metric = MutualInformation()
+        >>> metric.update((torch.tensor([[50.0, 0.0], [0.0, 50.0]]), None))
+        >>> round(metric.compute(), 4)  # ln 2: each input has a different class
+        0.6931
+    """
+
+    probability_sum = total()
+
+    def _add(self, entropy_sum: Tensor, probability_sum: Tensor) -> None:
+        super()._add(entropy_sum, probability_sum)
+        self.probability_sum += probability_sum
+
+    def compute(self) -> float | Tensor:
+        conditional = super().compute()
+        entropy = torch.special.entr(self.probability_sum / self.num_samples).sum()
+        return ratio((entropy - conditional).clamp(min=0.0), 1)
+
+    def _check(self, y_pred: Tensor) -> None:
+        super()._check(y_pred)
+        known = self.probability_sum
+        if isinstance(known, Tensor) and known.shape[0] != y_pred.shape[1]:
+            raise ValueError(
+                "MutualInformation.update: the number of classes has changed "
+                f"from {known.shape[0]} to {y_pred.shape[1]}, y_pred is of shape {tuple(y_pred.shape)}"
+            )
 
 
 @memoized

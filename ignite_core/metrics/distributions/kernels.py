@@ -1,7 +1,4 @@
-"""Distances and kernels between the samples of a batch.
-
-Shapes: ``N`` samples, ``D`` features.
-"""
+"""Distances and kernels between the samples of a batch."""
 
 from __future__ import annotations
 
@@ -9,8 +6,6 @@ import torch
 from torch import Tensor
 
 from ignite_core.metrics.core.states import accumulation_dtype
-
-__all__ = ["gaussian", "median", "squared_distances"]
 
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:

@@ -1,7 +1,4 @@
-"""The difference between the distributions of two sets of features.
-
-Shapes: ``N`` samples of a batch, ``*`` further dimensions, which form the features of a sample.
-"""
+"""The difference between the distributions of two sets of features."""
 
 from __future__ import annotations
 

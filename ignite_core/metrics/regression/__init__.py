@@ -1,4 +1,7 @@
-"""Metrics of predicted numbers."""
+"""Metrics of predicted numbers.
+
+Shapes: ``N`` samples, ``D`` numbers each, ``*`` further dimensions. :math:`P` are predictions, :math:`A` is the truth.
+"""
 
 from ignite_core._lazy import lazily
 

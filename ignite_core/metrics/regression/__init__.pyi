@@ -7,10 +7,13 @@ from .geometric import (
     GeometricMeanAbsoluteError as GeometricMeanAbsoluteError,
     GeometricMeanRelativeAbsoluteError as GeometricMeanRelativeAbsoluteError,
 )
-from .maximum_absolute_error import MaximumAbsoluteError as MaximumAbsoluteError
-from .mean_absolute_error import MeanAbsoluteError as MeanAbsoluteError
 from .mean_pairwise_distance import MeanPairwiseDistance as MeanPairwiseDistance
-from .mean_squared_error import MeanSquaredError as MeanSquaredError, RootMeanSquaredError as RootMeanSquaredError
+from .errors import (
+    MaximumAbsoluteError as MaximumAbsoluteError,
+    MeanAbsoluteError as MeanAbsoluteError,
+    MeanSquaredError as MeanSquaredError,
+    RootMeanSquaredError as RootMeanSquaredError,
+)
 from .median import (
     MedianAbsoluteError as MedianAbsoluteError,
     MedianAbsolutePercentageError as MedianAbsolutePercentageError,

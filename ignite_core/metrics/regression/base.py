@@ -1,7 +1,4 @@
-"""Common parts of regression metrics: checked inputs, differences in float64, and base classes for sums and means.
-
-Shapes: ``N`` samples, ``*`` further dimensions.
-"""
+"""Common parts of regression metrics: checked inputs, differences in float64, and base classes for sums and means."""
 
 from __future__ import annotations
 
@@ -15,20 +12,6 @@ from ignite_core.metrics.core.checks import caller, check_computable, check_floa
 from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.metric import Metric
 from ignite_core.metrics.core.states import accumulation_dtype, ratio, total
-
-__all__ = [
-    "ErrorMetric",
-    "MeanOfErrors",
-    "SumOfErrors",
-    "check_pair",
-    "concatenated",
-    "difference",
-    "double_pair",
-    "number",
-    "quotient",
-    "real_pair",
-    "squared_error",
-]
 
 
 class ErrorMetric(Metric):
@@ -66,12 +49,7 @@ class SumOfErrors(MeanOfErrors):
 
 
 def check_pair(metric: object, y_pred: Tensor, y: Tensor) -> None:
-    """Check for floats, both of shape ``(N,)`` or both of shape ``(N, 1)``.
-
-    Raises:
-        ValueError: If the shapes are different.
-        TypeError: If they are not floats.
-    """
+    """Check for floats, both of shape ``(N,)`` or both of shape ``(N, 1)``."""
     if y_pred.shape != y.shape or not (y.ndim == 1 or (y.ndim == 2 and y.shape[1] == 1)):
         raise ValueError(
             f"{caller(metric)}: y_pred and y must both have the shape (N,) or both (N, 1), "
@@ -89,12 +67,7 @@ def double_pair(metric: object, output: Any) -> tuple[Tensor, Tensor]:
 
 
 def real_pair(metric: object, output: Any) -> tuple[Tensor, Tensor]:
-    """Check for real numbers, both of shape ``(N, *)``; dimensions of size 1 may be missing in one of the tensors.
-
-    Raises:
-        ValueError: If the shapes are different.
-        TypeError: If the numbers are complex.
-    """
+    """Check for real numbers, both of shape ``(N, *)``; dimensions of size 1 may be missing in one of the tensors."""
     y_pred, y = output
     if y_pred.shape != y.shape or y.ndim == 0:
         squeezed, squeezed_y = ([*shape[:1], *(d for d in shape[1:] if d != 1)] for shape in (y_pred.shape, y.shape))

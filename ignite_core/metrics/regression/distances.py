@@ -1,7 +1,4 @@
-"""Distances between all predictions and all ground truth: sums over samples, which grow with their number.
-
-Shapes: ``N`` samples. :math:`P` are predictions, :math:`A` is the ground truth.
-"""
+"""Distances between all predictions and all ground truth: sums over samples, which grow with their number."""
 
 from __future__ import annotations
 
@@ -17,13 +14,8 @@ class CanberraMetric(SumOfErrors):
     r"""Canberra distance, :math:`\sum_i \frac{|A_i - P_i|}{|A_i| + |P_i|}`; a sample with :math:`A = P = 0` adds 0.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+    Other shapes raise a ValueError, other dtypes a TypeError.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = CanberraMetric()
@@ -40,10 +32,7 @@ class ManhattanDistance(SumOfErrors):
     r"""Manhattan distance, :math:`\sum_i |A_i - P_i|`.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
+    Other shapes raise a ValueError, other dtypes a TypeError.
 
     Example:
         >>> metric = ManhattanDistance()
@@ -63,10 +52,7 @@ class WaveHedgesDistance(SumOfErrors):
     larger number is 0 adds an infinite term, unless both numbers are 0.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
+    Other shapes raise a ValueError, other dtypes a TypeError.
 
     References:
         Cha, 2007, *Comprehensive Survey on Distance/Similarity Measures between Probability Density Functions*,

@@ -1,7 +1,4 @@
-"""Geometric means of errors.
-
-Shapes: ``N`` samples. :math:`P` are predictions, :math:`A` is the ground truth.
-"""
+"""Geometric means of errors."""
 
 from __future__ import annotations
 
@@ -25,13 +22,8 @@ class GeometricMeanAbsoluteError(MeanOfErrors):
     It is 0 if any prediction is exact.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+    Other shapes raise a ValueError, other dtypes a TypeError.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = GeometricMeanAbsoluteError()
@@ -57,13 +49,8 @@ class GeometricMeanRelativeAbsoluteError(Metric):
     both happen. The ground truth of all samples is kept until ``compute``.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+    Other shapes raise a ValueError, other dtypes a TypeError.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = GeometricMeanRelativeAbsoluteError()

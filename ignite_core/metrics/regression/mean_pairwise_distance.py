@@ -1,7 +1,4 @@
-"""The mean distance between predicted and true vectors.
-
-Shapes: ``N`` samples, ``*`` further dimensions, ``D`` components of a vector.
-"""
+"""The mean distance between predicted and true vectors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Medians of errors. The errors of all elements are kept until ``compute``.
-
-Shapes: ``N`` samples, ``D`` numbers each. :math:`P` are predictions, :math:`A` is the ground truth.
-"""
+"""Medians of errors. The errors of all elements are kept until ``compute``."""
 
 from __future__ import annotations
 
@@ -25,12 +22,8 @@ class MedianAbsoluteError(Metric):
     errors of all elements are kept until ``compute``.
 
     ``update`` takes ``(y_pred, y)``, real numbers of shape ``(N,)`` or ``(N, D)``; each element counts as one.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+    Other shapes raise a ValueError.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MedianAbsoluteError()
@@ -73,12 +66,8 @@ class MedianAbsolutePercentageError(MedianAbsoluteError):
     errors of all elements are kept until ``compute``.
 
     ``update`` takes ``(y_pred, y)``, real numbers of shape ``(N,)`` or ``(N, D)``; each element counts as one.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+    Other shapes raise a ValueError.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MedianAbsolutePercentageError()
@@ -106,12 +95,8 @@ class MedianRelativeAbsoluteError(MedianAbsoluteError):
     errors and the ground truth of all elements are kept until ``compute``.
 
     ``update`` takes ``(y_pred, y)``, real numbers of shape ``(N,)`` or ``(N, D)``; each element counts as one.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+    Other shapes raise a ValueError.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MedianRelativeAbsoluteError()

@@ -19,8 +19,6 @@ from torch import Tensor
 from ignite_core.metrics.core.memo import memoized
 from ignite_core.metrics.core.states import accumulation_dtype
 
-__all__ = ["appended", "merged_moments", "moments_of"]
-
 #: Number of states that are merged into one: large enough to cost little time, small enough to need little memory.
 MANY = 64
 

@@ -1,7 +1,4 @@
-"""The linear correlation between predictions and ground truth.
-
-Shapes: ``N`` samples.
-"""
+"""The linear correlation between predictions and ground truth."""
 
 from __future__ import annotations
 

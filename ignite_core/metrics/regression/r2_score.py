@@ -1,7 +1,4 @@
-"""The coefficient of determination, and a plot of predictions over ground truth.
-
-Shapes: ``N`` samples.
-"""
+"""The coefficient of determination, and a plot of predictions over ground truth."""
 
 from __future__ import annotations
 
@@ -28,10 +25,7 @@ class R2Score(Metric):
     the ground truth is constant, it is 1 if all predictions :math:`P` are exact and 0 otherwise.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
+    Other shapes raise a ValueError, other dtypes a TypeError.
 
     Example:
         >>> metric = R2Score()

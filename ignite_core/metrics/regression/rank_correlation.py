@@ -1,7 +1,4 @@
-"""Correlation between the order of predictions and that of the ground truth, by sorting and running sums.
-
-Shapes: ``N`` samples. :math:`P` are predictions, :math:`A` is the ground truth.
-"""
+"""Correlation between the order of predictions and that of the ground truth, by sorting and running sums."""
 
 from __future__ import annotations
 
@@ -117,13 +114,10 @@ class SpearmanRankCorrelation(RankCorrelation):
     single sample, or contain NaN. All samples are kept until ``compute``, which takes :math:`O(n \log n)` time.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
+    Other shapes raise a ValueError, other dtypes a TypeError.
 
     Args:
         check_compute_fn: Accepted, as in pytorch-ignite, without effect.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
 
     Example:
         >>> metric = SpearmanRankCorrelation()

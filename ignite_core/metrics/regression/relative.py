@@ -1,7 +1,4 @@
-"""Mean errors, absolute or relative to the ground truth.
-
-Shapes: ``N`` samples. :math:`P` are predictions, :math:`A` is the ground truth.
-"""
+"""Mean errors, absolute or relative to the ground truth."""
 
 from __future__ import annotations
 
@@ -27,13 +24,8 @@ class MeanError(MeanOfErrors):
     r"""Mean error, :math:`\frac1n \sum_i (A_i - P_i)`: positive if the predictions are too small.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+    Other shapes raise a ValueError, other dtypes a TypeError.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MeanError()
@@ -54,13 +46,8 @@ class FractionalAbsoluteError(MeanOfErrors):
     A sample with :math:`A = P = 0` has no error.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+    Other shapes raise a ValueError, other dtypes a TypeError.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = FractionalAbsoluteError()
@@ -80,13 +67,8 @@ class FractionalBias(MeanOfErrors):
     no error; one with :math:`A = -P \ne 0` has an infinite error.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
-
-    Raises:
-        ValueError: By ``update`` if the shapes differ.
-        TypeError: By ``update`` if the tensors are not floats.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
+    Other shapes raise a ValueError, other dtypes a TypeError.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = FractionalBias()
@@ -123,14 +105,12 @@ class MeanAbsoluteRelativeError(RelativeErrors):
     r"""Mean of the absolute errors relative to the ground truth, :math:`\frac1n \sum_i \frac{|A_i - P_i|}{|A_i|}`.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Raises:
         ValueError: By ``update`` if the shapes differ.
         TypeError: By ``update`` if the tensors are not floats.
         NotComputableError: By ``compute`` also if the ground truth of any sample is 0.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MeanAbsoluteRelativeError()
@@ -147,14 +127,12 @@ class MeanNormalizedBias(RelativeErrors):
     r"""Mean of the signed errors relative to the ground truth, :math:`\frac1n \sum_i \frac{A_i - P_i}{A_i}`.
 
     ``update`` takes ``(y_pred, y)``, floats, both of shape ``(N,)`` or both of ``(N, 1)``.
+    Definition: Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Raises:
         ValueError: By ``update`` if the shapes differ.
         TypeError: By ``update`` if the tensors are not floats.
         NotComputableError: By ``compute`` also if the ground truth of any sample is 0.
-
-    References:
-        Botchkarev, 2018, *Performance Metrics in Machine Learning Regression*, arXiv:1809.03006.
 
     Example:
         >>> metric = MeanNormalizedBias()
