@@ -4,9 +4,14 @@ from .accumulation import (
     VariableAccumulation as VariableAccumulation,
 )
 from .classification.accuracy import Accuracy as Accuracy
-from .classification.average_precision import AveragePrecision as AveragePrecision
-from .classification.cohen_kappa import CohenKappa as CohenKappa
+from .classification.agreement import CohenKappa as CohenKappa, MatthewsCorrCoef as MatthewsCorrCoef
 from .classification.confusion_matrix import ConfusionMatrix as ConfusionMatrix
+from .classification.curves import (
+    AveragePrecision as AveragePrecision,
+    PrecisionRecallCurve as PrecisionRecallCurve,
+    ROC_AUC as ROC_AUC,
+    RocCurve as RocCurve,
+)
 from .classification.fbeta import Fbeta as Fbeta
 from .classification.matrix_scores import (
     DiceCoefficient as DiceCoefficient,
@@ -17,12 +22,9 @@ from .classification.matrix_scores import (
     cmRecall as cmRecall,
     mIoU as mIoU,
 )
-from .classification.matthews_corrcoef import MatthewsCorrCoef as MatthewsCorrCoef
 from .classification.multilabel_confusion_matrix import MultiLabelConfusionMatrix as MultiLabelConfusionMatrix
 from .classification.precision_recall import Precision as Precision, Recall as Recall
-from .classification.precision_recall_curve import PrecisionRecallCurve as PrecisionRecallCurve
 from .classification.report import ClassificationReport as ClassificationReport
-from .classification.roc_auc import ROC_AUC as ROC_AUC, RocCurve as RocCurve
 from .classification.top_k import TopKCategoricalAccuracy as TopKCategoricalAccuracy
 from .core.compat import reinit__is_reduced as reinit__is_reduced, sync_all_reduce as sync_all_reduce
 from .cosine_similarity import CosineSimilarity as CosineSimilarity

@@ -34,17 +34,11 @@ class Task(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What follows from the shapes of a batch.
-
-    Attributes:
-        task: The task.
-        num_classes: ``C``; 1 if binary.
-        num_samples: ``N`` times the further dimensions: each pixel counts as a sample.
-    """
+    """What follows from the shapes of a batch."""
 
     task: Task
-    num_classes: int
-    num_samples: int
+    num_classes: int  # 1 if binary
+    num_samples: int  # N times the further dimensions: each pixel counts as a sample
 
 
 def layout_of(who: str, shape: torch.Size, shape_y: torch.Size, is_multilabel: bool) -> Layout:

@@ -19,14 +19,9 @@ from ignite_core.exceptions import few
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """How the states of two metrics are combined.
+    """How the states of two metrics are combined."""
 
-    Attributes:
-        op: Name of the reduction in the backend; None if it has none.
-        combine: The reduction of two states.
-    """
-
-    op: str | None
+    op: str | None  # name of the reduction in the backend
     combine: Callable[[Any, Any], Any]
 
 
@@ -56,15 +51,10 @@ REDUCTIONS = {"SUM": SUM, "PRODUCT": PRODUCT, "MAX": MAX, "MIN": MIN}
 
 @dataclass(frozen=True, slots=True)
 class StateSpec:
-    """A declared state.
-
-    Attributes:
-        reduce: How two states are combined.
-        dtype: The dtype of the accumulator; None for gathered states, which keep that of the data.
-    """
+    """A declared state."""
 
     reduce: Reduce
-    dtype: torch.dtype | None
+    dtype: torch.dtype | None  # of the accumulator; None for gathered states, which keep that of the data
 
     @property
     def op(self) -> str | None:
