@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ignite_core.engine import Engine, Events
+from ignite_core.engine import Engine, EventEnum, Events
 from ignite_core.handlers import (
     SWA,
     BaseLogger,
@@ -142,6 +142,34 @@ def test_detached_in_the_middle_of_a_run(kind: str) -> None:
         assert set(at[2]) - written == set(before[2])
         assert at[3:] == before[3:]
     assert script.traces()[:2] == before[:2]
+
+
+UNKNOWN: dict[str, Callable[[Script], Any]] = {
+    "state": lambda script: ExpStateScheduler(1.0, 0.5, "alpha", create_new=True).attach(script.trainer, "unknown"),
+    "EMA": lambda script: EMAHandler(script.model, 0.1).attach(script.trainer, event="unknown"),
+    "SWA": lambda script: SWA(script.model).attach(script.trainer, bn_event="unknown"),
+    "Freeze": lambda script: Freeze(script.model[0], "unknown").attach(script.trainer),
+    "DetectAnomaly": lambda script: DetectAnomaly().attach(script.trainer, Events.STARTED, "unknown"),
+    "GarbageCollection": lambda script: GarbageCollection().attach(script.trainer, everything="unknown"),
+    "logger": lambda script: Book().attach(
+        script.trainer, OutputHandler("x", "all"), Events.STARTED | CustomEvents.UNKNOWN
+    ),
+}
+
+
+class CustomEvents(EventEnum):
+    UNKNOWN = "unknown"
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_an_unknown_event_leaves_no_trace(kind: str) -> None:
+    """Either all parts of a handler are attached, or none."""
+    script = Script()
+    before = script.traces()
+
+    with pytest.raises(ValueError, match="unknown event"):
+        UNKNOWN[kind](script)
+    assert script.traces() == before
 
 
 def test_after_detaching_nothing_is_clipped_in_the_same_run() -> None:

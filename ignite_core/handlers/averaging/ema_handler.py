@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, Literal
 
 import torch
@@ -174,25 +174,25 @@ class EMAHandler(AveragedWeights):
         check_engine("EMAHandler.attach", engine)
         if not isinstance(name, str):
             raise TypeError(f"EMAHandler.attach: name must be a string, got {name!r}")
-        removals: list[Callable[[], object]] = []
-        if not hasattr(engine.state, name):
-            setattr(engine.state, name, self._current_momentum())
-            removals.append(partial(_delete_attribute, engine.state, name))
-        elif warn_if_exists:
-            warnings.warn(
-                f"EMAHandler.attach: engine.state already has an attribute {name!r}, from a loaded state or another "
-                "handler; it is not overwritten. Give another name, or warn_if_exists=False.",
-                stacklevel=2,
-            )
         self._begins_later = _begins_later(event)
-        removals.append(engine.add_event_handler(Events.STARTED(priority=_LATE), self._begin).remove)
-        if self._begins_later:
-            follow = engine.add_event_handler(Events.EPOCH_COMPLETED(priority=-_LATE), self._follow)
-            removals.append(follow.remove)
-        removals.append(engine.add_event_handler(event, self._update, name).remove)
-        if self.momentum_scheduler is not None:
-            removals.append(engine.add_event_handler(Events.STARTED, self._show_momentum, name).remove)
-        return RemovableHandle(*removals)
+        with ExitStack() as attached:
+            if not hasattr(engine.state, name):
+                setattr(engine.state, name, self._current_momentum())
+                attached.callback(_delete_attribute, engine.state, name)
+            elif warn_if_exists:
+                warnings.warn(
+                    f"EMAHandler.attach: engine.state already has an attribute {name!r}, from a loaded state or "
+                    "another handler; it is not overwritten. Give another name, or warn_if_exists=False.",
+                    stacklevel=2,
+                )
+            attached.enter_context(engine.add_event_handler(Events.STARTED(priority=_LATE), self._begin))
+            if self._begins_later:
+                last = Events.EPOCH_COMPLETED(priority=-_LATE)
+                attached.enter_context(engine.add_event_handler(last, self._follow))
+            attached.enter_context(engine.add_event_handler(event, self._update, name))
+            if self.momentum_scheduler is not None:
+                attached.enter_context(engine.add_event_handler(Events.STARTED, self._show_momentum, name))
+            return RemovableHandle(attached.pop_all().close)
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """``ema_model``; ``updates``, their number so far; with a warm-up also ``event_index``, the same number.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -93,14 +93,13 @@ class SWA(AveragedWeights):
             A handle whose ``remove()`` detaches the handler.
         """
         check_engine("SWA.attach", engine)
-        handles = [
-            engine.add_event_handler(Events.STARTED(priority=-1000), self._begin),
-            engine.add_event_handler(Events.EPOCH_COMPLETED(priority=1000), self._follow),
-            engine.add_event_handler(event, self._update),
-        ]
-        if bn_event is not None:
-            handles.append(engine.add_event_handler(bn_event, self._update_bn_of_run, bn_data))
-        return RemovableHandle(*(handle.remove for handle in handles))
+        with ExitStack() as attached:
+            attached.enter_context(engine.add_event_handler(Events.STARTED(priority=-1000), self._begin))
+            attached.enter_context(engine.add_event_handler(Events.EPOCH_COMPLETED(priority=1000), self._follow))
+            attached.enter_context(engine.add_event_handler(event, self._update))
+            if bn_event is not None:
+                attached.enter_context(engine.add_event_handler(bn_event, self._update_bn_of_run, bn_data))
+            return RemovableHandle(attached.pop_all().close)
 
     def update_bn(self, data: Iterable[Any]) -> None:
         """Compute the running means and variances of BatchNorm for the averaged weights.

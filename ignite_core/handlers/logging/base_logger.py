@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
@@ -124,14 +125,13 @@ class BaseLogger:
                 f"{name}.attach: {describe(log_handler)} logs {needs}, but there is no {name}.{needs}(step, values); "
                 "use another back-end, or define this method"
             )
-        events = list(event_name) if isinstance(event_name, EventsList) else [event_name]
-        handles = [
-            engine.add_event_handler(one, log_handler, self, getattr(one, "bare", one), *args, **kwargs)
-            for one in events
-        ]
-        self._flush_at_ends_of(engine)
-        detached = weak_call(self._detached_from, [engine])
-        return RemovableEventHandle(event_name, detached, *(handle.remove for handle in handles))
+        with ExitStack() as attached:
+            for one in event_name if isinstance(event_name, EventsList) else (event_name,):
+                bare = getattr(one, "bare", one)
+                attached.enter_context(engine.add_event_handler(one, log_handler, self, bare, *args, **kwargs))
+            self._flush_at_ends_of(engine)
+            detached = weak_call(self._detached_from, [engine])
+            return RemovableEventHandle(event_name, detached, attached.pop_all().close)
 
     def attach_output_handler(
         self, engine: Engine, event_name: EventName, *args: Any, **kwargs: Any

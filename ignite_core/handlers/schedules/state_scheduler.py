@@ -82,16 +82,16 @@ class StateParamScheduler(BaseParamScheduler):
                 f"{where}.attach: the state has an attribute {name!r} already; choose another name, or overwrite it "
                 "with create_new=False"
             )
-        if is_new:
-            if not self.create_new:
-                warnings.warn(
-                    f"{where}.attach: the state has no attribute {name!r} yet, it is created; create_new=True avoids "
-                    "this warning",
-                    stacklevel=2,
-                )
-            setattr(engine.state, name, None)
-        restore = engine.add_event_handler(Events.STARTED(priority=_FIRST), self._restore)
+        if is_new and not self.create_new:
+            warnings.warn(
+                f"{where}.attach: the state has no attribute {name!r} yet, it is created; create_new=True avoids this "
+                "warning",
+                stacklevel=2,
+            )
         write = engine.add_event_handler(event, self)
+        restore = engine.add_event_handler(Events.STARTED(priority=_FIRST), self._restore)
+        if is_new:
+            setattr(engine.state, name, None)
         return RemovableHandle(partial(_delete_if_unset, engine.state, name, is_new), restore.remove, write.remove)
 
     def __call__(self, engine: Engine) -> None:

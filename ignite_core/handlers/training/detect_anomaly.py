@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -65,12 +65,13 @@ class DetectAnomaly:
             4 False
         """
         check_engine("DetectAnomaly.attach", engine)
-        removals = [engine.add_run_context(self._enabled if start is None else _restored).remove]
-        if start is not None:
-            removals.append(engine.add_event_handler(start, self._enable).remove)
-        if stop is not None:
-            removals.append(engine.add_event_handler(stop, _disable).remove)
-        return RemovableHandle(*removals)
+        with ExitStack() as attached:
+            attached.enter_context(engine.add_run_context(self._enabled if start is None else _restored))
+            if start is not None:
+                attached.enter_context(engine.add_event_handler(start, self._enable))
+            if stop is not None:
+                attached.enter_context(engine.add_event_handler(stop, _disable))
+            return RemovableHandle(attached.pop_all().close)
 
     @contextmanager
     def _enabled(self, engine: Engine) -> Iterator[None]:

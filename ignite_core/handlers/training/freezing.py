@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch.nn import Module, Parameter
@@ -48,11 +48,10 @@ class _Frozen(ABC):
         if not state_dict["is_frozen"]:
             self.unfreeze()
 
-    def _unfreeze_at(self, engine: Engine, event: EventName) -> list[Callable[[], object]]:
-        """Register the handlers; returns the functions that remove them."""
+    def _unfreeze_at(self, engine: Engine, event: EventName) -> RemovableHandle:
         unfreeze = engine.add_event_handler(event, self.unfreeze)
         warn = engine.add_event_handler(Events.STARTED, self._warn_if_not_loaded)
-        return [unfreeze.remove, warn.remove]
+        return RemovableHandle(unfreeze.remove, warn.remove)
 
     def _warn_if_not_loaded(self, engine: Engine) -> None:
         if engine.is_resumed and not self._is_loaded:
@@ -118,10 +117,10 @@ class Freeze(_Frozen):
             A handle whose ``remove()`` detaches this handler and unfreezes the module.
         """
         check_engine("Freeze.attach", engine)
+        handlers = RemovableHandle() if self.until is None else self._unfreeze_at(engine, self.until)
         if not self._is_loaded:
             self.freeze()
-        handlers = [] if self.until is None else self._unfreeze_at(engine, self.until)
-        return RemovableHandle(self.unfreeze, *handlers)
+        return RemovableHandle(self.unfreeze, handlers.remove)
 
     def freeze(self) -> None:
         """Freeze the module now."""
@@ -195,7 +194,7 @@ class Unfreeze(_Frozen):
             A handle whose ``remove()`` detaches this handler.
         """
         check_engine("Unfreeze.attach", engine)
-        return RemovableHandle(*self._unfreeze_at(engine, self.at))
+        return self._unfreeze_at(engine, self.at)
 
     def unfreeze(self) -> None:
         """Unfreeze the module now."""

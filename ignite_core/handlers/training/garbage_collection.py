@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from ignite_core.engine.engine import Engine
@@ -48,11 +48,12 @@ class GarbageCollection:
             A handle whose ``remove()`` detaches this handler; during a run, automatic collection is restored at once.
         """
         check_engine("GarbageCollection.attach", engine)
-        removals = [engine.add_run_context(_disabled).remove]
-        for event, generation in ((young, 1), (everything, 2)):
-            if event is not None:
-                removals.append(engine.add_event_handler(event, partial(_collect, generation)).remove)
-        return RemovableHandle(*removals)
+        with ExitStack() as attached:
+            attached.enter_context(engine.add_run_context(_disabled))
+            for event, generation in ((young, 1), (everything, 2)):
+                if event is not None:
+                    attached.enter_context(engine.add_event_handler(event, partial(_collect, generation)))
+            return RemovableHandle(attached.pop_all().close)
 
 
 def _collect(generation: int) -> None:

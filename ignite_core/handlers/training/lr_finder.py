@@ -124,7 +124,7 @@ class FastaiLRFinder:
         if not smooth_f < 1:
             raise ValueError(f"{_ATTACH}: smooth_f must be below 1, got {smooth_f}")
         diverge_th = number(_ATTACH, "diverge_th", diverge_th, least=1)
-        if self._is_attached or trainer._is_running:
+        if self._is_attached or trainer.is_running:
             raise RuntimeError(f"{_ATTACH}: this finder is already attached, or the trainer is running")
         with Snapshot() as snapshot, ExitStack() as handlers:
             snapshot.save_engine(trainer)
