@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from ignite_core.distributed import utils
 from ignite_core.distributed.current import current_model
 from ignite_core.distributed.samplers import DistributedProxySampler, ShardSampler
-
-if TYPE_CHECKING:
-    from torch.distributed.device_mesh import DeviceMesh
 
 __all__ = ["auto_dataloader", "auto_model", "auto_optim"]
 
@@ -73,7 +71,7 @@ def _place_in(group: Any) -> tuple[int, int]:
     """The rank of this process among those that share the samples, and their number."""
     if group is None:
         return utils.get_rank(), utils.get_world_size()
-    if hasattr(group, "mesh_dim_names"):  # the class exists only if torch.distributed is available
+    if isinstance(group, DeviceMesh):
         if group.ndim != 1:
             raise ValueError(
                 f"auto_dataloader: group must have one dimension, that of data parallelism, got a mesh of "

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
 import torch.distributed as dist
 
 from ignite_core.distributed.models.base import ComputationModel
+from ignite_core.distributed.models.native import TorchModel
 from ignite_core.distributed.models.serial import SerialModel
 from ignite_core.distributed.models.xla import XlaModel
 
 __all__ = ["REGISTERED", "acts_alone", "available_backends", "current_model", "find_model", "run_alone", "use_model"]
 
 #: All models but the serial one, in the order in which a running framework is searched for.
-REGISTERED: tuple[type[ComputationModel], ...] = (XlaModel,)
-
-if dist.is_available():
-    from ignite_core.distributed.models.native import TorchModel
-
-    REGISTERED = (TorchModel, *REGISTERED)
+REGISTERED: tuple[type[ComputationModel], ...] = (TorchModel, XlaModel)
 
 #: Whether the package ``torch_xla`` is installed.
-has_xla_support: bool = find_spec("torch_xla") is not None
+has_xla_support: bool = False
+with suppress(ImportError):  # raised by import hooks that hide packages
+    has_xla_support = find_spec("torch_xla") is not None
 
-
-class _NoGroup:
-    WORLD = None
-
-
-_GroupMember: Any = dist.GroupMember if dist.is_available() else _NoGroup
+_GroupMember: Any = dist.GroupMember
 
 _model: ComputationModel = SerialModel()
 _world: Any = None  # torch's default process group when the model was found
