@@ -202,9 +202,8 @@ class Defaults:
             return Resumed()
         resumed = resume(trainer, everything, self.folder, checkpoint=self.best or (), keep=self._keep)
         stopping = self.early_stopping
-        saved = trainer.state_dict()
-        if stopping is not None and stopping.counter < stopping.patience and saved.pop("left", None) == "nothing":
-            trainer.load_state_dict(saved)  # patience was increased after the run ended
+        if stopping is not None and stopping.counter < stopping.patience:
+            trainer.reopen()  # patience was increased after the run ended
         return resumed
 
     def _attach_files(self, trainer: Engine, evaluator: Engine | None, is_new: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ignite_core.engine.channel import EventChannel, lock
@@ -45,6 +45,22 @@ class Dispatch:
         self._counts_by_enum: dict[type, int] = {}  # registrations on all events of one enum
         self._restored: dict[str, int] = {}  # counts of events that are not registered yet
         self._instruments: tuple[Instrument, ...] = ()
+
+    def register_events(self, events: Iterable[BareEvent], counters: Mapping[Any, str | None], state: State) -> None:
+        """See :meth:`Engine.register_events <ignite_core.engine.Engine.register_events>`."""
+        if not isinstance(counters, Mapping):
+            raise TypeError(f"register_events: event_to_attr must be a mapping, got {type(counters).__name__}")
+        for event in events:
+            if not isinstance(event, str | EventEnum):
+                raise TypeError(f"register_events: an event must be a str or a member of an EventEnum, got {event!r}")
+        for event in events:
+            counter = counters.get(event)
+            self.register(event, counter)
+            if counter is not None and not isinstance(event, Events):
+                state.event_to_attr = {**state.event_to_attr, event: counter}
+                if not hasattr(state, counter):
+                    setattr(state, counter, 0)
+                self.note_counters(state)
 
     def register(self, event: BareEvent, counter: str | None) -> None:
         """Allow an event. Registering it again may only name its counter."""

@@ -1,23 +1,22 @@
-"""The engine: what users call. The state of a run and its loop are in :mod:`ignite_core.engine.run`."""
+"""The engine, as users call it; :mod:`ignite_core.engine.run` is the state of its run, ``loop`` the loop."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from importlib import import_module
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch.distributed as dist
 
-from ignite_core.distributed.failures import api as failures
 from ignite_core.engine.describe import describe, draw
 from ignite_core.engine.dispatch import Dispatch, Instrument
 from ignite_core.engine.events import BareEvent, EventEnum, EventName, Events, EventsList, SingleEvent
 from ignite_core.engine.lone_handlers import name_of_engine
+from ignite_core.engine.loop import exclusive, execute
 from ignite_core.engine.registration import (
     Registration,
     RemovableEventHandle,
@@ -26,7 +25,7 @@ from ignite_core.engine.registration import (
     Wrap,
     weak_call,
 )
-from ignite_core.engine.run import ITERATION_EVENTS, Run, Stop, innermost
+from ignite_core.engine.run import Run, Stop, innermost
 from ignite_core.engine.run_arguments import Arguments, check_data, check_step
 from ignite_core.engine.state import State
 from ignite_core.rng import rng_state, set_rng_state
@@ -49,8 +48,7 @@ class Engine:
         state: Counters, batch, output and metrics of the run, and the user's own attributes.
         logger: A :class:`logging.Logger`; runs are reported at level INFO.
         last_event_name: The event reached last.
-        parent: While this engine runs inside the run of another one (in the same thread), that engine; else None.
-        state_dict_user_keys: Names of attributes of ``state`` that :meth:`state_dict` saves too; append to it.
+        parent: The engine inside whose run this one is running, in the same thread; else None.
 
     Raises:
         TypeError: If ``process_function`` is not callable.
@@ -87,25 +85,20 @@ class Engine:
     # ------------------------------------------------------------------------------------------ events and handlers
 
     def register_events(self, *event_names: BareEvent, event_to_attr: Mapping[Any, str | None] | None = None) -> None:
-        """Allow custom events to be fired, and handlers to be registered on them.
-
-        The engine counts how often it fires each of them, so filters work without further set-up.
+        """Allow custom events to be fired and to have handlers. The engine counts how often each is fired, for filters.
 
         Args:
             event_names: Members of an :class:`EventEnum`, or strings.
-            event_to_attr: For events with their own counter: the attribute of ``state`` that counts them. The user
+            event_to_attr: The attribute of ``state`` that counts an event, for events with their own counter. The user
                 moves it, by any number at a time (see :class:`Events`); it starts at 0 if it does not exist.
 
         Raises:
             TypeError: If an event is of another type, or ``event_to_attr`` is not a mapping.
 
         Example:
-            >>> from ignite_core.engine import EventEnum
             >>> class BackpropEvents(EventEnum):
             ...     BACKWARD_COMPLETED = "backward_completed"
-            >>> def step(engine, batch):
-            ...     engine.fire_event(BackpropEvents.BACKWARD_COMPLETED)
-            >>> trainer = Engine(step)
+            >>> trainer = Engine(lambda engine, batch: engine.fire_event(BackpropEvents.BACKWARD_COMPLETED))
             >>> trainer.register_events(*BackpropEvents)
             >>> @trainer.on(BackpropEvents.BACKWARD_COMPLETED(every=2))
             ... def show():
@@ -114,19 +107,7 @@ class Engine:
             backward 2
             backward 4
         """
-        if event_to_attr is not None and not isinstance(event_to_attr, Mapping):
-            raise TypeError(f"register_events: event_to_attr must be a mapping, got {type(event_to_attr).__name__}")
-        for event in event_names:
-            if not isinstance(event, str | EventEnum):
-                raise TypeError(f"register_events: an event must be a str or a member of an EventEnum, got {event!r}")
-        for event in event_names:
-            attribute = (event_to_attr or {}).get(event)
-            self._dispatch.register(event, attribute)
-            if attribute is not None and not isinstance(event, Events):
-                self.state.event_to_attr = {**self.state.event_to_attr, event: attribute}
-                if not hasattr(self.state, attribute):
-                    setattr(self.state, attribute, 0)
-                self._dispatch.note_counters(self.state)
+        self._dispatch.register_events(event_names, {} if event_to_attr is None else event_to_attr, self.state)
 
     def has_registered_events(self, event: EventName) -> bool:
         """Whether the event may be fired on this engine."""
@@ -190,10 +171,7 @@ class Engine:
     def remove_event_handler(self, handler: Callable[..., Any], event_name: EventName) -> None:
         """Remove every registration of ``handler`` on the event.
 
-        A bare event matches all its filters, a filtered one only the same filter.
-
-        Raises:
-            ValueError: If the handler is not registered on the event.
+        A bare event matches all its filters, a filtered one only the same filter. It is a ValueError if none matches.
         """
         found = self._dispatch.find(handler, event_name)
         if not found:
@@ -205,25 +183,21 @@ class Engine:
         """The registered handlers in the order in which they run: by event, and within an event by priority.
 
         Args:
-            event_name: Only those of this event, or of several joined by ``|``; filters are ignored. By default all:
-                first the events of the loop, in its order, then custom events.
+            event_name: Only those of this event, or of several joined by ``|``, whatever their filters. By default all:
+                those of the loop in its order, then those of custom events.
 
         Returns:
-            Registrations, to be read only; each has ``event``, ``handler``, ``args``, ``kwargs``, ``priority`` and
-            ``where``, the file and line of the handler.
+            Registrations, to be read only.
 
         Raises:
             ValueError: If the event is not known.
 
         Example:
-            >>> def log(engine, text): ...
             >>> trainer = Engine(lambda engine, batch: batch)
-            >>> handle = trainer.add_event_handler(Events.COMPLETED, log, "done")
-            >>> handle = trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2, priority=5), log, "epoch")
-            >>> for registration in trainer.handlers():
-            ...     print(registration.event, registration.handler.__name__, registration.args, registration.priority)
-            Events.EPOCH_COMPLETED(every=2, priority=5) log ('epoch',) 5
-            Events.COMPLETED log ('done',) 0
+            >>> handle = trainer.add_event_handler(Events.COMPLETED, print, "done")
+            >>> handle = trainer.add_event_handler(Events.STARTED(priority=5), print)
+            >>> [(one.event, one.handler.__name__, one.args) for one in trainer.handlers()]
+            [(Events.STARTED(priority=5), 'print', ()), (Events.COMPLETED, 'print', ('done',))]
         """
         return tuple(self._dispatch.registrations(event_name))
 
@@ -231,9 +205,8 @@ class Engine:
         """Run each call of each handler inside a wrap, including handlers that are added later.
 
         Args:
-            wrap: ``wrap(registration, call)`` returns the function that runs in place of ``call(engine)``. It must make
-                that call and return its result; returning ``call`` leaves the handler alone. It is called again
-                whenever what instruments the engine changes. Of several wraps, the last one is outermost.
+            wrap: ``wrap(registration, call)`` returns what runs in place of ``call(engine)``, and makes that call; or
+                ``call`` itself. It is called again when the instruments change. The last instrument is outermost.
             opens_filter: ``opens_filter(registration)`` tells whether to ignore the numeric part of its filter, so that
                 the handler is called at every occurrence of the event.
 
@@ -241,49 +214,31 @@ class Engine:
             A handle that removes it. Without instruments, calls cost nothing extra.
 
         Example:
-            >>> def announce(registration, call):
-            ...     def announced(engine):
-            ...         print("calling", registration.handler.__name__)
-            ...         return call(engine)
-            ...
-            ...     return announced
-            >>> def log(engine): ...
             >>> trainer = Engine(lambda engine, batch: batch)
-            >>> handle = trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), log)
-            >>> with trainer.instrument(announce):
-            ...     state = trainer.run([0], max_epochs=2)
-            calling log
+            >>> handle = trainer.add_event_handler(Events.COMPLETED, lambda: print("done"))
+            >>> with trainer.instrument(lambda registration, call: lambda engine: print("before") or call(engine)):
+            ...     state = trainer.run([0])
+            before
+            done
         """
         instrument = Instrument(wrap, opens_filter)
         self._dispatch.instrument(instrument)
         return RemovableHandle(weak_call(self._dispatch.remove_instrument, [instrument]))
 
     def add_run_context(self, factory: Callable[[Engine], AbstractContextManager[object]]) -> RemovableHandle:
-        """Enter the context manager ``factory(engine)`` around every run.
+        """Enter the context manager ``factory(engine)`` around every run, and around each part of an interrupted one.
 
-        It is entered before the first event of a run, or of a run that goes on after a pause, in the order in which
-        factories were added, and exited in reverse order after the last one, also if the run raises.
-
-        Args:
-            factory: Called with the engine when a run begins.
+        They are entered in the order in which they were added, and exited in reverse order, also if the run raises.
 
         Returns:
             A handle that removes it; during a run, what it has entered is exited at once.
 
         Example:
-            >>> from contextlib import contextmanager
-            >>> @contextmanager
-            ... def announced(engine):
-            ...     print("before")
-            ...     yield
-            ...     print("after")
-            >>> engine = Engine(lambda engine, batch: print(batch))
-            >>> with engine.add_run_context(announced):
-            ...     state = engine.run([1, 2])
-            before
-            1
-            2
-            after
+            >>> import torch
+            >>> engine = Engine(lambda engine, batch: torch.is_grad_enabled())
+            >>> with engine.add_run_context(lambda engine: torch.no_grad()):
+            ...     engine.run([1]).output
+            False
         """
         context = RunContext(factory)
         self._run_contexts.append(context)
@@ -302,11 +257,7 @@ class Engine:
         return self._dispatch.listens_to(events)
 
     def fire_event(self, event_name: SingleEvent) -> None:
-        """Run the handlers of an event, usually of a custom one.
-
-        Raises:
-            ValueError: If the event is not known.
-        """
+        """Run the handlers of an event, usually of a custom one; a ValueError if it is not known."""
         self._fire_event(event_name)
 
     # ----------------------------------------------------------------------------------------------- stop requests
@@ -314,13 +265,13 @@ class Engine:
     def terminate(self, skip_completed: bool = False, *, final: bool = False) -> None:
         """End the run after the event at which this is called: ``TERMINATE`` and ``COMPLETED`` follow.
 
-        The next :meth:`run` goes on with the next epoch, or starts from zero if this was the last. A run that was saved
-        from here on goes on, too, where it is loaded.
+        The next :meth:`run` continues with the next epoch, or starts from zero if this was the last. So does a run that
+        is loaded from a state saved after this call.
 
         Args:
             skip_completed: Leave ``COMPLETED`` out.
-            final: The run is over, as after :class:`~ignite_core.handlers.EarlyStopping`: where it was saved from here
-                on and is loaded, :meth:`run` returns at once, unless it gets a larger limit.
+            final: The run is over, as after :class:`~ignite_core.handlers.EarlyStopping`: if it is saved after this
+                call and loaded, :meth:`run` returns at once, unless it gets a larger limit.
         """
         self._run.request(Stop.RUN, skip_completed)
         self._run.is_final |= final
@@ -328,8 +279,8 @@ class Engine:
     def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
         """End the epoch after the event at which this is called: ``TERMINATE_SINGLE_EPOCH`` and ``EPOCH_COMPLETED``.
 
-        The next epoch iterates the data anew. At ``EPOCH_COMPLETED`` there is nothing left to end and the call is
-        ignored; at ``STARTED`` and ``EPOCH_STARTED`` it makes the run raise a RuntimeError.
+        The next epoch starts a new pass over the data. At ``EPOCH_COMPLETED`` the call has no effect; at ``STARTED``
+        and ``EPOCH_STARTED`` it makes the run raise a RuntimeError.
 
         Args:
             skip_epoch_completed: Leave ``EPOCH_COMPLETED`` out.
@@ -339,8 +290,8 @@ class Engine:
     def interrupt(self) -> None:
         """Pause the run after the event at which this is called (in the step: after ``ITERATION_COMPLETED``).
 
-        ``INTERRUPT`` is fired and :meth:`run` returns. The next ``run()`` goes on from there with the same iterator:
-        nothing is fired twice and no batch is lost. ``state.max_epochs = None`` drops the pause.
+        ``INTERRUPT`` is fired and :meth:`run` returns. The next ``run()`` continues with the same iterator: nothing is
+        fired twice and no batch is lost. ``state.max_epochs = None`` drops the pause.
 
         Example:
             >>> engine = Engine(lambda engine, batch: print(batch))
@@ -355,17 +306,17 @@ class Engine:
 
     @property
     def should_terminate(self) -> bool | str:
-        """Whether ``terminate()`` was asked for: False, True or ``"skip_completed"``."""
+        """Whether ``terminate()`` was called: False, True or ``"skip_completed"``."""
         return self._run.stop is Stop.RUN and ("skip_completed" if self._run.skip else True)
 
     @property
     def should_terminate_single_epoch(self) -> bool | str:
-        """Whether ``terminate_epoch()`` was asked for: False, True or ``"skip_epoch_completed"``."""
+        """Whether ``terminate_epoch()`` was called: False, True or ``"skip_epoch_completed"``."""
         return self._run.stop is Stop.EPOCH and ("skip_epoch_completed" if self._run.skip else True)
 
     @property
     def should_interrupt(self) -> bool:
-        """Whether ``interrupt()`` was asked for."""
+        """Whether ``interrupt()`` was called."""
         return self._run.stop is Stop.INTERRUPT
 
     # ------------------------------------------------------------------------------------------------- save and load
@@ -377,6 +328,7 @@ class Engine:
 
     @property
     def state_dict_user_keys(self) -> list[str]:
+        """Names of attributes of ``state`` that :meth:`state_dict` saves too; append to it."""
         return self._state_dict_user_keys
 
     @property
@@ -390,6 +342,11 @@ class Engine:
         return self._run.is_paused(self.state)
 
     @property
+    def run_started_at(self) -> float:
+        """The :func:`time.perf_counter` at which the current or last run started; it stays so over pauses."""
+        return self._run.started_at
+
+    @property
     def iterations_done(self) -> int:
         """Iterations whose step has returned: ``state.iteration``, or one less inside an iteration."""
         return self._run.position.progress(self.state)[0]
@@ -401,56 +358,52 @@ class Engine:
 
     @property
     def is_resumed(self) -> bool:
-        """At ``STARTED`` and ``EPOCH_STARTED``: this run, or this epoch, goes on from what was loaded.
+        """At ``STARTED`` and ``EPOCH_STARTED``: this run, or this epoch, continues from what was loaded.
 
-        At ``GET_BATCH_STARTED``, ``GET_BATCH_COMPLETED`` and ``ITERATION_STARTED``: the event was fired already before
-        the run was saved, for the iteration that was not done and is run again. A handler whose own state was loaded
-        has counted it: one that accumulates over an epoch must not reset here, and one that counts its calls must not
-        move on.
+        At ``GET_BATCH_STARTED``, ``GET_BATCH_COMPLETED`` and ``ITERATION_STARTED``: the event was already fired before
+        the run was saved, for an iteration that was not done and is run again. A handler whose state was loaded has
+        counted it: it must not reset what it accumulates over an epoch, nor count the call again.
         """
         position = self._run.position
         return position.resumed or (position.again is not None and position.is_again(self.last_event_name, self.state))
 
     def state_dict(self) -> OrderedDict[str, Any]:
-        """What is needed to go on: plain numbers, and the attributes named in ``state_dict_user_keys``.
+        """What is needed to continue: plain numbers, and the attributes named in ``state_dict_user_keys``.
 
-        An iteration is done when its step has returned. Saved at ``GET_BATCH_STARTED``, ``GET_BATCH_COMPLETED`` or
-        ``ITERATION_STARTED``, inside the step, or after the step raised, the iteration is run as a whole where the run
-        goes on; saved at ``ITERATION_COMPLETED``, what is left of its epoch, if only ``EPOCH_COMPLETED``.
+        An iteration is done when its step has returned. If the state is saved before, or after the step raised, the
+        resumed run runs the iteration as a whole; if it is saved at ``ITERATION_COMPLETED``, what is left of its epoch.
 
         Returns:
-            ``iteration`` (those done), ``epoch_length``, ``max_epochs`` or ``max_iters``; ``event_counts`` if events
-            were fired that nothing else counts; ``epochs_done`` and ``epoch_iteration`` only where they do not follow
-            from ``iteration`` and ``epoch_length``, as after ``terminate_epoch()``; ``left``, what is left of the run,
-            only where that does not follow either: the end of an epoch that ``terminate_epoch()`` cuts, nothing after
-            ``terminate(final=True)``, everything for an evaluator that has run; ``begun``, the last event that was
-            fired before the step of an iteration that is not done. ``metrics`` and ``output`` hold what is there, as
-            far as it is numbers, strings and small tensors. A seeded run adds ``seed``, ``data_pass`` (the number of
-            the pass over the data, and its batches done), ``global_batch`` (samples in a batch of all ranks, where that
-            can be told), ``num_workers`` (that share a stream) and ``by_rank``, a list of one: what only this process
-            knows, as the states of its random generators. Where epochs are of another length than the data, there are
-            ``data_pass`` and ``data_length`` (None if unknown) without a seed, too. A
-            :class:`~ignite_core.handlers.Checkpoint` puts together the lists of all ranks. All of it loads with
+            ``iteration`` (those done), ``epoch_length``, and ``max_epochs`` or ``max_iters``. Where they do not follow
+            from these: ``epochs_done`` and ``epoch_iteration``, as after ``terminate_epoch()``; ``left``, what is left
+            of the run (the end of an epoch that is cut, nothing after ``terminate(final=True)``, everything for an
+            evaluator that has run); ``begun``, the last event fired before the step of an iteration that is not done.
+            ``event_counts`` counts the events that nothing else counts. ``metrics`` and ``output`` hold numbers,
+            strings and small tensors. A seeded run adds ``seed``, ``data_pass`` (the number of the pass over the data,
+            and its batches done), ``global_batch`` (samples in a batch of all ranks, if known), ``num_workers`` (that
+            share a stream) and ``by_rank``, a list with the state of this process, as of its random generators; a
+            :class:`~ignite_core.handlers.Checkpoint` collects those of all ranks. If epochs and data differ in length,
+            ``data_pass`` and ``data_length`` (None if unknown) are saved without a seed, too. All of it loads with
             ``torch.load(weights_only=True)``.
         """
         return self._run.save(self, self._state_dict_user_keys)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what :meth:`state_dict` saved, or numbers written by hand; the next :meth:`run` goes on from there.
+        """Load what :meth:`state_dict` saved, or numbers written by hand; the next :meth:`run` continues from there.
 
-        A seeded run goes on with the very next batch, on as many ranks or, if the samples of a batch of all of them
-        stay as many, on another number. So does one whose data has ``load_state_dict``, or that has no data. Any other
-        one runs an epoch that was cut again from its start, and warns; ``iteration`` counts on. Where nothing is left,
-        :meth:`run` returns at once, and says so, unless it gets a larger limit.
+        A seeded run continues with the very next batch, on as many ranks, or on another number if the samples of a
+        batch of all ranks stay as many. So does a run whose data has ``load_state_dict``, or that has no data. Any
+        other run repeats an epoch that was cut from its start, and warns; ``iteration`` is not reset. If nothing is
+        left, :meth:`run` logs that and returns at once, unless it gets a larger limit.
 
         Args:
             state_dict: ``iteration`` or ``epoch`` (iterations or epochs done), ``epoch_length``, ``max_epochs`` or
-                ``max_iters``, and all of ``state_dict_user_keys``. Inside an epoch of a run, only these are taken over.
+                ``max_iters``, and all of ``state_dict_user_keys``. Inside an epoch of a run, only these are loaded.
 
         Raises:
             TypeError: If ``state_dict`` is not a mapping.
-            ValueError: If a key is missing, or keys contradict each other. The engine is then left as it was.
-            CheckpointError: If a random state is damaged; the same.
+            ValueError: If a key is missing, or keys contradict each other. The engine is then unchanged.
+            CheckpointError: If a random state is damaged. The engine is then unchanged.
 
         Example:
             >>> engine = Engine(lambda engine, batch: batch)
@@ -461,19 +414,16 @@ class Engine:
         """
         self._run.load(self, state_dict, self._state_dict_user_keys)
 
+    def reopen(self) -> None:
+        """Let a loaded run that was ended by ``terminate(final=True)`` continue up to its limit."""
+        self._run.reopen()
+
     # ------------------------------------------------------------------------------------------------------ the run
 
-    def seconds_in_run(self) -> float:
-        """Seconds since the run began, without pauses."""
-        return self._run.position.seconds_in_run()
-
     def set_data(self, data: Iterable[Any]) -> None:
-        """Take the next batch from ``data``; the length of an epoch stays what it is.
+        """Take the next batch from ``data``; outside a run, that of the next ``run()`` without data.
 
-        Outside a run: the next ``run()`` without data iterates it.
-
-        Raises:
-            TypeError: If ``data`` cannot be iterated.
+        The length of an epoch does not change. It is a TypeError if ``data`` cannot be iterated.
         """
         check_data("set_data", data)
         self.state.dataloader = data
@@ -491,30 +441,30 @@ class Engine:
     ) -> State:
         """Run the step over ``data``.
 
-        A new run starts from zero if none was asked for before or as much is done as is asked for: ``max_epochs`` equal
-        to the epochs done restarts, a larger one goes on. A run that was interrupted goes on where it was, one that was
-        terminated or that raised goes on with the next epoch, and a loaded one from its iteration. A loaded run that
-        is over stays over: no event is fired, unless the limit is larger than it was. Setting
-        ``engine.state.max_epochs = None`` (``max_iters``, if that ruled) makes the next run start from zero.
+        A new run starts from zero if none was requested yet, or as much is done as is requested: ``max_epochs`` equal
+        to the epochs done restarts, a larger one continues. An interrupted run continues where it was, one that was
+        terminated or raised with the next epoch, and a loaded one from its iteration. A loaded run that is over fires
+        no event, unless the limit is larger than it was. Set ``engine.state.max_epochs = None`` (or ``max_iters``, if
+        the run was limited by that) to start from zero.
 
         Args:
-            data: Batches; anything that can be iterated. Where it runs out inside an epoch it is iterated anew, and
-                where an epoch ends inside it the next one goes on from there. None: every batch is None.
+            data: Any iterable of batches. If it ends inside an epoch it is iterated again; if an epoch ends inside it,
+                the next one continues from there. None: every batch is None.
             max_epochs: Epochs to reach; 1 for a new run if neither limit is given.
             max_iters: Iterations to reach, instead of ``max_epochs``.
             epoch_length: Iterations of an epoch; by default ``len(data)``, or found when the data first ends.
-            seed: An integer of at most 64 bits, usually the same on all ranks (each goes on with its own otherwise):
-                the run repeats bit for bit, also when it is cut after any iteration, saved and resumed, with any number
-                of workers. It is kept in ``state.seed``, which decides: None leaves that as it is.
+            seed: An integer of at most 64 bits, usually the same on all ranks (otherwise each resumes with its own).
+                The run is then reproducible bit for bit, also if it is cut after any iteration, saved and resumed, with
+                any number of workers. It is stored in ``state.seed``; None leaves that unchanged.
 
         Returns:
             The state.
 
         Raises:
             TypeError: If ``data`` cannot be iterated or a number is not an integer.
-            ValueError: If a number is below 1, below what is done, or contradicts another argument or the run that goes
-                on; if the data is empty; if there is neither data nor a length; if a seeded run cannot go on inside a
-                pass over this data.
+            ValueError: If a number is below 1, below what is done, or contradicts another argument or the run that
+                continues; if the data is empty; if there is neither data nor a length; if a seeded run cannot continue
+                inside a pass over this data.
             RuntimeError: If this engine is running already.
 
         Example:
@@ -529,7 +479,7 @@ class Engine:
         run, outer = self._run, innermost.get()
         is_seeded = self._always_seeded or seed is not None or self.state.seed is not None
         with ExitStack() as stack:
-            stack.enter_context(self._exclusive())
+            stack.enter_context(exclusive(self, self._runner))
             if outer is not None and is_seeded:
                 stack.callback(set_rng_state, rng_state())
             if not run.set_up(self, Arguments(data, max_epochs, max_iters, epoch_length, seed)):
@@ -539,27 +489,7 @@ class Engine:
                 stack.enter_context(context.enter(self))
             self.parent = outer
             run.was_nested = outer is not None
-            token = innermost.set(self)
-            failures.add_listener(run.on_rank_failed)
-            try:
-                run.is_running = True
-                run.walk(self)
-            except BaseException as error:
-                run.paused_at = None
-                run.position.leave()
-                run.position.failed_at = self.last_event_name
-                self._annotate(error, "the engine")
-                if not self._is_suppressed(error):
-                    raise
-            finally:
-                failures.remove_listener(run.on_rank_failed)
-                if run.stop is Stop.FAILED:
-                    run.stop, run.rank_failed = Stop.NO, None
-                innermost.reset(token)
-                self.parent = None
-                run.is_running = False
-                for event in ITERATION_EVENTS:
-                    self._dispatch.channel(event).muted = False
+            execute(self, run)
         return self.state
 
     def plan(
@@ -576,78 +506,35 @@ class Engine:
         """Return a calendar of what :meth:`run` would do now: a dry run of the same loop, without data and step.
 
         Schedules, checkpoints, time limits, this engine's own ``terminate``, ``terminate_epoch`` and ``interrupt``, and
-        the handlers named in ``run`` act in it; the calls of all others are only recorded. Filter functions are called.
-        The engine is restored afterwards, and nothing that is attached to it is changed. A handler of the loop's own
-        events that is never called is warned about.
+        the handlers named in ``run`` act in it; calls of all others are recorded. Filter functions are called. The
+        engine is restored afterwards. Handlers of the loop's own events that are never called are warned about.
 
         Args:
-            max_epochs: As of :meth:`run`, with the same rules; as are the next two.
-            epoch_length: See ``max_epochs``.
-            max_iters: See ``max_epochs``.
-            data: As of :meth:`run`; only its length is used. Default: the data of the run before, or else
-                ``epoch_length`` batches.
-            run: Handlers that are called, as a rule that counts epochs. They must change nothing but the attributes of
-                this engine's state, which are restored.
+            max_epochs: As of :meth:`run`.
+            epoch_length: As of :meth:`run`.
+            max_iters: As of :meth:`run`.
+            data: As of :meth:`run`; only its length is used. Default: that of the last run, or of an epoch.
+            run: Handlers that are called. They must change nothing but attributes of the state, which are restored.
             validations: Handlers that run an evaluator; they are not called, and the calendar marks them as such.
             seconds_per_iteration: Duration of a step and all that belongs to it, for handlers that read a clock.
 
         Raises:
             TypeError: As of :meth:`run`.
-            ValueError: As of :meth:`run`; if the data has no length, and there is no ``epoch_length``; if a handler in
-                ``run`` or ``validations`` is not a handler of this engine.
+            ValueError: As of :meth:`run`; if the length of an epoch is unknown, or a named handler is not registered.
             RuntimeError: If this engine is running.
 
         Example:
-            >>> trainer = Engine(lambda engine, batch: train(batch))
-            >>> def validate(engine):
-            ...     evaluator.run(validation_data)
+            >>> trainer, validate = Engine(lambda engine, batch: train(batch)), lambda: evaluator.run(validation_data)
             >>> handle = trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), validate)
             >>> handle = trainer.add_event_handler(Events.ITERATION_COMPLETED(once=25), trainer.terminate)
             >>> calendar = trainer.plan(max_epochs=9, epoch_length=10, validations=[validate])
             >>> [(mark.epoch, mark.iteration) for mark in calendar.validations], calendar.end, len(calendar.iterations)
             ([(2, 20)], 'TERMINATE', 25)
         """
-        module = import_module("ignite_core.debug.plan.plan")  # above the engine, and rarely needed
+        module: Any = import_module("ignite_core.debug.plan.plan")  # above the engine, and rarely needed
         given: Any = data
         arguments = Arguments(given, max_epochs, max_iters, epoch_length)
-        calendar: Calendar = module.make_plan(self, arguments, run, validations, seconds_per_iteration)
-        return calendar
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        """Refuse further runs of this engine meanwhile, in this thread and in others."""
-        thread = threading.get_ident()
-        own = [thread]
-        running = self._runner.setdefault("run", own)  # one call alone finds its own, without a lock
-        if running is not own:
-            remedy = "a handler or step may run another engine, not its own"
-            if running != own:
-                remedy = "another thread runs it: make an engine for each thread"
-            raise RuntimeError(
-                f"Engine.run: this engine is running already (epoch {self.state.epoch}, iteration "
-                f"{self.state.iteration}); {remedy}"
-            )
-        try:
-            yield
-        finally:
-            del self._runner["run"]
-
-    def _is_suppressed(self, error: BaseException) -> bool:
-        """Tell the other ranks, then the handlers of EXCEPTION_RAISED; whether one of these suppresses the error.
-
-        Raises:
-            RankFailed: In place of an error that came of the failure or loss of another rank, unless suppressed.
-        """
-        self._run.suppressed = False
-        with failures.reported(error) as told:
-            self._fire_event(Events.EXCEPTION_RAISED, told)
-        is_suppressed = self._run.suppressed and not isinstance(error, KeyboardInterrupt | SystemExit)
-        try:
-            if told is not error and not is_suppressed:
-                raise told from error
-            return is_suppressed
-        finally:
-            del told, error  # what is raised would refer to this frame, and it to that
+        return module.make_plan(self, arguments, run, validations, seconds_per_iteration)  # type: ignore[no-any-return]
 
     def _fire_event(self, event_name: SingleEvent, *event_args: Any, **event_kwargs: Any) -> None:
         """Run the handlers of an event, with more arguments for each. A subclass that overrides it sees every event."""
@@ -668,18 +555,6 @@ class Engine:
             rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
             run.note = f"Raised by {culprit}, epoch {state.epoch}, iteration {state.iteration}, rank {rank}."
             error.add_note(run.note)
-
-    @property
-    def _position(self) -> Any:
-        return self._run.position
-
-    @property
-    def _paused_at(self) -> Any:
-        return self._run.paused_at
-
-    @property
-    def _is_running(self) -> bool:
-        return self._run.is_running
 
     def __str__(self) -> str:
         return draw(type(self).__name__, describe(self._process_function), self.handlers())

@@ -72,7 +72,7 @@ def separate_lone_handlers(engine: Any) -> None:
             f"rank {model.rank} of {model.world_size} alone has attached {found}: it acts there as in a serial run, on "
             "what this rank has, and if it stops the run, it stops that of this rank only; attach it on all ranks to "
             "let it act for all",
-            stacklevel=4,
+            stacklevel=5,
         )
         engine.instrument(functools.partial(_let_act_alone, model, [owner for owner, _ in lone]))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -11,16 +10,12 @@ from dataclasses import replace
 from enum import IntEnum
 from typing import Any, Final, Protocol
 
-from ignite_core.distributed.failures import api as failures
-from ignite_core.engine.channel import EventChannel, ForwardingChannel
 from ignite_core.engine.data.position import Position
 from ignite_core.engine.data.reproducibility import ResumeState, check_seed, drawn_seed
-from ignite_core.engine.describe import describe
 from ignite_core.engine.dispatch import Dispatch
 from ignite_core.engine.events import Events, SingleEvent
-from ignite_core.engine.lone_handlers import separate_lone_handlers
 from ignite_core.engine.registration import FiringEngine
-from ignite_core.engine.run_arguments import Arguments, Resolved, check_not_empty, is_done, over_message, resolve
+from ignite_core.engine.run_arguments import Arguments, Resolved, over_message, resolve
 from ignite_core.engine.state import State
 from ignite_core.engine.state_dict import BEFORE_STEP, CUTS, read_progress, read_resume_info, results_of
 from ignite_core.exceptions import RankFailed
@@ -61,6 +56,7 @@ class RunningEngine(FiringEngine, Protocol):
     """What a run needs of its engine."""
 
     state: State
+    parent: Any
     logger: logging.Logger
     _dispatch: Dispatch
     _always_seeded: bool
@@ -72,6 +68,7 @@ class Run:
 
     Attributes:
         position: How far the run has come.
+        started_at: The :func:`time.perf_counter` at which it started.
         resumption: Random states, the position in the data and what the step holds, for a run that is resumed.
         stop: The request to stop.
         skip: The request leaves out the COMPLETED event that belongs to it.
@@ -99,6 +96,7 @@ class Run:
         "rank_failed",
         "resumption",
         "skip",
+        "started_at",
         "stop",
         "suppressed",
         "was_nested",
@@ -106,6 +104,7 @@ class Run:
 
     def __init__(self) -> None:
         self.position = Position()
+        self.started_at = 0.0
         self.resumption = ResumeState()
         self.stop = Stop.NO
         self.skip = False
@@ -127,6 +126,10 @@ class Run:
     def on_rank_failed(self, failure: RankFailed) -> None:
         """Called in another thread: the run raises the failure after the current step or handler."""
         self.rank_failed, self.stop = failure, Stop.FAILED
+
+    def reopen(self) -> None:
+        if self.position.left == "nothing":
+            self.position.left = None
 
     def is_paused(self, state: State) -> bool:
         """Whether the run was interrupted, and not dropped since."""
@@ -289,217 +292,3 @@ class Run:
             position.put_back(state.batch)
         if Events.ITERATION_STARTED in fired:
             state.iteration -= 1
-
-    # -------------------------------------------------------------------------------------------------------- the loop
-
-    def walk(self, engine: RunningEngine) -> None:
-        """Walk through the events of a run, from its position.
-
-        ::
-
-            STARTED
-            per epoch:
-                EPOCH_STARTED
-                per batch:
-                    GET_BATCH_STARTED, <next batch>, GET_BATCH_COMPLETED
-                    ITERATION_STARTED, output = step(engine, batch), ITERATION_COMPLETED
-                EPOCH_COMPLETED
-            COMPLETED
-
-        After each event the request to stop is checked: ``EPOCH`` leads to TERMINATE_SINGLE_EPOCH and the end of the
-        epoch, ``INTERRUPT`` to INTERRUPT and out, ``RUN`` to TERMINATE and COMPLETED.
-        """
-        state, position, resumption = engine.state, self.position, self.resumption
-        at = self.paused_at
-        if not position.started:
-            separate_lone_handlers(engine)
-            position.start_clock()
-            position.started = True
-            resumption.begin_epoch(state, 0)
-            at = _reach(engine, Events.STARTED)
-            engine._dispatch.note_counters(state)
-            self._refuse_to_cut_epoch(at)
-        while self.stop < Stop.INTERRUPT and (position.in_epoch or not self._is_done(state)):
-            if not position.in_epoch:
-                if resumption.is_waiting:  # loaded by a handler of STARTED
-                    resumption.begin(state, state.dataloader, position, engine._process_function)
-                position.begin_epoch(state)
-                position.resumed = position.place > 0 or position.is_again(Events.EPOCH_STARTED, state)
-                resumption.begin_epoch(state, state.epoch)
-                at = _reach(engine, Events.EPOCH_STARTED)
-                engine._dispatch.note_counters(state)
-                position.resumed = False
-                self._refuse_to_cut_epoch(at)
-                resumption.go_on()
-                self._cut_loaded_epoch()
-            if not self.stop and not position.epoch_is_over:
-                at = self._run_batches(engine, position)
-            if self.stop < Stop.INTERRUPT:
-                at = self._end_epoch(engine, at)
-        if self.stop is Stop.INTERRUPT:
-            self._pause(engine, at)
-        elif self.stop < Stop.FAILED:
-            self._complete(engine)
-        if self.stop is Stop.FAILED:
-            failures.raise_if_failed()
-            assert self.rank_failed is not None
-            raise self.rank_failed  # it was withdrawn at this moment
-
-    def _run_batches(self, engine: RunningEngine, position: Position) -> Events:
-        """Run what is left of the epoch; returns the event reached last."""
-        state, step = engine.state, engine._process_function
-        get_started, get_completed, started, completed = self._iteration_channels(engine)
-        getting, starting = Events.GET_BATCH_STARTED, Events.ITERATION_STARTED
-        for position.place in position.batches(state):  # noqa: B020 - counted where it is kept: an assignment less
-            engine.last_event_name = getting
-            if not get_started.lo < state.iteration < get_started.hi:
-                get_started.fire(engine, state.iteration)
-                if self.stop:
-                    return getting
-            state.batch = None
-            exhausted = False
-            try:
-                state.batch = next(position.iterator)
-            except StopIteration:
-                exhausted = True
-            except BaseException as error:
-                engine._annotate(error, "the data")
-                raise
-            if exhausted:
-                self._refill(engine)
-                if self.stop or position.epoch_is_over:
-                    return Events.DATALOADER_STOP_ITERATION
-            state.output = None
-            if not get_completed.lo < state.iteration < get_completed.hi:
-                get_completed.fire(engine, state.iteration)
-            if self.stop:
-                return Events.GET_BATCH_COMPLETED
-            state.iteration += 1
-            engine.last_event_name = starting
-            if not started.lo < state.iteration < started.hi:
-                started.fire(engine, state.iteration)
-                if self.stop:
-                    return starting
-            try:
-                state.output = step(engine, state.batch)
-            except BaseException as error:
-                engine._annotate(error, f"the step {describe(step)}")
-                raise
-            position.done = iteration = state.iteration
-            if not completed.lo < iteration < completed.hi:
-                completed.fire(engine, iteration)
-            if self.stop:
-                return Events.ITERATION_COMPLETED
-        if position.place != state.epoch_length and state.max_iters is not None and state.iteration >= state.max_iters:
-            self.request(Stop.RUN)
-        return Events.ITERATION_COMPLETED
-
-    def _iteration_channels(self, engine: RunningEngine) -> list[EventChannel]:
-        """The channels of the events that every batch reaches. Without data, those of fetching have no handlers."""
-        channels = [engine._dispatch.channel(event) for event in ITERATION_EVENTS]
-        if self.overrides_firing:
-            channels = [ForwardingChannel(channel) for channel in channels]
-        if engine.state.dataloader is None:
-            channels[:2] = (EventChannel(event, None) for event in ITERATION_EVENTS[:2])
-        return channels
-
-    def _refill(self, engine: RunningEngine) -> None:
-        """The data ran out where a batch is needed: fetch the first one of the next pass, or end the epoch."""
-        state, position = engine.state, self.position
-        if state.epoch_length is None:
-            position.place -= 1
-            check_not_empty(position.place)
-            position.epoch_is_over = True
-            state.epoch_length = self.resumption.data_length = position.place
-            self.length_is_found = True
-            return
-        if not position.restarted:
-            position.restarted = True
-            _reach(engine, Events.DATALOADER_STOP_ITERATION)
-            position.iterate(self.resumption.passes)
-            if self.stop:
-                return
-            try:
-                state.batch = next(position.iterator)
-            except StopIteration:
-                pass
-            except BaseException as error:
-                engine._annotate(error, "the data")
-                raise
-            else:
-                return
-        position.place -= 1
-        position.epoch_is_over = position.exhausted = True
-        warnings.warn(
-            f"Engine.run: the data gave {position.place} of the {state.epoch_length} batches of epoch {state.epoch} "
-            "and has no more: it is an iterator that cannot be iterated twice. Pass data that can, or give a new "
-            "iterator to engine.set_data() in a handler of DATALOADER_STOP_ITERATION.",
-            stacklevel=5,
-        )
-
-    def _end_epoch(self, engine: RunningEngine, at: SingleEvent | None) -> SingleEvent | None:
-        """Fire the events at the end of an epoch, completed or cut; returns the event reached last."""
-        state, position = engine.state, self.position
-        skip = False
-        if self.stop is Stop.EPOCH:
-            skip = self.skip
-            position.cut_epoch(completes=not skip)
-            at = _reach(engine, Events.TERMINATE_SINGLE_EPOCH, position.begun_in_epoch(state))
-            position.iterate(self.resumption.passes)
-            if self.stop > Stop.EPOCH and not skip:
-                return at
-        position.end_epoch()
-        if not skip:
-            state.times["EPOCH_COMPLETED"] = position.seconds_in_epoch()
-            at = _reach(engine, Events.EPOCH_COMPLETED)
-            state.times["EPOCH_COMPLETED"] = position.seconds_in_epoch()
-        if self.stop is Stop.EPOCH:  # answered: nothing is left to end
-            self.stop = Stop.NO
-        engine.logger.info("Epoch %d of the run completed in %.3f s.", state.epoch, position.seconds_in_epoch())
-        return at
-
-    def _is_done(self, state: State) -> bool:
-        """Whether the run is at its end. A run limited by ``max_iters`` also ends with data that has no more."""
-        if self.position.exhausted and state.max_iters is not None:
-            return True
-        return is_done(state) and not self.position.has_epoch_to_end(state)
-
-    def _complete(self, engine: RunningEngine) -> None:
-        """Fire the events at the end of a run, completed or terminated."""
-        state, position = engine.state, self.position
-        position.leave()
-        terminated, skip = self.stop is Stop.RUN, self.skip
-        if terminated:
-            _reach(engine, Events.TERMINATE)
-        state.times["COMPLETED"] = position.seconds_in_run()
-        if not (terminated and skip):
-            _reach(engine, Events.COMPLETED)
-            state.times["COMPLETED"] = position.seconds_in_run()
-        engine.logger.info("Engine run completed in %.3f s.", position.seconds_in_run())
-
-    def _pause(self, engine: RunningEngine, at: SingleEvent | None) -> None:
-        self.stop, self.paused_at = Stop.NO, at
-        self.position.stop_clock()
-        self.resumption.pause(engine.state)
-        _reach(engine, Events.INTERRUPT)
-        if self.stop is Stop.INTERRUPT:  # requested by a handler of INTERRUPT: it is being answered
-            self.stop = Stop.NO
-
-    def _refuse_to_cut_epoch(self, at: Events) -> None:
-        if self.stop is Stop.EPOCH:
-            self.stop = Stop.NO
-            raise RuntimeError(
-                f"terminate_epoch() was called at {at!r}, where no epoch is running; call it at GET_BATCH_STARTED or "
-                "later, or call terminate()"
-            )
-
-    def _cut_loaded_epoch(self) -> None:
-        """Continue with what was left of an epoch that was cut when it was saved."""
-        left, self.position.left = self.position.left, None
-        if left in ("terminate_epoch", "skip_epoch_completed"):
-            self.request(Stop.EPOCH, left == "skip_epoch_completed")
-
-
-def _reach(engine: RunningEngine, event: Events, *extras: Any) -> Events:
-    engine._fire_event(event, *extras)
-    return event

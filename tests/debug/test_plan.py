@@ -131,9 +131,12 @@ class SetUp:
             return self.engine.plan(data=self.data, **self.arguments, run=run, seconds_per_iteration=SECONDS)
 
     def run(self) -> None:
+        time = SimpleNamespace(perf_counter=self.clock)
         with (
             warnings.catch_warnings(),
-            mock.patch("ignite_core.engine.data.position.time", SimpleNamespace(perf_counter=self.clock)),
+            mock.patch("ignite_core.engine.data.position.time", time),
+            mock.patch("ignite_core.engine.loop.time", time),
+            mock.patch("ignite_core.handlers.stopping.time_limit.time", time),
         ):
             warnings.simplefilter("ignore")
             self.engine.run(self.data, **self.arguments)

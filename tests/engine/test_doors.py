@@ -238,3 +238,35 @@ def test_handles_keep_nothing_alive(engine):
         handle.remove()
     finally:
         gc.enable()
+
+
+# ------------------------------------------------------------------------------------------------- the state of the run
+
+
+def test_an_engine_tells_whether_it_runs_or_is_paused(engine):
+    seen = []
+    engine.add_event_handler(Events.ITERATION_STARTED, lambda: seen.append((engine.is_running, engine.iterations_done)))
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
+    before = engine.run_started_at
+    engine.run([1, 2, 3])
+
+    assert seen == [(True, 0), (True, 1)]
+    assert (engine.is_running, engine.is_paused, engine.iterations_done) == (False, True, 2)
+    started = engine.run_started_at
+    assert started > before
+    engine.run([1, 2, 3])
+    assert (engine.is_paused, engine.iterations_done, engine.run_started_at) == (False, 3, started)
+    engine.state.max_epochs = None
+    engine.run([1])
+    assert engine.run_started_at > started
+
+
+def test_a_loaded_run_that_is_over_can_be_reopened(engine):
+    with engine.add_event_handler(Events.EPOCH_COMPLETED(once=2), engine.terminate, final=True):
+        engine.run([1], max_epochs=5)
+    saved = engine.state_dict()
+    other = Engine(nothing)
+    other.load_state_dict(saved)
+    assert other.run([1]).epoch == 2
+    other.reopen()
+    assert other.run([1]).epoch == 5

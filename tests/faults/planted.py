@@ -368,7 +368,7 @@ PLANTED: list[Planted] = [
     Planted(
         "time from first look",
         "ignite_core/handlers/stopping/time_limit.py",
-        " - engine._position.seconds_in_run()",
+        " - (time.perf_counter() - engine.run_started_at)",
         "",
         "tests/handlers/test_time_limit.py::test_time_counts_from_the_start_of_each_run_also_where_it_is_looked_at_late",
     ),
@@ -969,8 +969,8 @@ PLANTED: list[Planted] = [
     ),
     Planted(
         "an epoch that was cut goes on",
-        "ignite_core/engine/run.py",
-        'self.request(Stop.EPOCH, left == "skip_epoch_completed")',
+        "ignite_core/engine/loop.py",
+        'run.request(Stop.EPOCH, left == "skip_epoch_completed")',
         "pass",
         "tests/engine/test_state_dict.py::test_what_is_left_of_an_epoch_that_was_cut_is_its_end",
     ),

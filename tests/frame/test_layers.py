@@ -16,6 +16,7 @@ OURS = ("ignite_core", "ignite_contrib")
 # Two rules hold beside the table: a package (its __init__.py) re-exports what is in it and nothing else, with the help
 # of `_lazy`, and no module imports a package that it is in, which would be a circle.
 CORE = "exceptions rng tensors threads distributed distributed.* engine engine.* metrics metrics.*"
+API_OF_ENGINE = "!engine.engine !engine.deterministic !engine.supervised.*"
 ENGINE = "exceptions rng distributed distributed.*"
 TABLE = [
     # module                                                      may import, of ours
@@ -40,10 +41,8 @@ TABLE = [
     ("engine.channel", "engine.events engine.state engine.describe engine.registration"),
     ("engine.dispatch", "engine.events engine.state engine.describe engine.registration engine.channel"),
     ("engine.lone_handlers", f"{ENGINE} engine.registration"),
-    (
-        "engine.run",
-        f"{ENGINE} engine.* !engine.engine !engine.deterministic !engine.supervised.*",
-    ),
+    ("engine.run", f"{ENGINE} engine.* !engine.lone_handlers !engine.loop {API_OF_ENGINE}"),
+    ("engine.loop", f"{ENGINE} engine.* {API_OF_ENGINE}"),
     ("engine.data.reproducibility", f"{ENGINE} engine.data.* engine.state engine.state_dict"),
     (
         "engine.engine",

@@ -103,7 +103,7 @@ def _(limit: TimeLimit, dry_run: DryRun) -> Callable[[Engine], None] | None:
     """End the dry run when its time is up; on several ranks the real run may end a little later, after a vote."""
     if dry_run.seconds_per_iteration is None:
         return None
-    is_timed = dry_run.goes_on and limit._run is not None and limit._run() is not None
+    is_timed = dry_run.goes_on and limit._started_at == dry_run.engine.run_started_at
     limit_sec = dry_run.seconds() + limit._ends - limit._clock() if is_timed else limit.limit_sec
 
     def stop(engine: Engine) -> None:

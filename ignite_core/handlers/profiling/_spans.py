@@ -129,7 +129,7 @@ class SpanRecorder:
             yield
         finally:
             self.running -= 1
-            if engine._paused_at is None:
+            if not engine.is_paused:
                 self.phase = None
 
 

@@ -178,7 +178,7 @@ class EarlyStopping:
         self.counter += 1
         self.logger.debug("EarlyStopping: %d of %d evaluations without improvement", self.counter, self.patience)
         if self.counter >= self.patience:
-            if not trainer._is_running:
+            if not trainer.is_running:
                 raise RuntimeError(
                     "EarlyStopping: the training must be ended now, but the trainer is not running; run the evaluator "
                     "in a handler of the trainer"

@@ -188,7 +188,7 @@ class StopOnSignal:
 
         On several ranks it stays an error, because the other ranks may be at another iteration.
         """
-        is_between_steps = trainer._position.done == trainer.state.iteration
+        is_between_steps = trainer.iterations_done == trainer.state.iteration
         iterators = iterators_of_lost_workers(error)
         if not is_between_steps or idist.get_world_size() > 1 or not iterators:
             return False

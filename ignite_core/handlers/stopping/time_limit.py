@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from ignite_core.engine.data.position import Position
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
 from ignite_core.engine.registration import RemovableHandle, weak_call
@@ -47,7 +46,7 @@ class TimeLimit:
         self.limit_sec = number("TimeLimit", "limit_sec", limit_sec, above=0)
         self.logger = logging.getLogger(f"{__name__}.{type(self).__name__}")
         self._clock = clock
-        self._run: weakref.ref[Position] | None = None  # the timed run
+        self._started_at: float | None = None  # of the timed run
         self._ends = 0.0
         self._requests: weakref.WeakKeyDictionary[Engine, Request] = weakref.WeakKeyDictionary()
 
@@ -68,20 +67,19 @@ class TimeLimit:
     def _detach(self, engine: Engine) -> None:
         if engine in self._requests and not engine.has_event_handler(self):  # attached at one event only
             self._requests.pop(engine).remove()
-            self._run = None
+            self._started_at = None
 
     def __call__(self, engine: Engine) -> None:
         """Check the time."""
-        run = self._run
-        if run is None or run() is not engine._position:
+        if self._started_at != engine.run_started_at:
             self._begin_run(engine)
         if self._clock() > self._ends:
             self._requests[engine]()
 
     def _begin_run(self, engine: Engine) -> None:
         """The first check in a run, which began a little earlier."""
-        self._run = weakref.ref(engine._position)
-        self._ends = self._clock() - engine._position.seconds_in_run() + self.limit_sec
+        self._started_at = engine.run_started_at
+        self._ends = self._clock() - (time.perf_counter() - engine.run_started_at) + self.limit_sec
         self._add_request(engine)
 
     def _add_request(self, engine: Engine) -> None:
