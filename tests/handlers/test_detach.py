@@ -100,6 +100,37 @@ def test_a_detached_handler_leaves_no_trace(name: str, when: str, tmp_path: Path
     assert engine.run([0, 1, 2], max_epochs=3).epoch == 3
 
 
+@pytest.mark.parametrize(
+    "attach",
+    [
+        lambda e: TerminateOnNan().attach(e, "unknown"),
+        lambda e: TimeLimit().attach(e, "unknown"),
+        lambda e: EarlyStopping(2, "score", e).attach(e, "unknown"),
+        lambda e: EarlyStopping(2, "score", e).attach(e, Events.COMPLETED, reset_event="unknown"),
+        lambda e: Timer().attach(e, pause="unknown"),
+    ],
+)
+def test_an_attach_with_an_unknown_event_leaves_nothing_attached(attach: Callable[[Engine], object]) -> None:
+    engine = Engine(nothing)
+    before = trace(engine)
+
+    with pytest.raises(ValueError, match="unknown"):
+        attach(engine)
+
+    assert trace(engine) == before
+
+
+def test_an_attach_that_is_refused_changes_nothing() -> None:
+    trainer, evaluator, stopping = Engine(nothing), Engine(nothing), EarlyStopping(2)
+    with pytest.raises(ValueError, match="there is no score"):
+        stopping.attach(trainer, evaluator)
+    with pytest.raises(ValueError, match="unknown"):
+        stopping.attach(trainer, evaluator, metric="first", event="unknown")
+
+    assert stopping.trainer is None
+    stopping.attach(evaluator, trainer, metric="second")
+
+
 def test_a_handler_that_was_detached_can_be_attached_again() -> None:
     trainer, other, evaluator = Engine(nothing), Engine(nothing), Engine(nothing)
     evaluator.add_event_handler(Events.COMPLETED, lambda e: e.state.metrics.update(first=0.5, second=0.5))

@@ -6,6 +6,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import Events
-from ignite_core.engine.registration import RemovableEventHandle
 from ignite_core.handlers._arguments import check_engine, check_keys, integer, number
 
 __all__ = ["Timer"]
@@ -58,7 +58,7 @@ class Timer:
             raise TypeError(f"Timer: clock must be callable, got {clock!r}")
         self._average = average
         self._now = partial(_after_all_work, clock) if synchronize else clock
-        self._handles: weakref.WeakKeyDictionary[Engine, list[RemovableEventHandle]] = weakref.WeakKeyDictionary()
+        self._attached: weakref.WeakKeyDictionary[Engine, ExitStack] = weakref.WeakKeyDictionary()
         self._is_loaded = False
         self.reset()
 
@@ -95,15 +95,16 @@ class Timer:
             (0.125, 4)
         """
         check_engine("Timer.attach", engine)
-        for event, handler in ((start, self._start), (pause, self.pause), (resume, self.resume), (step, self.step)):
-            if event is not None:
-                self._handles.setdefault(engine, []).append(engine.add_event_handler(event, handler))
+        with ExitStack() as attached:
+            for event, handler in ((start, self._start), (pause, self.pause), (resume, self.resume), (step, self.step)):
+                if event is not None:
+                    attached.enter_context(engine.add_event_handler(event, handler))
+            self._attached.setdefault(engine, ExitStack()).push(attached.pop_all())
         return self
 
     def detach(self, engine: Engine) -> None:
         """Undo :meth:`attach`. Idempotent."""
-        for handle in self._handles.pop(engine, []):
-            handle.remove()
+        self._attached.pop(engine, ExitStack()).close()
 
     def reset(self, *args: Any) -> Timer:
         """Restart from zero."""

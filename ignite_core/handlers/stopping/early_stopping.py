@@ -7,6 +7,7 @@ import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from numbers import Real
 from typing import Any, Literal
 
@@ -136,30 +137,25 @@ class EarlyStopping:
             >>> _ = Accuracy().attach(evaluator, "accuracy")
             >>> handle = EarlyStopping(patience=10).attach(trainer, evaluator, metric="accuracy")
         """
-        before = self._trainer, self.score_function, self.mode
-        if isinstance(evaluator, Engine):
-            self._set_trainer(engine)
-            engine = evaluator
-        elif evaluator is not None:
-            event = evaluator
         check_engine("EarlyStopping.attach", engine)
-        if metric is not None:
-            if self.score_function not in (None, metric):
-                raise ValueError(
-                    f"EarlyStopping.attach: the score is already {self.score_function!r}, got metric={metric!r} as well"
-                )
-            self.score_function = metric
-        if self.score_function is None:
-            raise ValueError("EarlyStopping.attach: there is no score; pass score_function, or attach(metric=...)")
-        trainer = self.trainer
-        if trainer is None:
-            raise ValueError("EarlyStopping.attach: there is no trainer; call attach(trainer, evaluator)")
         if self._attached == 0:
-            self._before_attach = before
-        self._attached += 1
-        checked = engine.add_event_handler(event, self)
-        reset = (reset_engine or trainer).add_event_handler(reset_event, self._reset_for_run)
-        return RemovableHandle(weak_call(self._detach, [engine]), checked.remove, reset.remove)
+            self._before_attach = self._trainer, self.score_function, self.mode
+        with ExitStack() as attached:
+            self._attached += 1
+            attached.callback(weak_call(self._detach, [engine]))
+            if isinstance(evaluator, Engine):
+                self._set_trainer(engine)
+                engine = evaluator
+            elif evaluator is not None:
+                event = evaluator
+            self._set_metric(metric)
+            trainer = self.trainer
+            if trainer is None:
+                raise ValueError("EarlyStopping.attach: there is no trainer; call attach(trainer, evaluator)")
+            attached.enter_context(engine.add_event_handler(event, self))
+            reset_engine = reset_engine or trainer
+            attached.enter_context(reset_engine.add_event_handler(reset_event, self._reset_for_run))
+            return RemovableHandle(attached.pop_all().close)
 
     def _detach(self, engine: Engine) -> None:
         self._attached -= 1
@@ -213,6 +209,16 @@ class EarlyStopping:
         if self.trainer not in (None, trainer):
             raise ValueError("EarlyStopping.attach: it already has another trainer; create one for each trainer")
         self._trainer = weakref.ref(trainer)
+
+    def _set_metric(self, metric: str | None) -> None:
+        if metric is not None and self.score_function not in (None, metric):
+            raise ValueError(
+                f"EarlyStopping.attach: the score is already {self.score_function!r}, got metric={metric!r} as well"
+            )
+        if self.score_function is None:
+            self.score_function = metric
+        if self.score_function is None:
+            raise ValueError("EarlyStopping.attach: there is no score; pass score_function, or attach(metric=...)")
 
     def _reset_for_run(self, engine: Engine) -> None:
         is_continued = engine.last_event_name == Events.STARTED and (engine.state.iteration > 0 or engine.is_resumed)

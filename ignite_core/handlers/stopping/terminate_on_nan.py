@@ -74,8 +74,8 @@ class TerminateOnNan:
             TypeError: If ``engine`` is not an Engine.
         """
         check_engine("TerminateOnNan.attach", engine)
-        self._monitor(engine, event)
         handle = engine.add_event_handler(event, self)
+        self._monitor(engine, event)
         return RemovableHandle(weak_call(self._detach, [engine]), handle.remove)
 
     def _detach(self, engine: Engine) -> None:

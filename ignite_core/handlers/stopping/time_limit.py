@@ -60,8 +60,8 @@ class TimeLimit:
             TypeError: If ``engine`` is not an Engine.
         """
         check_engine("TimeLimit.attach", engine)
-        self._add_request(engine)
         handle = engine.add_event_handler(event, self)
+        self._add_request(engine)
         return RemovableHandle(weak_call(self._detach, [engine]), handle.remove)
 
     def _detach(self, engine: Engine) -> None:
