@@ -12,6 +12,8 @@ from ignite_core.handlers._arguments import integer, number
 
 __all__ = ["Curve", "chain", "check_curve", "repeat", "warmup"]
 
+_boundary = itemgetter(0)
+
 #: A function of the step, counted from 0, that returns the value.
 Curve = Callable[[int], float]
 
@@ -47,7 +49,7 @@ class chain:
         object.__setattr__(self, "rest", tuple(rest))
 
     def __call__(self, step: int) -> float:
-        index = bisect_right(self.rest, step, key=itemgetter(0))
+        index = bisect_right(self.rest, step, key=_boundary)
         if index == 0:
             return self.first(step)
         boundary, curve = self.rest[index - 1]
