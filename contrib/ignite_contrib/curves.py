@@ -51,14 +51,14 @@ def draw_curves(source: str | os.PathLike[str], target: str | os.PathLike[str]) 
     """
     figures = require("matplotlib.figure", extra="plot", feature="draw_curves")
     curves = read_curves(source)
-    panels = sorted({_panel(name) for name in curves})
+    panels = sorted({name.rpartition("/")[2] for name in curves})
     if not panels:
         return
     rows, columns = -(-len(panels) // 3), min(len(panels), 3)
     figure = figures.Figure(figsize=(4.5 * columns, 3.5 * rows), layout="constrained")
     for number, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, number)
-        for name in sorted(name for name in curves if _panel(name) == panel):
+        for name in sorted(name for name in curves if name.rpartition("/")[2] == panel):
             steps = sorted(curves[name])
             axes.plot(steps, [curves[name][step] for step in steps], label=name, marker="." if len(steps) < 30 else "")
         axes.set(xlabel="epoch", title=panel)
@@ -67,7 +67,3 @@ def draw_curves(source: str | os.PathLike[str], target: str | os.PathLike[str]) 
     new = path.with_name(f"new-{path.name}")
     figure.savefig(new)
     os.replace(new, path)
-
-
-def _panel(name: str) -> str:
-    return name.rpartition("/")[2]

@@ -128,18 +128,15 @@ class OptunaPruning:
             raise TypeError(f"OptunaPruning: the metric {self._metric!r} must be a number, got {value!r}") from error
 
     def _clock(self, engine: Engine) -> Engine:
-        if self._trainer is None:
-            return clock_of(engine)
-        trainer = self._trainer()
-        if trainer is None:
+        clock = clock_of(engine) if self._trainer is None else self._trainer()
+        if clock is None:
             raise RuntimeError("OptunaPruning: the trainer no longer exists; keep a reference to it")
-        return trainer
+        return clock
 
 
 def _check_trial(trial: Any, optuna: Any) -> None:
-    """Raise TypeError if it is not a trial, or its calls are collectives that the other ranks do not join."""
     if isinstance(trial, optuna.trial.BaseTrial) and type(trial).__name__ != "TorchDistributedTrial":
-        return
+        return  # the calls of that one are collectives, which the other ranks would not join
     raise TypeError(
         "OptunaPruning: on rank 0 trial must be the trial that Optuna calls the objective with (for a "
         f"TorchDistributedTrial, the trial that it wraps), got {trial!r}"

@@ -15,15 +15,10 @@ __all__ = ["named_outputs", "picker"]
 
 
 def picker(where: str, index: int, name: str) -> Callable[[Any], Any]:
-    """A function that returns one value of an output: by name from a mapping, or by index from a sequence.
-
-    Args:
-        where: The caller, for messages.
-        index: Index of the value in a sequence.
-        name: Key of the value in a mapping.
+    """A function that selects a value of an output: ``name`` of a mapping, ``index`` of a sequence, or a single one.
 
     Example:
-        >>> second = picker("here", 1, "loss")
+        >>> second = picker("caller", 1, "loss")
         >>> second({"loss": 0.5}), second((3, 0.25)), second(0.125)
         (0.5, 0.25, 0.125)
     """
@@ -31,12 +26,7 @@ def picker(where: str, index: int, name: str) -> Callable[[Any], Any]:
 
 
 def named_outputs(where: str, names: Sequence[str]) -> Callable[[Any], dict[str, Any]]:
-    """A function that converts an output to a mapping.
-
-    Example:
-        >>> named_outputs("here", ["d", "g"])([0.5, 0.25])
-        {'d': 0.5, 'g': 0.25}
-    """
+    """A function that converts an output to a mapping."""
     return lambda output: {name: _pick(where, index, name, output) for index, name in enumerate(names)}
 
 

@@ -9,20 +9,12 @@ __all__ = ["append"]
 
 
 def append(path: Path, data: bytes) -> None:
-    r"""Append ``data`` to a file, which is created if needed: all of it or nothing.
+    """Append ``data`` to a file, which is created if needed: all of it or nothing.
 
     When this returns the data is with the operating system, so it survives the end of the process.
 
     Raises:
         OSError: If the file cannot be written; it is unchanged then.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     append(Path(folder, "lines"), b"one\n")
-        ...     append(Path(folder, "lines"), b"two\n")
-        ...     print(Path(folder, "lines").read_text().split())
-        ['one', 'two']
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     written = 0

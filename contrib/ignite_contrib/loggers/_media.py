@@ -125,12 +125,7 @@ def as_bytes(image: Any) -> Any:
 
 
 def finite(values: Any) -> Any:
-    """The finite values of an array, as a vector of float32 (float64 stays).
-
-    Example:
-        >>> finite(np.array([[1.0, np.nan], [np.inf, 2.0]])).tolist()
-        [1.0, 2.0]
-    """
+    """The finite values of an array, as a vector of float32 (float64 stays)."""
     flat = np.asarray(values).reshape(-1)
     if flat.dtype.kind == "c":
         flat = flat.view(flat.real.dtype)

@@ -211,12 +211,10 @@ class ClearMLSaver(DiskSaver):
         return path
 
     def _take_slot(self, basename: str, filename: str) -> int:
+        """Index of the slot of a file, of a free slot, or of a new one."""
         slots = self._slots[basename]
-        wanted = filename if filename in slots else None
-        if wanted not in slots:
-            slots.append(None)
-        slot = slots.index(wanted)
-        slots[slot] = filename
+        slot = next((slots.index(one) for one in (filename, None) if one in slots), len(slots))
+        slots[slot : slot + 1] = [filename]
         return slot
 
     @contextmanager

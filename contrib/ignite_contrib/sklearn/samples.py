@@ -47,11 +47,7 @@ def as_array(y: Any) -> Any:
 
 
 def as_weights(sample_weight: Any) -> Tensor:
-    """Convert sample weights to a tensor of mean 1.
-
-    Raises:
-        ValueError: If they are not one finite number for each sample, at least 0, or all 0.
-    """
+    """Convert sample weights to a tensor of mean 1; ValueError if one is negative or not finite, or all are 0."""
     weights = torch.tensor(np.asarray(as_array(sample_weight), dtype=np.float64))
     if weights.ndim != 1 or not weights.isfinite().all() or (weights < 0).any() or not weights.any():
         raise ValueError(

@@ -47,14 +47,6 @@ class BackgroundOutbox:
         path: The file for records that cannot be sent. By default a new one in the working folder.
         capacity: Largest number of records in memory; the older half goes to the file when there are more.
         clock: Returns the time in seconds.
-
-    Example:
-        >>> sent = []
-        >>> outbox = BackgroundOutbox(sent.extend, "Logger")
-        >>> outbox.put(Record("scalars", 1, 0.0, {("loss",): 0.5}))
-        >>> outbox.close()
-        >>> [record.step for record in sent]
-        [1]
     """
 
     def __init__(

@@ -43,7 +43,7 @@ def call_within(timeout_s: float, call: Callable[[], T]) -> T:
 
 
 def read_text(response: Any, deadline: float) -> str:
-    """Read the body of a response of requests that was made with ``stream=True``.
+    """Read the body of a streamed response of requests.
 
     Raises:
         OSError: If it is too long, or not complete when ``time.monotonic()`` reaches the deadline.

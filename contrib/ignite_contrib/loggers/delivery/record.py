@@ -58,17 +58,10 @@ def _map(function: Any, values: Values) -> Values:
 
 def _read_scalars(values: Values) -> Values:
     """Fetch all tensors at once; one by one if that fails, so that one bad tensor does not affect the others."""
-
-    def read(value: Any) -> Any:
-        try:
-            return value.item() if isinstance(value, Tensor) else value
-        except Exception as error:
-            return f"{type(value).__name__} that cannot be read ({type(error).__name__})"
-
     try:
         return numbers_of(values)
     except Exception:
-        return _map(read, values)
+        return _map(plain, values)
 
 
 def _valid(value: Any) -> Any:
@@ -110,12 +103,7 @@ def text_of(value: Any) -> str:
 
 
 def as_line(record: Record) -> str:
-    """A record as a line of JSON, whatever its values are.
-
-    Example:
-        >>> print(as_line(Record("scalars", 3, 0.5, {("training", "loss"): 0.25})))
-        {"kind": "scalars", "step": 3, "time": 0.5, "values": [[["training", "loss"], 0.25]]}
-    """
+    """A record as a line of JSON, whatever its values are."""
     values = [[list(key), _encoded(value)] for key, value in record.values.items()]
     content = {"kind": record.kind, "step": record.step, "time": record.time, "values": values}
     optional = {"run": record.run, "reason": record.reason, "is_refused": record.is_refused}
@@ -123,11 +111,7 @@ def as_line(record: Record) -> str:
 
 
 def of_line(line: str) -> Record:
-    """Parse a line written by :func:`as_line`.
-
-    Raises:
-        ValueError: If the line is not a record.
-    """
+    """Parse a line written by :func:`as_line`; ValueError if it is not a record."""
     try:
         content = json.loads(line)
         values = {tuple(key): _decoded(value) for key, value in content.pop("values")}

@@ -28,17 +28,6 @@ class Spool:
 
     Attributes:
         pending: Kinds of records in the file that wait to be sent, not counting refused ones.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     spool = Spool(Path(folder, "unsent.jsonl"))
-        ...     spool.add([Record("scalars", step, 0.0, {}) for step in range(3)])
-        ...     spool.sweep(lambda records: records[:1])  # all but the first one are sent
-        ...     spool.sweep(lambda records: print([record.step for record in records]) or [])
-        ...     print(spool.path.exists())
-        [0]
-        False
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,11 +37,7 @@ class Spool:
         self._lock = threading.Lock()
 
     def add(self, records: Sequence[Record]) -> None:
-        """Append records: all of them or none.
-
-        Raises:
-            OSError: If the file cannot be written.
-        """
+        """Append all records, or none and raise OSError if the file cannot be written."""
         data = "".join(as_line(record) + "\n" for record in records).encode()
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
