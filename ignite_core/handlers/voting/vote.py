@@ -163,9 +163,7 @@ class Vote:
         self._flags = _Flags()
         self._actions: dict[int, _Action] = {}  # by the place of their number in a round
         self._checks: dict[object, Callable[[], object]] = {}
-        self._decided: deque[tuple[int, _Action, int]] = (
-            deque()
-        )  # actions to run now on all ranks: place, action, number
+        self._decided: deque[tuple[int, _Action, int]] = deque()  # to run now on all ranks: place, action, number
         self._pending: _Pending | None = None
         self._left = 0  # iterations until the next round
         self._is_alone = True
@@ -416,10 +414,10 @@ class Vote:
         return check.least
 
     def _decide(self, requested: list[int], actions: dict[int, _Action]) -> None:
-        """Queue the actions that any rank has requested."""
+        """Queue the actions that any rank has requested, except those that were removed since."""
         own = self._flags.numbers
         for place, number in enumerate(requested):
-            if number:
+            if number and self._actions.get(place) is actions[place]:
                 self._decided.append((place, actions[place], number))
                 if own[place] <= number:
                     own[place] = 0
