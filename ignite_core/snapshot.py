@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 from torch.nn import Module
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from ignite_core.engine.engine import Engine
@@ -135,6 +136,11 @@ class Snapshot:
 
     def _save_parameter(self, parameter: Tensor) -> None:
         """Save the values and the gradient of a parameter, and whether it requires one."""
+        if is_lazy(parameter):
+            raise ValueError(
+                "a lazy module cannot be restored to its state before the first batch; initialize it before, with "
+                "model(batch)"
+            )
         if id(parameter) not in self._seen:
             self._undo.callback(_set_gradient, parameter, self._kept(parameter.grad), parameter.requires_grad)
             self._undo.callback(self._kept(parameter))

@@ -74,7 +74,7 @@ def dev_run(
 
     Raises:
         TypeError: If an engine is not an Engine, or ``batches`` is not an integer.
-        ValueError: If ``batches`` is below 1.
+        ValueError: If ``batches`` is below 1, or a model has lazy modules that are not initialized.
         Exception: If the step or a handler raises it.
 
     Example:
@@ -126,7 +126,7 @@ def sanity_check(
 
     Raises:
         TypeError: If ``evaluator`` is not an Engine, or ``batches`` is not an integer.
-        ValueError: If ``batches`` is below 1.
+        ValueError: If ``batches`` is below 1, or a model has lazy modules that are not initialized.
         Exception: If the step or a handler raises it.
 
     Example:

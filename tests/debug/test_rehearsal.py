@@ -105,6 +105,17 @@ def test_a_dev_run_leaves_nothing_behind(tmp_path: Path, temporary: Path, begun:
     assert "accuracy" in tried.metrics[1]
 
 
+def test_a_lazy_model_must_be_initialized_before() -> None:
+    model = nn.LazyLinear(2)
+    trainer = create_supervised_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), nn.functional.mse_loss)
+
+    with pytest.raises(ValueError, match="initialize it before"):
+        dev_run(trainer, data=[(torch.ones(3, 4), torch.ones(3, 2))])
+
+    model(torch.ones(3, 4))
+    dev_run(trainer, data=[(torch.ones(3, 4), torch.ones(3, 2))])
+
+
 def test_a_run_after_a_dev_run_is_the_one_without(tmp_path: Path) -> None:
     weights = []
     for rehearses in (False, True):

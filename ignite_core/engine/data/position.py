@@ -23,6 +23,7 @@ class Passes(Protocol):
 
     def begin(self, number: int, done: int) -> Iterator[Any]:
         """Begin pass ``number``, the first is 1, after ``done`` batches that were run before the run was saved."""
+        ...
 
 
 class PlainPasses:
