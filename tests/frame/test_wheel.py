@@ -44,7 +44,7 @@ def test_the_wheel_holds_exactly_the_two_packages(wheel: ZipFile) -> None:
 def test_without_extras_only_torch_is_required(metadata: Message) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
 
-    assert required == ["torch>=2.6"]
+    assert required == ["torch>=2.9"]
 
 
 def test_the_version_is_the_one_of_the_package(metadata: Message) -> None:
