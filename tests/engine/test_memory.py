@@ -215,14 +215,15 @@ def bare_loop(data: Watched, epochs: int) -> None:
             del batch
 
 
-def test_the_previous_batch_is_released_before_the_next_is_fetched():
+@pytest.mark.parametrize("seed", [None, 1])
+def test_the_previous_batch_is_released_before_the_next_is_fetched(seed):
     """So at most one is alive, as in a loop that deletes its batch."""
     bare, data = Watched(3), Watched(3)
     bare_loop(bare, 2)
     engine = Engine(lambda engine, batch: batch.use())
     engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: engine.state.batch.use())
 
-    engine.run(data, max_epochs=2, epoch_length=3)
+    engine.run(data, max_epochs=2, epoch_length=3, seed=seed)
 
     assert data.before_fetch == bare.before_fetch == [0] * 6
     assert data.peak == bare.peak == 1

@@ -118,6 +118,7 @@ def _by_place(iterator: Iterator[Any], loader: SeededLoader, seed: int, place: i
             restore_host(before)
         loader.check_in_use()
         yield batch
+        del batch  # before the next one is loaded
 
 
 class _SequencePasses:
@@ -181,6 +182,7 @@ def _in_stream(iterator: Iterator[Any], stream: Stream) -> Iterator[Any]:
         except StopIteration:
             return
         yield batch
+        del batch  # before the next one is loaded
 
 
 class StatefulPasses:

@@ -201,7 +201,7 @@ class Position:
 
     def put_back(self, batch: Any) -> None:
         """Give this batch again before the others."""
-        self.iterator = itertools.chain([batch], self.iterator)
+        self.iterator = itertools.chain(iter([batch]), self.iterator)  # iter() releases the batch at its end
 
     def batches(self, state: State) -> Iterable[int]:
         """The numbers of the batches left in this epoch."""
