@@ -114,7 +114,7 @@ class Frequency(Metric):
             >>> trainer.run([[1, 2, 3], [4, 5], [6]]).metrics
             {'tokens/s': 2.0}
         """
-        attach(self, engine, name, self._resolve_usage(None, reset, update, compute or event_name))
+        attach(self, engine, name, self._resolve_usage(None, reset=reset, update=update, compute=compute or event_name))
 
     def detach(  # type: ignore[override]
         self, engine: Engine, event_name: EventName = Events.ITERATION_COMPLETED, **events: EventName | None

@@ -10,6 +10,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -53,9 +54,9 @@ class Attachable(Reducible, Protocol):
 class _Accumulator:
     """A leaf that accumulates on one engine under one usage: the metric itself, or a copy with separate state."""
 
-    def __init__(self, metric: Attachable, handles: list[RemovableEventHandle | _GroupHandle]) -> None:
+    def __init__(self, metric: Attachable, removers: list[Callable[[], None]]) -> None:
         self.metric = metric
-        self.handles = handles
+        self.removers = removers  # of its handlers
         self.num_values = 0  # attached values that are computed from it
 
 
@@ -79,23 +80,14 @@ class _UpdateGroup:
                     for one in leaf._unrolled(output):
                         leaf.update(one)
 
-    def add(self, leaf: Attachable) -> _GroupHandle:
+    def add(self, leaf: Attachable) -> None:
         self.leaves = [*self.leaves, leaf]  # a new list: an update may be iterating over the old one
-        return _GroupHandle(self, leaf)
 
-
-class _GroupHandle:
-    """Removes one leaf from an update group, and the handler with the last leaf."""
-
-    def __init__(self, group: _UpdateGroup, leaf: Attachable) -> None:
-        self._group = group
-        self._leaf = leaf
-
-    def remove(self) -> None:
-        group = self._group
-        group.leaves = [leaf for leaf in group.leaves if leaf is not self._leaf]
-        if not group.leaves:
-            group.handle.remove()
+    def remove(self, leaf: Attachable) -> None:
+        """Remove a leaf, and the handler with the last one."""
+        self.leaves = [one for one in self.leaves if one is not leaf]
+        if not self.leaves:
+            self.handle.remove()
 
 
 class _AttachedValue:
@@ -209,8 +201,8 @@ def detach(metric: Attachable, engine: Engine, usage: MetricUsage) -> None:
         for leaf, accumulator in value.accumulators.items():
             accumulator.num_values -= 1
             if not accumulator.num_values:
-                for handle in accumulator.handles:
-                    handle.remove()
+                for remove in accumulator.removers:
+                    remove()
                 del attachments.accumulators[leaf, key]
                 leaf._attached_to = tuple(one for one in leaf._attached_to if (one[0](), one[1]) != (engine, key))
 
@@ -262,24 +254,24 @@ def _accumulator(attachments: _Attachments, leaf: Attachable, engine: Engine, us
         leaf._attached_to = tuple(one for one in leaf._attached_to if one[0]() is not None)
         metric: Attachable = leaf._copy() if leaf._attached_to else leaf
         metric._stores_numbers = not usage.is_per_iteration
-        handles = [_register(attachments, engine, event, hook) for event, hook in metric._hooks(usage)]
+        removers = [_register(attachments, engine, event, hook) for event, hook in metric._hooks(usage)]
         leaf._attached_to = (*leaf._attached_to, (weakref.ref(engine), key))
-        attachments.accumulators[leaf, key] = _Accumulator(metric, handles)
+        attachments.accumulators[leaf, key] = _Accumulator(metric, removers)
     return attachments.accumulators[leaf, key]
 
 
-def _register(
-    attachments: _Attachments, engine: Engine, event: EventName, hook: _Hook
-) -> RemovableEventHandle | _GroupHandle:
-    """Register a hook of a metric; a default update joins the updates registered just before it."""
+def _register(attachments: _Attachments, engine: Engine, event: EventName, hook: _Hook) -> Callable[[], None]:
+    """Register a hook of a metric, and return what removes it. A default update joins updates registered before it."""
     metric: Any = getattr(hook, "__self__", None)
     has_default_update = getattr(metric, "_has_default_update", False) and hook == metric.iteration_completed
     if not has_default_update or isinstance(event, EventsList):
-        return engine.add_event_handler(event, hook)
+        return engine.add_event_handler(event, hook).remove
     key, last = (*event_key(event), priority(event)), attachments.last_updates
     if last is None or last[0] != key or last[1].newest != _newest(engine, event) or not last[1].leaves:
         attachments.last_updates = last = key, _UpdateGroup(engine, event)
-    return last[1].add(metric)
+    group = last[1]
+    group.add(metric)
+    return partial(group.remove, metric)
 
 
 def _newest(engine: Engine, event: EventName) -> int:

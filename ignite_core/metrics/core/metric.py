@@ -8,25 +8,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
 import torch
 
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.events import EventName
-from ignite_core.metrics.core import attachment
+from ignite_core.metrics.core import attachment, conversion
 from ignite_core.metrics.core.arithmetic import Arithmetic
-from ignite_core.metrics.core.conversion import (
-    Chain,
-    OutputTransform,
-    ResultMode,
-    as_number,
-    as_number_on_cpu,
-    as_transform,
-    result_entries,
-    unchanged,
-    update_args,
-)
+from ignite_core.metrics.core.conversion import OutputTransform, ResultMode, unchanged
 from ignite_core.metrics.core.states import PlainSpec, StateSpec, accumulation_dtype, loaded_states
 from ignite_core.metrics.core.sync import over_all_ranks, synced
 from ignite_core.metrics.core.usage import MetricUsage, resolve_usage
@@ -35,8 +25,6 @@ if TYPE_CHECKING:
     from ignite_core.engine.engine import Engine
 
 __all__ = ["Metric", "OutputTransform", "ResultMode", "unchanged"]
-
-M = TypeVar("M", bound="Metric")
 
 #: Attributes that a copy of a metric does not take over.
 _NOT_COPIED = ("_attached_to", "_stores_numbers")
@@ -145,7 +133,7 @@ class Metric(Arithmetic, ABC):
                 f"got {metrics_result_mode!r}"
             )
         self._result_mode = metrics_result_mode
-        self._output_transform = as_transform(output_transform, type(self).__name__)
+        self._output_transform = conversion.as_transform(output_transform, type(self).__name__)
         self._requested_device = None if device is None else torch.device(device)
         self._device = self._requested_device or torch.device("cpu")  # for metrics written for pytorch-ignite
         self._skip_unrolling = skip_unrolling
@@ -185,10 +173,9 @@ class Metric(Arithmetic, ABC):
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """The declared states, as tensors and lists of tensors.
+        """The declared states, as tensors and lists of tensors; with several ranks the reduced ones.
 
-        With several ranks these are the reduced states, so all ranks must call it; the result does not depend on the
-        number of ranks.
+        All ranks must call it. The result does not depend on the number of ranks.
         """
         (metric,) = [self] if self._is_synced else synced([(type(self).__name__, self)])
         return {name: spec.saved(getattr(metric, name)) for name, spec in self._specs.items()}
@@ -246,7 +233,7 @@ class Metric(Arithmetic, ABC):
             >>> evaluator.run([(y_pred, y)]).metrics
             {'accuracy': 0.6666666666666666}
         """
-        attachment.attach(self, engine, name, self._resolve_usage(usage, reset, update, compute))
+        attachment.attach(self, engine, name, self._resolve_usage(usage, reset=reset, update=update, compute=compute))
 
     def detach(
         self,
@@ -258,7 +245,7 @@ class Metric(Arithmetic, ABC):
         compute: EventName | None = None,
     ) -> None:
         """Undo :meth:`attach` with the same arguments; does nothing if the metric is not attached with these."""
-        attachment.detach(self, engine, self._resolve_usage(usage, reset, update, compute))
+        attachment.detach(self, engine, self._resolve_usage(usage, reset=reset, update=update, compute=compute))
 
     def is_attached(
         self,
@@ -270,13 +257,12 @@ class Metric(Arithmetic, ABC):
         compute: EventName | None = None,
     ) -> bool:
         """Whether the metric is attached with these arguments."""
-        return attachment.is_attached(self, engine, self._resolve_usage(usage, reset, update, compute))
+        return attachment.is_attached(
+            self, engine, self._resolve_usage(usage, reset=reset, update=update, compute=compute)
+        )
 
     def started(self, engine: Engine) -> None:
-        """Called at the event that resets. In a run resumed from a loaded state, a loaded metric is not reset.
-
-        If the state of the metric itself was not loaded, it covers only the rest of the run; a warning names it.
-        """
+        """Called at the event that resets. In a resumed run a loaded metric is not reset; others cause a warning."""
         if not getattr(engine, "is_resumed", False):
             self.reset()
         elif self._is_partial():
@@ -289,13 +275,11 @@ class Metric(Arithmetic, ABC):
                 self.update(output)
 
     def completed(self, engine: Engine, name: str) -> None:
-        """Called at the event that computes. Stores the value, a scalar tensor as a number.
-
-        A value computed at each iteration on an accelerator stays there until it is read.
-        """
-        value, convert = self.compute(), as_number if self._stores_numbers else as_number_on_cpu
+        """Called at the event that computes. Stores the value; one of an iteration stays on its device until read."""
+        convert = conversion.as_number if self._stores_numbers else conversion.as_number_on_cpu
+        value = self.compute()
         metrics = engine.state.metrics
-        for key, one in result_entries(type(self).__name__, name, value, self._result_mode).items():
+        for key, one in conversion.result_entries(type(self).__name__, name, value, self._result_mode).items():
             metrics[key] = convert(one)
 
     @property
@@ -303,14 +287,8 @@ class Metric(Arithmetic, ABC):
         """Used by metrics written for pytorch-ignite."""
         return accumulation_dtype(self._device)
 
-    def _resolve_usage(
-        self,
-        usage: MetricUsage | str | None,
-        reset: EventName | None = None,
-        update: EventName | None = None,
-        compute: EventName | None = None,
-    ) -> MetricUsage:
-        return resolve_usage(repr(self), self.default_usage if usage is None else usage, reset, update, compute)
+    def _resolve_usage(self, usage: MetricUsage | str | None, **events: EventName | None) -> MetricUsage:
+        return resolve_usage(repr(self), self.default_usage if usage is None else usage, **events)
 
     def _hooks(self, usage: MetricUsage) -> list[tuple[EventName, Callable[[Any], None]]]:
         """The handlers and their events, except for the one that computes."""
@@ -349,20 +327,20 @@ class Metric(Arithmetic, ABC):
 
     def _copy(self) -> Self:
         """A metric with the same arguments, fresh states and no engine."""
-        new = _shallow_copy(self)
+        new = self._shallow_copy()
         new.reset()
         return new
 
     def _copy_for_group(self, transform: Callable[[Any], Any], skip_unrolling: bool) -> Self:
         """A copy for a group with an ``output_transform``."""
         new, inner = self._copy(), self._group_transform
-        new._group_transform = transform if inner is None else Chain(transform, inner)
+        new._group_transform = transform if inner is None else conversion.Chain(transform, inner)
         new._skip_unrolling = self._skip_unrolling or skip_unrolling
         return new
 
     def _local_copy(self) -> Self:
         """A copy that is computed without a reduction."""
-        new = _shallow_copy(self)
+        new = self._shallow_copy()
         new._is_synced = True
         return new
 
@@ -386,7 +364,7 @@ class Metric(Arithmetic, ABC):
     def _unrolled(self, output: Any) -> list[Any]:
         """The arguments of ``update`` for one output of the step."""
         output = self._transformed(output)
-        return update_args(type(self).__name__, output, self.required_output_keys, self._skip_unrolling)
+        return conversion.update_args(type(self).__name__, output, self.required_output_keys, self._skip_unrolling)
 
     def _transformed(self, output: Any) -> Any:
         if self._group_transform is not None:
@@ -396,9 +374,18 @@ class Metric(Arithmetic, ABC):
     @_as_normal_tensors
     def _with_states(self, value_of: Callable[[str, StateSpec], Any]) -> Self:
         """A copy with other states."""
-        new = _shallow_copy(self)
+        new = self._shallow_copy()
         for name, spec in self._specs.items():
             setattr(new, name, value_of(name, spec))
+        return new
+
+    def _shallow_copy(self) -> Self:
+        """Like ``copy.copy``, several times faster; attached to no engine."""
+        new = object.__new__(type(self))
+        attributes = new.__dict__
+        attributes.update(self.__dict__)
+        for name in _NOT_COPIED:
+            attributes.pop(name, None)
         return new
 
     def __getstate__(self) -> dict[str, Any]:
@@ -412,13 +399,3 @@ def _is_abstract(cls: type) -> bool:
     """Whether a class has abstract methods; ABCMeta sets ``__abstractmethods__`` only after ``__init_subclass__``."""
     names = {*vars(cls), *(name for base in cls.__bases__ for name in getattr(base, "__abstractmethods__", ()))}
     return any(getattr(getattr(cls, name, None), "__isabstractmethod__", False) for name in names)
-
-
-def _shallow_copy(metric: M) -> M:
-    """Like ``copy.copy``, several times faster; attached to no engine."""
-    new = object.__new__(type(metric))
-    attributes = new.__dict__
-    attributes.update(metric.__dict__)
-    for name in _NOT_COPIED:
-        attributes.pop(name, None)
-    return new
