@@ -364,6 +364,18 @@ def test_expressions_are_of_the_right_kind() -> None:
         Fbeta(1, recall=Precision())
 
 
+def test_loaded_counts_stay_on_their_device_also_in_a_metric_that_fbeta_makes() -> None:
+    f1 = Fbeta(1, precision=Precision(average=False))
+    f1.update((SCORES, LABELS))
+    state = {
+        number: {name: value.to("meta") if value.ndim else value for name, value in states.items()}
+        for number, states in f1.state_dict().items()
+    }
+    f1.load_state_dict(state)
+
+    assert [leaf.counts.device.type for leaf in f1._leaves()] == ["meta", "meta"]
+
+
 # ------------------------------------------------------------------------------------------------ F-scores and reports
 
 

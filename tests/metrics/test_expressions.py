@@ -238,6 +238,16 @@ def test_expressions_are_saved_and_merged_by_their_leaves() -> None:
         first.merged(one + 1)
 
 
+def test_a_wrong_state_of_one_leaf_changes_no_leaf() -> None:
+    expression = of(1.0) + of(2.0)
+    state = (of(5.0) + of(6.0)).state_dict()
+    state["1"] = {"unknown": torch.tensor(1.0)}
+
+    with pytest.raises(ValueError, match="the states must be"):
+        expression.load_state_dict(state)
+    assert expression.compute() == 3.0
+
+
 # ----------------------------------------------------------------------------------------------- attached and detached
 
 

@@ -78,7 +78,7 @@ def Fbeta(  # noqa: N802
     options: dict[str, Any]
     if given:
         options = {name: getattr(given[0], name) for name in ("average", "is_multilabel", "zero_division", "validate")}
-        options |= {"output_transform": given[0]._output_transform, "device": given[0]._device}
+        options |= {"output_transform": given[0]._output_transform, "device": given[0]._requested_device}
         options["skip_unrolling"] = given[0]._skip_unrolling
     else:
         options = {"is_multilabel": is_multilabel, "zero_division": zero_division, "device": device}

@@ -77,6 +77,8 @@ class Composite(Metric):
                 f"{type(self).__name__}.load_state_dict: there must be a state for each of {len(leaves)} metrics, "
                 f"got {few(sorted(state_dict))}"
             )
+        for number, leaf in enumerate(leaves):  # copies first, so that an error changes nothing
+            leaf._copy().load_state_dict(state_dict[str(number)])
         for number, leaf in enumerate(leaves):
             leaf.load_state_dict(state_dict[str(number)])
 

@@ -282,10 +282,7 @@ class Metric(Arithmetic, ABC):
         for key, one in conversion.result_entries(type(self).__name__, name, value, self._result_mode).items():
             metrics[key] = convert(one)
 
-    @property
-    def _double_dtype(self) -> torch.dtype:
-        """Used by metrics written for pytorch-ignite."""
-        return accumulation_dtype(self._device)
+    _double_dtype = property(lambda self: accumulation_dtype(self._device))  # for metrics written for pytorch-ignite
 
     def _resolve_usage(self, usage: MetricUsage | str | None, **events: EventName | None) -> MetricUsage:
         return resolve_usage(repr(self), self.default_usage if usage is None else usage, **events)
