@@ -3,9 +3,12 @@ from .accumulation import (
     GeometricAverage as GeometricAverage,
     VariableAccumulation as VariableAccumulation,
 )
-from .classification.accuracy import Accuracy as Accuracy
+from .classification.accuracy import Accuracy as Accuracy, TopKCategoricalAccuracy as TopKCategoricalAccuracy
 from .classification.agreement import CohenKappa as CohenKappa, MatthewsCorrCoef as MatthewsCorrCoef
-from .classification.confusion_matrix import ConfusionMatrix as ConfusionMatrix
+from .classification.confusion_matrix import (
+    ConfusionMatrix as ConfusionMatrix,
+    MultiLabelConfusionMatrix as MultiLabelConfusionMatrix,
+)
 from .classification.curves import (
     AveragePrecision as AveragePrecision,
     PrecisionRecallCurve as PrecisionRecallCurve,
@@ -22,36 +25,34 @@ from .classification.matrix_scores import (
     cmRecall as cmRecall,
     mIoU as mIoU,
 )
-from .classification.multilabel_confusion_matrix import MultiLabelConfusionMatrix as MultiLabelConfusionMatrix
 from .classification.precision_recall import Precision as Precision, Recall as Recall
 from .classification.report import ClassificationReport as ClassificationReport
-from .classification.top_k import TopKCategoricalAccuracy as TopKCategoricalAccuracy
 from .core.compat import reinit__is_reduced as reinit__is_reduced, sync_all_reduce as sync_all_reduce
 from .cosine_similarity import CosineSimilarity as CosineSimilarity
 from .distributions.entropy import Entropy as Entropy, MutualInformation as MutualInformation
 from .epoch_metric import EpochMetric as EpochMetric, EpochMetricWarning as EpochMetricWarning
-from .core.composite import (
-    MetricGroup as MetricGroup,
-    MetricsLambda as MetricsLambda,
-    find_metric as find_metric,
-)
+from .core.composite import MetricGroup as MetricGroup, MetricsLambda as MetricsLambda, find_metric as find_metric
 from .frequency import Frequency as Frequency
 from .gpu_info import GpuInfo as GpuInfo
-from .distributions.hsic import HSIC as HSIC
+from .distributions.kernels import HSIC as HSIC, MaximumMeanDiscrepancy as MaximumMeanDiscrepancy
 from .distributions.kl_divergence import JSDivergence as JSDivergence, KLDivergence as KLDivergence
 from .loss import Loss as Loss
-from .distributions.maximum_mean_discrepancy import MaximumMeanDiscrepancy as MaximumMeanDiscrepancy
 from .core.metric import Metric as Metric
 from .regression.distances import (
     CanberraMetric as CanberraMetric,
     ManhattanDistance as ManhattanDistance,
+    MeanPairwiseDistance as MeanPairwiseDistance,
     WaveHedgesDistance as WaveHedgesDistance,
 )
-from .regression.geometric import (
+from .regression.mean_errors import (
+    FractionalAbsoluteError as FractionalAbsoluteError,
+    FractionalBias as FractionalBias,
     GeometricMeanAbsoluteError as GeometricMeanAbsoluteError,
     GeometricMeanRelativeAbsoluteError as GeometricMeanRelativeAbsoluteError,
+    MeanAbsoluteRelativeError as MeanAbsoluteRelativeError,
+    MeanError as MeanError,
+    MeanNormalizedBias as MeanNormalizedBias,
 )
-from .regression.mean_pairwise_distance import MeanPairwiseDistance as MeanPairwiseDistance
 from .regression.errors import (
     MaximumAbsoluteError as MaximumAbsoluteError,
     MeanAbsoluteError as MeanAbsoluteError,
@@ -68,13 +69,6 @@ from .regression.r2_score import R2Score as R2Score, plot_regression as plot_reg
 from .regression.rank_correlation import (
     KendallRankCorrelation as KendallRankCorrelation,
     SpearmanRankCorrelation as SpearmanRankCorrelation,
-)
-from .regression.relative import (
-    FractionalAbsoluteError as FractionalAbsoluteError,
-    FractionalBias as FractionalBias,
-    MeanAbsoluteRelativeError as MeanAbsoluteRelativeError,
-    MeanError as MeanError,
-    MeanNormalizedBias as MeanNormalizedBias,
 )
 from .running_average import RunningAverage as RunningAverage
 from .core.states import gathered as gathered, maximum as maximum, minimum as minimum, total as total

@@ -1,6 +1,6 @@
-from .accuracy import Accuracy as Accuracy
+from .accuracy import Accuracy as Accuracy, TopKCategoricalAccuracy as TopKCategoricalAccuracy
 from .agreement import CohenKappa as CohenKappa, MatthewsCorrCoef as MatthewsCorrCoef
-from .confusion_matrix import ConfusionMatrix as ConfusionMatrix
+from .confusion_matrix import ConfusionMatrix as ConfusionMatrix, MultiLabelConfusionMatrix as MultiLabelConfusionMatrix
 from .curves import (
     AveragePrecision as AveragePrecision,
     PrecisionRecallCurve as PrecisionRecallCurve,
@@ -17,7 +17,5 @@ from .matrix_scores import (
     cmRecall as cmRecall,
     mIoU as mIoU,
 )
-from .multilabel_confusion_matrix import MultiLabelConfusionMatrix as MultiLabelConfusionMatrix
 from .precision_recall import Precision as Precision, Recall as Recall
 from .report import ClassificationReport as ClassificationReport
-from .top_k import TopKCategoricalAccuracy as TopKCategoricalAccuracy

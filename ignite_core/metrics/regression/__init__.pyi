@@ -1,13 +1,18 @@
 from .distances import (
     CanberraMetric as CanberraMetric,
     ManhattanDistance as ManhattanDistance,
+    MeanPairwiseDistance as MeanPairwiseDistance,
     WaveHedgesDistance as WaveHedgesDistance,
 )
-from .geometric import (
+from .mean_errors import (
+    FractionalAbsoluteError as FractionalAbsoluteError,
+    FractionalBias as FractionalBias,
     GeometricMeanAbsoluteError as GeometricMeanAbsoluteError,
     GeometricMeanRelativeAbsoluteError as GeometricMeanRelativeAbsoluteError,
+    MeanAbsoluteRelativeError as MeanAbsoluteRelativeError,
+    MeanError as MeanError,
+    MeanNormalizedBias as MeanNormalizedBias,
 )
-from .mean_pairwise_distance import MeanPairwiseDistance as MeanPairwiseDistance
 from .errors import (
     MaximumAbsoluteError as MaximumAbsoluteError,
     MeanAbsoluteError as MeanAbsoluteError,
@@ -24,11 +29,4 @@ from .r2_score import R2Score as R2Score, plot_regression as plot_regression
 from .rank_correlation import (
     KendallRankCorrelation as KendallRankCorrelation,
     SpearmanRankCorrelation as SpearmanRankCorrelation,
-)
-from .relative import (
-    FractionalAbsoluteError as FractionalAbsoluteError,
-    FractionalBias as FractionalBias,
-    MeanAbsoluteRelativeError as MeanAbsoluteRelativeError,
-    MeanError as MeanError,
-    MeanNormalizedBias as MeanNormalizedBias,
 )
