@@ -17,13 +17,13 @@ from ignite_core.engine.events import (
     EventsList,
     SingleEvent,
 )
-from ignite_core.engine.registration import Registration, Wrap
+from ignite_core.engine.registration import Registration, RemovableEventHandle, RemovableHandle, Wrap, weak_call
 from ignite_core.engine.state import State
 
-__all__ = ["Dispatch", "Instrument"]
+__all__ = ["Dispatch"]
 
 
-class Instrument:
+class _Instrument:
     """A wrap around each call of each handler, and for which handlers it ignores numeric filters."""
 
     def __init__(self, wrap: Wrap, opens_filter: Callable[[Registration], bool] | None) -> None:
@@ -44,7 +44,7 @@ class Dispatch:
         self._numbers = 0
         self._counts_by_enum: dict[type, int] = {}  # registrations on all events of one enum
         self._restored: dict[str, int] = {}  # counts of events that are not registered yet
-        self._instruments: tuple[Instrument, ...] = ()
+        self._instruments: tuple[_Instrument, ...] = ()
 
     def register_events(self, events: Iterable[BareEvent], counters: Mapping[Any, str | None], state: State) -> None:
         """See :meth:`Engine.register_events <ignite_core.engine.Engine.register_events>`."""
@@ -109,7 +109,7 @@ class Dispatch:
         handler: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-    ) -> list[Registration]:
+    ) -> RemovableEventHandle:
         """Register a handler on one or several events: on all of them, or on none if one is wrong."""
         if not callable(handler):
             raise TypeError(f"a handler must be callable, got {handler!r} of type {type(handler).__name__}")
@@ -122,15 +122,18 @@ class Dispatch:
                     self._instrument(registration)
                 channel.add(registration)
                 self._count(channel, +1)
-        return [registration for _, registration in added]
+        return RemovableEventHandle(event, weak_call(self.remove, [registration for _, registration in added]))
 
-    def find(self, handler: Callable[..., Any], event: EventName | None = None) -> list[Registration]:
+    def find(
+        self, handler: Callable[..., Any], event: EventName | None = None, *, unknown_is_error: bool = True
+    ) -> list[Registration]:
         """The registrations of a handler, on one event (with that filter, if it has one) or on all of them."""
         if event is None:
             return [registration for registration in self.registrations() if registration.handler == handler]
         return [
             registration
             for one in _each(event)
+            if unknown_is_error or one in self
             for registration in self.channel(one)
             if registration.handler == handler and _fits(registration, one)
         ]
@@ -143,14 +146,16 @@ class Dispatch:
                 channel.remove(registration)
                 self._count(channel, -1)
 
-    def instrument(self, instrument: Instrument) -> None:
-        """Run each call of each handler inside a wrap, including handlers that are added later."""
+    def instrument(self, wrap: Wrap, opens_filter: Callable[[Registration], bool] | None) -> RemovableHandle:
+        """See :meth:`Engine.instrument <ignite_core.engine.Engine.instrument>`."""
+        instrument = _Instrument(wrap, opens_filter)
         self._reinstrument((*self._instruments, instrument))
+        return RemovableHandle(weak_call(self._remove_instrument, [instrument]))
 
-    def remove_instrument(self, instrument: Instrument) -> None:
+    def _remove_instrument(self, instrument: _Instrument) -> None:
         self._reinstrument(tuple(one for one in self._instruments if one is not instrument))
 
-    def _reinstrument(self, instruments: tuple[Instrument, ...]) -> None:
+    def _reinstrument(self, instruments: tuple[_Instrument, ...]) -> None:
         with lock:
             self._instruments = instruments
             for channel in self:

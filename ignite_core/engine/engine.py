@@ -10,22 +10,13 @@ from importlib import import_module
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch.distributed as dist
-
 from ignite_core.engine.describe import describe, draw
-from ignite_core.engine.dispatch import Dispatch, Instrument
-from ignite_core.engine.events import BareEvent, EventEnum, EventName, Events, EventsList, SingleEvent
+from ignite_core.engine.dispatch import Dispatch
+from ignite_core.engine.events import BareEvent, EventEnum, EventName, Events, SingleEvent
 from ignite_core.engine.lone_handlers import name_of_engine
 from ignite_core.engine.loop import exclusive, execute
-from ignite_core.engine.registration import (
-    Registration,
-    RemovableEventHandle,
-    RemovableHandle,
-    RunContext,
-    Wrap,
-    weak_call,
-)
-from ignite_core.engine.run import Run, Stop, innermost
+from ignite_core.engine.registration import Registration, RemovableEventHandle, RemovableHandle, Wrap, weak_call
+from ignite_core.engine.run import Run, RunContext, Stop, innermost
 from ignite_core.engine.run_arguments import Arguments, check_data, check_step
 from ignite_core.engine.state import State
 from ignite_core.rng import rng_state, set_rng_state
@@ -82,8 +73,6 @@ class Engine:
         self._run_contexts: list[RunContext] = []
         self.register_events(*Events, event_to_attr={event: State.event_to_attr.get(event) for event in Events})
 
-    # ------------------------------------------------------------------------------------------ events and handlers
-
     def register_events(self, *event_names: BareEvent, event_to_attr: Mapping[Any, str | None] | None = None) -> None:
         """Allow custom events to be fired and to have handlers. The engine counts how often each is fired, for filters.
 
@@ -91,9 +80,6 @@ class Engine:
             event_names: Members of an :class:`EventEnum`, or strings.
             event_to_attr: The attribute of ``state`` that counts an event, for events with their own counter. The user
                 moves it, by any number at a time (see :class:`Events`); it starts at 0 if it does not exist.
-
-        Raises:
-            TypeError: If an event is of another type, or ``event_to_attr`` is not a mapping.
 
         Example:
             >>> class BackpropEvents(EventEnum):
@@ -103,9 +89,8 @@ class Engine:
             >>> @trainer.on(BackpropEvents.BACKWARD_COMPLETED(every=2))
             ... def show():
             ...     print("backward", trainer.state.iteration)
-            >>> state = trainer.run(range(5))
+            >>> state = trainer.run(range(3))
             backward 2
-            backward 4
         """
         self._dispatch.register_events(event_names, {} if event_to_attr is None else event_to_attr, self.state)
 
@@ -116,22 +101,18 @@ class Engine:
     def add_event_handler(
         self, event_name: EventName, handler: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> RemovableEventHandle:
-        """Call ``handler`` each time the event is fired.
+        """Call ``handler`` each time the event is fired; the handle removes exactly this registration.
 
         The handler is called with the engine first if its signature accepts it (any first parameter does, also one with
         a default; a method of this engine does not get it), then the argument of the event (the exception for
         ``EXCEPTION_RAISED``, ``iter_counter`` for ``TERMINATE_SINGLE_EPOCH``), then ``args`` and ``kwargs``. Handlers
-        run by priority, then in the order in which they were added. A handler that is removed while its event is fired
-        and has not run yet does not run; one that is added runs after the present ones.
+        run by priority, then in the order of registration, also those that are added while their event is fired.
 
         Args:
             event_name: An event, with or without filter, or several joined by ``|``.
             handler: Any callable.
             args: Passed to the handler.
             kwargs: Passed to the handler.
-
-        Returns:
-            A handle that removes exactly this registration, also as a context manager.
 
         Raises:
             TypeError: If ``handler`` is not callable or ``event_name`` is not an event.
@@ -141,14 +122,12 @@ class Engine:
             >>> engine = Engine(lambda engine, batch: batch)
             >>> def show(engine, text):
             ...     print(text, engine.state.epoch)
-            >>> handle = engine.add_event_handler(Events.STARTED | Events.COMPLETED, show, "epochs:")
-            >>> state = engine.run([1, 2], max_epochs=3)
+            >>> with engine.add_event_handler(Events.STARTED | Events.COMPLETED, show, "epochs:"):
+            ...     state = engine.run([1, 2], max_epochs=3)
             epochs: 0
             epochs: 3
-            >>> handle.remove()
         """
-        added = self._dispatch.add(self, event_name, handler, args, kwargs)
-        return RemovableEventHandle(event_name, weak_call(self._dispatch.remove, added))
+        return self._dispatch.add(self, event_name, handler, args, kwargs)
 
     def on(self, event_name: EventName, *args: Any, **kwargs: Any) -> Callable[[Handler], Handler]:
         """Decorator for :meth:`add_event_handler`; it returns the function itself."""
@@ -164,9 +143,7 @@ class Engine:
 
         A bare event matches all its filters, a filtered one only the same filter. False for an unknown event.
         """
-        if not isinstance(event_name, EventsList | None) and event_name not in self._dispatch:
-            return False
-        return bool(self._dispatch.find(handler, event_name))
+        return bool(self._dispatch.find(handler, event_name, unknown_is_error=False))
 
     def remove_event_handler(self, handler: Callable[..., Any], event_name: EventName) -> None:
         """Remove every registration of ``handler`` on the event.
@@ -184,13 +161,7 @@ class Engine:
 
         Args:
             event_name: Only those of this event, or of several joined by ``|``, whatever their filters. By default all:
-                those of the loop in its order, then those of custom events.
-
-        Returns:
-            Registrations, to be read only.
-
-        Raises:
-            ValueError: If the event is not known.
+                those of the loop in its order, then those of custom events. An unknown event is a ValueError.
 
         Example:
             >>> trainer = Engine(lambda engine, batch: batch)
@@ -202,16 +173,13 @@ class Engine:
         return tuple(self._dispatch.registrations(event_name))
 
     def instrument(self, wrap: Wrap, *, opens_filter: Callable[[Registration], bool] | None = None) -> RemovableHandle:
-        """Run each call of each handler inside a wrap, including handlers that are added later.
+        """Run each call of each handler inside a wrap, including handlers added later, until the handle is removed.
 
         Args:
             wrap: ``wrap(registration, call)`` returns what runs in place of ``call(engine)``, and makes that call; or
                 ``call`` itself. It is called again when the instruments change. The last instrument is outermost.
             opens_filter: ``opens_filter(registration)`` tells whether to ignore the numeric part of its filter, so that
                 the handler is called at every occurrence of the event.
-
-        Returns:
-            A handle that removes it. Without instruments, calls cost nothing extra.
 
         Example:
             >>> trainer = Engine(lambda engine, batch: batch)
@@ -221,17 +189,13 @@ class Engine:
             before
             done
         """
-        instrument = Instrument(wrap, opens_filter)
-        self._dispatch.instrument(instrument)
-        return RemovableHandle(weak_call(self._dispatch.remove_instrument, [instrument]))
+        return self._dispatch.instrument(wrap, opens_filter)
 
     def add_run_context(self, factory: Callable[[Engine], AbstractContextManager[object]]) -> RemovableHandle:
         """Enter the context manager ``factory(engine)`` around every run, and around each part of an interrupted one.
 
-        They are entered in the order in which they were added, and exited in reverse order, also if the run raises.
-
-        Returns:
-            A handle that removes it; during a run, what it has entered is exited at once.
+        They are entered in the order in which they were added, and exited in reverse order, also if the run raises. If
+        the handle is removed during a run, what was entered is exited at once.
 
         Example:
             >>> import torch
@@ -260,18 +224,16 @@ class Engine:
         """Run the handlers of an event, usually of a custom one; a ValueError if it is not known."""
         self._fire_event(event_name)
 
-    # ----------------------------------------------------------------------------------------------- stop requests
-
     def terminate(self, skip_completed: bool = False, *, final: bool = False) -> None:
         """End the run after the event at which this is called: ``TERMINATE`` and ``COMPLETED`` follow.
 
-        The next :meth:`run` continues with the next epoch, or starts from zero if this was the last. So does a run that
-        is loaded from a state saved after this call.
+        The next :meth:`run`, also of a state saved after this call, continues with the next epoch, or starts from zero
+        if this was the last.
 
         Args:
             skip_completed: Leave ``COMPLETED`` out.
-            final: The run is over, as after :class:`~ignite_core.handlers.EarlyStopping`: if it is saved after this
-                call and loaded, :meth:`run` returns at once, unless it gets a larger limit.
+            final: A state saved after this call is over where it is loaded: :meth:`run` returns at once, unless it gets
+                a larger limit. :class:`~ignite_core.handlers.EarlyStopping` uses it.
         """
         self._run.request(Stop.RUN, skip_completed)
         self._run.is_final |= final
@@ -280,18 +242,15 @@ class Engine:
         """End the epoch after the event at which this is called: ``TERMINATE_SINGLE_EPOCH`` and ``EPOCH_COMPLETED``.
 
         The next epoch starts a new pass over the data. At ``EPOCH_COMPLETED`` the call has no effect; at ``STARTED``
-        and ``EPOCH_STARTED`` it makes the run raise a RuntimeError.
-
-        Args:
-            skip_epoch_completed: Leave ``EPOCH_COMPLETED`` out.
+        and ``EPOCH_STARTED`` it makes the run raise a RuntimeError. ``skip_epoch_completed`` leaves that event out.
         """
         self._run.request(Stop.EPOCH, skip_epoch_completed)
 
     def interrupt(self) -> None:
         """Pause the run after the event at which this is called (in the step: after ``ITERATION_COMPLETED``).
 
-        ``INTERRUPT`` is fired and :meth:`run` returns. The next ``run()`` continues with the same iterator: nothing is
-        fired twice and no batch is lost. ``state.max_epochs = None`` drops the pause.
+        ``INTERRUPT`` is fired and :meth:`run` returns. The next ``run()`` continues with the same iterator, without
+        losing a batch. ``state.max_epochs = None`` drops the pause.
 
         Example:
             >>> engine = Engine(lambda engine, batch: print(batch))
@@ -319,11 +278,8 @@ class Engine:
         """Whether ``interrupt()`` was called."""
         return self._run.stop is Stop.INTERRUPT
 
-    # ------------------------------------------------------------------------------------------------- save and load
-
     @property
     def process_function(self) -> Callable[[Any, Any], Any]:
-        """The step."""
         return self._process_function
 
     @property
@@ -362,7 +318,7 @@ class Engine:
 
         At ``GET_BATCH_STARTED``, ``GET_BATCH_COMPLETED`` and ``ITERATION_STARTED``: the event was already fired before
         the run was saved, for an iteration that was not done and is run again. A handler whose state was loaded has
-        counted it: it must not reset what it accumulates over an epoch, nor count the call again.
+        counted it: it must neither reset what it accumulates over an epoch nor count the call again.
         """
         position = self._run.position
         return position.resumed or (position.again is not None and position.is_again(self.last_event_name, self.state))
@@ -376,25 +332,23 @@ class Engine:
         Returns:
             ``iteration`` (those done), ``epoch_length``, and ``max_epochs`` or ``max_iters``. Where they do not follow
             from these: ``epochs_done`` and ``epoch_iteration``, as after ``terminate_epoch()``; ``left``, what is left
-            of the run (the end of an epoch that is cut, nothing after ``terminate(final=True)``, everything for an
-            evaluator that has run); ``begun``, the last event fired before the step of an iteration that is not done.
-            ``event_counts`` counts the events that nothing else counts. ``metrics`` and ``output`` hold numbers,
-            strings and small tensors. A seeded run adds ``seed``, ``data_pass`` (the number of the pass over the data,
-            and its batches done), ``global_batch`` (samples in a batch of all ranks, if known), ``num_workers`` (that
-            share a stream) and ``by_rank``, a list with the state of this process, as of its random generators; a
-            :class:`~ignite_core.handlers.Checkpoint` collects those of all ranks. If epochs and data differ in length,
-            ``data_pass`` and ``data_length`` (None if unknown) are saved without a seed, too. All of it loads with
-            ``torch.load(weights_only=True)``.
+            of the run (the end of a cut epoch, nothing after ``terminate(final=True)``, everything for an evaluator);
+            ``begun``, the last event fired before the step of an iteration that is not done. ``event_counts``: of
+            events that nothing else counts. ``metrics`` and ``output``: numbers, strings and small tensors. A seeded
+            run adds ``seed``, ``data_pass`` (the number of the pass over the data, and its batches done),
+            ``global_batch`` (samples in a batch of all ranks, if known), ``num_workers`` (that share a stream) and
+            ``by_rank``, a list with the state of this process; a :class:`~ignite_core.handlers.Checkpoint` collects
+            those of all ranks. If epochs and data differ in length, ``data_pass`` and ``data_length`` (None if unknown)
+            are saved without a seed, too. All of it loads with ``torch.load(weights_only=True)``.
         """
         return self._run.save(self, self._state_dict_user_keys)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load what :meth:`state_dict` saved, or numbers written by hand; the next :meth:`run` continues from there.
 
-        A seeded run continues with the very next batch, on as many ranks, or on another number if the samples of a
-        batch of all ranks stay as many. So does a run whose data has ``load_state_dict``, or that has no data. Any
-        other run repeats an epoch that was cut from its start, and warns; ``iteration`` is not reset. If nothing is
-        left, :meth:`run` logs that and returns at once, unless it gets a larger limit.
+        A seeded run, one without data and one whose data has ``load_state_dict`` continue with the next batch, on any
+        number of ranks that keeps the samples in a batch of all ranks. Any other run warns and repeats an epoch that
+        was cut; ``iteration`` counts on. If nothing is left, :meth:`run` returns at once, unless its limit is larger.
 
         Args:
             state_dict: ``iteration`` or ``epoch`` (iterations or epochs done), ``epoch_length``, ``max_epochs`` or
@@ -402,8 +356,8 @@ class Engine:
 
         Raises:
             TypeError: If ``state_dict`` is not a mapping.
-            ValueError: If a key is missing, or keys contradict each other. The engine is then unchanged.
-            CheckpointError: If a random state is damaged. The engine is then unchanged.
+            ValueError: If a key is missing, or keys contradict each other; the engine is then unchanged.
+            CheckpointError: If a random state is damaged; the engine is then unchanged.
 
         Example:
             >>> engine = Engine(lambda engine, batch: batch)
@@ -418,12 +372,10 @@ class Engine:
         """Let a loaded run that was ended by ``terminate(final=True)`` continue up to its limit."""
         self._run.reopen()
 
-    # ------------------------------------------------------------------------------------------------------ the run
-
     def set_data(self, data: Iterable[Any]) -> None:
         """Take the next batch from ``data``; outside a run, that of the next ``run()`` without data.
 
-        The length of an epoch does not change. It is a TypeError if ``data`` cannot be iterated.
+        The length of an epoch does not change. A TypeError if ``data`` cannot be iterated.
         """
         check_data("set_data", data)
         self.state.dataloader = data
@@ -439,13 +391,12 @@ class Engine:
         epoch_length: int | None = None,
         seed: int | None = None,
     ) -> State:
-        """Run the step over ``data``.
+        """Run the step over ``data``, and return the state.
 
         A new run starts from zero if none was requested yet, or as much is done as is requested: ``max_epochs`` equal
         to the epochs done restarts, a larger one continues. An interrupted run continues where it was, one that was
-        terminated or raised with the next epoch, and a loaded one from its iteration. A loaded run that is over fires
-        no event, unless the limit is larger than it was. Set ``engine.state.max_epochs = None`` (or ``max_iters``, if
-        the run was limited by that) to start from zero.
+        terminated or raised with the next epoch, a loaded one from its iteration; one that is over fires no event,
+        unless the limit is larger. Set ``engine.state.max_epochs = None`` (or ``max_iters``) to start from zero.
 
         Args:
             data: Any iterable of batches. If it ends inside an epoch it is iterated again; if an epoch ends inside it,
@@ -453,18 +404,14 @@ class Engine:
             max_epochs: Epochs to reach; 1 for a new run if neither limit is given.
             max_iters: Iterations to reach, instead of ``max_epochs``.
             epoch_length: Iterations of an epoch; by default ``len(data)``, or found when the data first ends.
-            seed: An integer of at most 64 bits, usually the same on all ranks (otherwise each resumes with its own).
-                The run is then reproducible bit for bit, also if it is cut after any iteration, saved and resumed, with
-                any number of workers. It is stored in ``state.seed``; None leaves that unchanged.
-
-        Returns:
-            The state.
+            seed: An integer of at most 64 bits, usually the same on all ranks, stored in ``state.seed``. The run is
+                then reproducible bit for bit, also if it is cut after any iteration, saved and resumed, with any number
+                of workers. None leaves ``state.seed`` unchanged.
 
         Raises:
             TypeError: If ``data`` cannot be iterated or a number is not an integer.
-            ValueError: If a number is below 1, below what is done, or contradicts another argument or the run that
-                continues; if the data is empty; if there is neither data nor a length; if a seeded run cannot continue
-                inside a pass over this data.
+            ValueError: If a number is below 1 or below what is done, or arguments contradict each other or the run that
+                continues; without data and length; if a seeded run cannot continue inside a pass over this data.
             RuntimeError: If this engine is running already.
 
         Example:
@@ -473,8 +420,6 @@ class Engine:
             6
             >>> engine.run([1, 2, 3], max_epochs=3).iteration
             9
-            >>> engine.run(epoch_length=5, max_epochs=3).iteration
-            15
         """
         run, outer = self._run, innermost.get()
         is_seeded = self._always_seeded or seed is not None or self.state.seed is not None
@@ -506,8 +451,8 @@ class Engine:
         """Return a calendar of what :meth:`run` would do now: a dry run of the same loop, without data and step.
 
         Schedules, checkpoints, time limits, this engine's own ``terminate``, ``terminate_epoch`` and ``interrupt``, and
-        the handlers named in ``run`` act in it; calls of all others are recorded. Filter functions are called. The
-        engine is restored afterwards. Handlers of the loop's own events that are never called are warned about.
+        the handlers named in ``run`` act in it; calls of all others are recorded. The engine is restored afterwards.
+        Filter functions are called. It warns of handlers of the loop's own events that are never called.
 
         Args:
             max_epochs: As of :meth:`run`.
@@ -519,7 +464,6 @@ class Engine:
             seconds_per_iteration: Duration of a step and all that belongs to it, for handlers that read a clock.
 
         Raises:
-            TypeError: As of :meth:`run`.
             ValueError: As of :meth:`run`; if the length of an epoch is unknown, or a named handler is not registered.
             RuntimeError: If this engine is running.
 
@@ -532,8 +476,7 @@ class Engine:
             ([(2, 20)], 'TERMINATE', 25)
         """
         module: Any = import_module("ignite_core.debug.plan.plan")  # above the engine, and rarely needed
-        given: Any = data
-        arguments = Arguments(given, max_epochs, max_iters, epoch_length)
+        arguments = module.Arguments(data, max_epochs, max_iters, epoch_length)
         return module.make_plan(self, arguments, run, validations, seconds_per_iteration)  # type: ignore[no-any-return]
 
     def _fire_event(self, event_name: SingleEvent, *event_args: Any, **event_kwargs: Any) -> None:
@@ -549,12 +492,7 @@ class Engine:
             channel.fire(self, count)
 
     def _annotate(self, error: BaseException, culprit: str) -> None:
-        """Note on an exception where it came from; only the first note of a run is added."""
-        run, state = self._run, self.state
-        if run.note is None or run.note not in getattr(error, "__notes__", ()):
-            rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-            run.note = f"Raised by {culprit}, epoch {state.epoch}, iteration {state.iteration}, rank {rank}."
-            error.add_note(run.note)
+        self._run.annotate(error, culprit, self.state)
 
     def __str__(self) -> str:
         return draw(type(self).__name__, describe(self._process_function), self.handlers())

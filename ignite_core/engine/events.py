@@ -1,6 +1,6 @@
-"""Events are values: a named moment of a run, a filter of its occurrences, and the priority of who listens.
+"""Events as values: a named point of a run, a filter of its occurrences, and a priority.
 
-A filter is asked with the *count* of an event. What is counted:
+A filter is called with the *count* of an event:
 
 ========================================  ===================================================================
 event                                     count
@@ -9,17 +9,16 @@ event                                     count
 ``GET_BATCH_STARTED/COMPLETED``           ``state.iteration`` too, so batch ``k`` is fetched at count ``k - 1``
 ``EPOCH_STARTED/COMPLETED``               ``state.epoch``, the first is 1
 ``STARTED``, ``COMPLETED``                ``state.epoch``: 0 at the start of a new run
-every other event, custom ones included   how often it was fired on this engine, the first is 1
+every other event, including custom ones  how often it was fired on this engine, the first is 1
 ========================================  ===================================================================
 
 A custom event registered with ``event_to_attr`` is counted by that attribute of the state, which the user moves.
 
-Such a counter (of tokens, or samples) may move by more than one between two firings. Then ``every=n`` and ``once=k``
-are due where it *crosses* a count that they name: ``every=n`` where ``count // n`` has grown since the event was fired
-last, ``once=k`` where ``k`` was not reached then and is now. However many counts it crosses at once, a handler is
-called once. ``after`` and ``before`` look at the count that it has now, ``after < count < before``, and an
-``event_filter`` gets that one too. Where the counter has not moved, or moved back, a filter is due at the very counts
-that it names.
+Such a counter (of tokens or samples) may move by more than one between two firings. ``every=n`` and ``once=k`` are then
+due where it *crosses* one of their counts: ``every=n`` if ``count // n`` has grown since the last firing, ``once=k`` if
+``k`` was not reached then and is now. A handler is called once, however many counts are crossed. ``after`` and
+``before`` compare the present count, ``after < count < before``, and an ``event_filter`` gets it, too. If the counter
+has not moved, or was moved back, a filter is due only at exactly its counts.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """The numeric part of a filter: which counts it lets through.
+    """The numeric part of a filter: the counts at which a handler is due.
 
     Args:
         every: The period; due where ``count % every == 0``.
@@ -66,7 +65,7 @@ class When:
     once: tuple[int, ...] = ()
 
     def next_due(self, count: int) -> int | None:
-        """The first due count that is not below ``count``; None if there is none."""
+        """The first due count from ``count`` on; None if there is none."""
         if self.once:
             place = bisect_left(self.once, count)
             return self.once[place] if place < len(self.once) else None
@@ -75,7 +74,7 @@ class When:
         return due if self.before is None or due < self.before else None
 
     def next_crossing(self, count: int) -> int | None:
-        """The first count, not below ``count``, at which a counter that jumps may have crossed one that is named."""
+        """The first count from ``count`` on at which a counter that jumps may have crossed a due count."""
         if self.once:
             return self.next_due(count)
         due = -(-count // self.every) * self.every
@@ -83,11 +82,11 @@ class When:
         return due if self.before is None or due < self.before else None
 
     def is_due(self, count: int, before: int | None = None) -> bool:
-        """Whether a count is let through.
+        """Whether a count is due.
 
         Args:
             count: The count.
-            before: The one at the firing before, of a counter that may jump; None: only ``count`` itself matters.
+            before: The count at the previous firing, of a counter that may jump; None: only ``count`` itself matters.
 
         Example:
             >>> When(every=1000).is_due(1200, before=900), When(every=1000).is_due(1500, before=1200)
@@ -112,7 +111,7 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """When a handler hears an event: the numeric part, then the user's own function of engine and count."""
+    """At which occurrences of an event a handler is called: a numeric part, and a function of engine and count."""
 
     when: When | None = None
     condition: Callable[[Any, int], Any] | None = None
@@ -130,11 +129,11 @@ class Filter:
 
 
 class CallableEventWithFilter:
-    """An event, bare or with a filter and a priority. It is immutable; calling it gives a new event.
+    """An event, bare or with a filter and a priority. It is immutable; calling it returns a new event.
 
-    A bare event is a member of an :class:`EventEnum`, and such a member is how one is made. Two events are equal when
-    they are of the same member and their filters are equal; a bare event equals any filter of it, and the string
-    of its name. The priority does not count. Equal events hash alike, by name.
+    A bare event is a member of an :class:`EventEnum`. Two events are equal if they are of the same member and their
+    filters are equal; a bare event equals any filter of it, and the string of its name. The priority is ignored. Equal
+    events have the same hash, that of the name.
 
     Example:
         >>> Events.EPOCH_COMPLETED(every=3)
@@ -176,12 +175,12 @@ class CallableEventWithFilter:
 
     @property
     def filter(self) -> Filter | None:
-        """What lets an occurrence through, a callable of engine and count; None for every occurrence."""
+        """Which occurrences call the handler, a callable of engine and count; None for every occurrence."""
         return self._filter
 
     @property
     def priority(self) -> int | None:
-        """Handlers of a higher priority run first; None leaves it to the handler's class, which has 0 by default."""
+        """Handlers of a higher priority run first; None: ``event_priority`` of the handler's class, by default 0."""
         return self._priority
 
     def __call__(
@@ -194,13 +193,13 @@ class CallableEventWithFilter:
         *,
         priority: int | None = None,
     ) -> CallableEventWithFilter:
-        """The same event, heard only at some of its occurrences, or at another place in the order.
+        """The same event with a filter, or with a priority.
 
-        ``every``, ``after`` and ``before`` hold together, and ``event_filter`` may stand beside any of them.
-        Counts are described at the head of :mod:`ignite_core.engine.events`.
+        ``every``, ``after`` and ``before`` must all hold, and ``event_filter`` may be combined with any of them.
+        Counts are described in :mod:`ignite_core.engine.events`.
 
         Args:
-            event_filter: ``event_filter(engine, count) -> bool``, asked only where the numeric part holds.
+            event_filter: ``event_filter(engine, count) -> bool``, called only if the numeric part holds.
             every: Due where ``count % every == 0``; at least 1.
             once: The one count, or the list of counts, at which it is due; each at least 1.
             before: Due where ``count < before``; at least 0.
@@ -209,8 +208,8 @@ class CallableEventWithFilter:
 
         Raises:
             TypeError: If a number is not an integer (a bool is not) or ``event_filter`` is not callable.
-            ValueError: If nothing is given, arguments exclude each other, a number is out of its range, the filter can
-                never hold, or the event has a filter already.
+            ValueError: If there is no argument, arguments exclude each other, a number is out of range, the filter can
+                never hold, or the event already has a filter.
 
         Example:
             >>> Events.ITERATION_COMPLETED(every=100, before=1000)
@@ -229,19 +228,17 @@ class CallableEventWithFilter:
         if all(given is None for given in (event_filter, every, once, before, after)):
             if priority is None:
                 raise ValueError(
-                    f"{self!r}: calling an event needs a filter or a priority: event_filter, every, once, before, "
-                    "after, priority; got none of them"
+                    f"{self!r}: an event must be called with at least one of event_filter, every, once, before, after "
+                    "and priority, got none"
                 )
             return CallableEventWithFilter(self.bare, self._filter, priority)
         if self._filter is not None:
             raise ValueError(
-                f"{self!r} has a filter already and cannot take ({asked}) on top; give both to one call, "
+                f"{self!r} already has a filter and cannot take another one ({asked}); pass both in one call, "
                 f"e.g. Events.{self.name}(every=5, after=8)"
             )
-        lets_all_through = when is None and event_filter is None
-        return CallableEventWithFilter(
-            self.bare, None if lets_all_through else asked, self._priority if priority is None else priority
-        )
+        found = None if when is None and event_filter is None else asked
+        return CallableEventWithFilter(self.bare, found, self._priority if priority is None else priority)
 
     def __or__(self, other: CallableEventWithFilter | EventsList) -> EventsList:
         return EventsList(self) | other
@@ -272,7 +269,7 @@ class CallableEventWithFilter:
 
 
 class EventEnum(CallableEventWithFilter, Enum):
-    """Base class of events, the engine's own and those of users.
+    """Base class of events, those of the engine and custom ones.
 
     Example:
         >>> class BackpropEvents(EventEnum):
@@ -283,7 +280,7 @@ class EventEnum(CallableEventWithFilter, Enum):
     """
 
     def __init__(self, value: str) -> None:
-        """Leave the fields of a filtered event at their defaults: a member is bare."""
+        """A member has no filter and no priority."""
 
     @property
     def bare(self) -> EventEnum:
@@ -292,7 +289,7 @@ class EventEnum(CallableEventWithFilter, Enum):
 
     @property
     def registers_itself(self) -> bool:
-        """Whether any engine takes the event without ``register_events``: those that handlers of the library fire."""
+        """Whether it needs no ``register_events``, as the events that handlers of this library fire."""
         return False
 
     __hash__ = CallableEventWithFilter.__hash__
@@ -302,24 +299,24 @@ class EventEnum(CallableEventWithFilter, Enum):
 
 
 class Events(EventEnum):
-    """The moments of a run, in the order in which :meth:`Engine.run <ignite_core.engine.Engine.run>` reaches them.
+    """The events of a run, in the order in which :meth:`Engine.run <ignite_core.engine.Engine.run>` reaches them.
 
-    - ``STARTED``: a run begins, ``state`` is set up.
-    - ``EPOCH_STARTED``: ``state.epoch`` has moved to the new epoch.
-    - ``GET_BATCH_STARTED``, ``GET_BATCH_COMPLETED``: around the fetch of ``state.batch``.
-    - ``ITERATION_STARTED``: ``state.iteration`` has moved; a handler may replace ``state.batch``.
-    - ``ITERATION_COMPLETED``: ``state.output`` holds what the step returned.
+    - ``STARTED``: a run starts, ``state`` is set up.
+    - ``EPOCH_STARTED``: ``state.epoch`` is the new epoch.
+    - ``GET_BATCH_STARTED``, ``GET_BATCH_COMPLETED``: before and after ``state.batch`` is fetched.
+    - ``ITERATION_STARTED``: ``state.iteration`` is the new iteration; a handler may replace ``state.batch``.
+    - ``ITERATION_COMPLETED``: ``state.output`` is what the step returned.
     - ``EPOCH_COMPLETED``: all batches of the epoch were run, or the epoch was cut by ``terminate_epoch()``.
     - ``COMPLETED``: the run is over.
-    - ``DATALOADER_STOP_ITERATION``: the data ran out where a batch is needed; it is iterated anew after this event.
-    - ``TERMINATE_SINGLE_EPOCH``: ``terminate_epoch()`` was answered; handlers get ``iter_counter``, the number of
-      batches of this epoch that were begun.
-    - ``TERMINATE``: ``terminate()`` was answered, or ``max_iters`` was reached inside an epoch.
-    - ``INTERRUPT``: ``interrupt()`` was answered; the next ``run()`` goes on from here.
+    - ``DATALOADER_STOP_ITERATION``: the data ran out where a batch is needed; a new pass over it follows.
+    - ``TERMINATE_SINGLE_EPOCH``: ``terminate_epoch()`` ends the epoch; handlers get ``iter_counter``, the number of
+      batches of this epoch that were started.
+    - ``TERMINATE``: ``terminate()`` ends the run, or ``max_iters`` was reached inside an epoch.
+    - ``INTERRUPT``: ``interrupt()`` pauses the run; the next ``run()`` continues from here.
     - ``EXCEPTION_RAISED``: the step, a handler or the data raised; handlers get the exception.
 
-    Each way to end, on three batches an epoch and two epochs, and what it fires. ``...`` stands for an iteration,
-    GS GC IS IC, and ``+++`` for one that restarts the data, GS STOP GC IS IC. The letters: S STARTED, ES
+    The table shows the events of each way to end, with three batches per epoch and two epochs. ``...`` is an iteration,
+    GS GC IS IC, and ``+++`` one with a new pass over the data, GS STOP GC IS IC. The letters: S STARTED, ES
     EPOCH_STARTED, GS and GC GET_BATCH_STARTED and _COMPLETED, IS and IC ITERATION_STARTED and _COMPLETED, EC
     EPOCH_COMPLETED, C COMPLETED, STOP DATALOADER_STOP_ITERATION, TE TERMINATE_SINGLE_EPOCH, T TERMINATE, I INTERRUPT,
     X EXCEPTION_RAISED.
@@ -354,7 +351,7 @@ class Events(EventEnum):
     one-shot iterator                                    S ES ... ... ... GS EC ES GS STOP EC C
     ===================================================  =============================================================
 
-    Each of them can be filtered, given a priority, and combined:
+    Events can be filtered, given a priority, and combined:
 
     Example:
         >>> Events.ITERATION_COMPLETED(every=100) | Events.EPOCH_COMPLETED
@@ -377,7 +374,7 @@ class Events(EventEnum):
 
 
 class EventsList:
-    """Events joined by ``|``, in their order, duplicates included. It is immutable: ``|`` makes a new one.
+    """Events joined by ``|``, in order, including duplicates. It is immutable: ``|`` returns a new one.
 
     Example:
         >>> events = Events.STARTED | Events.COMPLETED
@@ -419,8 +416,8 @@ SingleEvent: TypeAlias = CallableEventWithFilter | str
 #: One event, or several joined by ``|``.
 EventName: TypeAlias = CallableEventWithFilter | str | EventsList
 
-#: Events whose count may be 0. All others of ``Events`` are counted from 1; what a custom one is counted by is not
-#: known before it is registered.
+#: Events whose count may be 0. All others of ``Events`` are counted from 1; the counter of a custom event is not known
+#: before it is registered.
 _COUNTED_FROM_0 = frozenset({"STARTED", "COMPLETED", "GET_BATCH_STARTED", "GET_BATCH_COMPLETED"})
 
 
@@ -431,7 +428,7 @@ def _numeric_part(
     before: int | None,
     after: int | None,
 ) -> When | None:
-    """The checked numeric part of a filter; None if every count passes."""
+    """The checked numeric part of a filter; None if every count is due."""
     if once is not None:
         if every is not None or before is not None or after is not None:
             raise ValueError(
@@ -455,7 +452,7 @@ def _numeric_part(
     when = When(period, after, before)
     least = 0 if event.name in _COUNTED_FROM_0 or not isinstance(event.bare, Events) else 1
     if when.next_due(least) is None:
-        raise ValueError(f"{event!r}: no count from {least} on is ever let through by ({when})")
+        raise ValueError(f"{event!r}: no count from {least} on satisfies ({when})")
     return when
 
 

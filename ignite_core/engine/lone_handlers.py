@@ -1,9 +1,9 @@
-"""Handlers that exchange something with other ranks, attached on one rank alone as by ``if rank == 0:``.
+"""Handlers that communicate with other ranks, but are attached on one rank only, as by ``if rank == 0:``.
 
-A class of handlers that exchange something says so with an attribute ``collective``, its name for this comparison.
-When an engine first runs on several ranks, each rank writes the names that it has attached into the store. A rank that
-has any waits until all ranks have come to this engine; a rank that has none goes on, so an engine that has no such
-handler can run on one rank alone. What one rank alone has acts there as in a serial run.
+A handler class that communicates has an attribute ``collective``, its name for this comparison. When an engine first
+runs on several ranks, each rank writes the names of its handlers to the store. A rank that has any waits until all
+ranks run this engine; a rank that has none continues, so an engine without such handlers can run on one rank alone. A
+handler of one rank only acts as in a serial run.
 """
 
 from __future__ import annotations
@@ -24,26 +24,25 @@ from ignite_core.engine.registration import Registration
 
 __all__ = ["name_of_engine", "separate_lone_handlers"]
 
-#: How many engines of each name this process has made.
+#: Number of engines of each name in this process.
 _made: Counter[str] = Counter()
 
-#: The engines that were compared, as long as the ranks are joined.
+#: The engines that were compared, by the model of the process group.
 _compared: weakref.WeakKeyDictionary[ComputationModel, weakref.WeakSet[Any]] = weakref.WeakKeyDictionary()
 
 
 def name_of_engine(process_function: Callable[..., Any]) -> str:
-    """A name that is the same on all ranks, if they make their engines in the same order."""
+    """A name that is the same on all ranks, if they create their engines in the same order."""
     name = getattr(process_function, "__qualname__", type(process_function).__qualname__)
     _made[name] += 1
     return f"{name} {_made[name]}"
 
 
 def separate_lone_handlers(engine: Any) -> None:
-    """Compare with the other ranks what is attached, when the engine first runs; let what only one rank has act alone.
+    """Compare the handlers of all ranks when the engine first runs; those of one rank only act as in a serial run.
 
     Raises:
-        RuntimeError: If some ranks, but not all, have the same handler, or one rank alone has a handler that cannot act
-            alone.
+        RuntimeError: If some ranks, but not all, have a handler, or one rank has a handler that cannot act alone.
         RankFailed: If another rank fails meanwhile.
     """
     model = current_model()
@@ -69,8 +68,8 @@ def separate_lone_handlers(engine: Any) -> None:
     if lone:
         found = ", ".join(sorted({name for _, name in lone}))
         warnings.warn(
-            f"rank {model.rank} of {model.world_size} alone has attached {found}: it acts there as in a serial run, on "
-            "what this rank has, and if it stops the run, it stops that of this rank only; attach it on all ranks to "
+            f"rank {model.rank} of {model.world_size} alone has attached {found}: it acts as in a serial run, on the "
+            "values of this rank, and if it stops the run, it stops that of this rank only; attach it on all ranks to "
             "let it act for all",
             stacklevel=5,
         )
@@ -78,7 +77,7 @@ def separate_lone_handlers(engine: Any) -> None:
 
 
 def _collective_owners(engine: Any) -> list[tuple[Any, str]]:
-    """The objects behind the handlers that exchange something, each once, and their names."""
+    """The objects that communicate in their handlers, each once, and their names."""
     found: dict[int, tuple[Any, str]] = {}
     for registration in engine.handlers():
         owner = registration.owner
@@ -89,7 +88,7 @@ def _collective_owners(engine: Any) -> list[tuple[Any, str]]:
 
 
 def _compare(model: ComputationModel, key: str, names: list[str]) -> list[list[str]] | None:
-    """The names of all ranks, if they differ and this one has any; else None."""
+    """The names of all ranks; None if they are equal or this rank has none."""
     store, mine = model.store, json.dumps(names)
     store.set(f"{key}/{model.rank}", mine)
     if store.compare_set(f"{key}/first", "", mine).decode() != mine:
@@ -106,7 +105,7 @@ def _compare(model: ComputationModel, key: str, names: list[str]) -> list[list[s
 
 
 def _refuse(rule: str, counts: list[int], of_ranks: list[list[str]]) -> None:
-    """Raise an error; the ranks that have attached anything raise it together, the others hear of it."""
+    """Raise an error; all ranks with handlers raise it together, the others when they check for failures."""
     shown = [f"rank {rank} has {count or 'none'}" for rank, count in enumerate(counts[:8])]
     error = RuntimeError(f"{rule}, but {', '.join(shown)}{', ...' if len(counts) > len(shown) else ''}")
     raise failures.agreed(error) if all(of_ranks) else error
@@ -115,7 +114,7 @@ def _refuse(rule: str, counts: list[int], of_ranks: list[list[str]]) -> None:
 def _let_act_alone(
     model: ComputationModel, lone: list[Any], registration: Registration, call: Callable[[Any], Any]
 ) -> Callable[[Any], Any]:
-    """Run handlers of lone owners, and those that these attach, as in a serial run."""
+    """A wrap that runs handlers of lone owners, and those that they attach, as in a serial run."""
     if not (acts_alone() or any(registration.owner is owner for owner in lone)):
         return call
     begun = model.collectives_done
@@ -126,7 +125,7 @@ def _let_act_alone(
             result = call(engine)
         if _stops(engine) > stops and model.collectives_done > begun:
             raise RuntimeError(
-                f"{type(registration.owner).__name__} asks on rank {model.rank} alone to end a run in which the ranks "
+                f"{type(registration.owner).__name__} ends a run on rank {model.rank} alone in which the ranks "
                 "exchange tensors, so the others would wait for this one; attach it on all ranks"
             )
         return result

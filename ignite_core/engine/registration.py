@@ -6,7 +6,6 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
 from types import FunctionType, MethodType
 from typing import Any, Final, Protocol, Self
 
@@ -18,7 +17,6 @@ __all__ = [
     "Registration",
     "RemovableEventHandle",
     "RemovableHandle",
-    "RunContext",
     "Wrap",
     "do_nothing",
     "weak_call",
@@ -216,22 +214,6 @@ class RemovableEventHandle(RemovableHandle):
     def __init__(self, event_name: EventName, *parts: Callable[[], object]) -> None:
         super().__init__(*parts)
         self.event_name = event_name
-
-
-class RunContext:
-    """What is entered around each run of an engine; it can be exited before the run ends."""
-
-    def __init__(self, factory: Callable[[Any], AbstractContextManager[object]]) -> None:
-        self.factory = factory
-        self._entered = ExitStack()
-
-    def enter(self, engine: object) -> ExitStack:
-        """Enter it for the run that begins; returns what exits it, if it is still entered."""
-        self._entered.enter_context(self.factory(engine))
-        return self._entered
-
-    def exit(self) -> None:
-        self._entered.close()
 
 
 def weak_call(method: Callable[[Any], None], things: Iterable[Any]) -> Callable[[], None]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from dataclasses import replace
 from enum import IntEnum
 from typing import Any, Final, Protocol
+
+import torch.distributed as dist
 
 from ignite_core.engine.data.position import Position
 from ignite_core.engine.data.reproducibility import ResumeState, check_seed, drawn_seed
@@ -20,7 +23,7 @@ from ignite_core.engine.state import State
 from ignite_core.engine.state_dict import BEFORE_STEP, CUTS, read_progress, read_resume_info, results_of
 from ignite_core.exceptions import RankFailed
 
-__all__ = ["ITERATION_EVENTS", "Run", "RunningEngine", "Stop", "innermost"]
+__all__ = ["ITERATION_EVENTS", "Run", "RunContext", "RunningEngine", "Stop", "innermost"]
 
 #: The engine whose run is the innermost one in this thread (or task).
 innermost: Final[ContextVar[Any]] = ContextVar("ignite_core_innermost_engine", default=None)
@@ -61,6 +64,22 @@ class RunningEngine(FiringEngine, Protocol):
     _dispatch: Dispatch
     _always_seeded: bool
     _process_function: Callable[[Any, Any], Any]
+
+
+class RunContext:
+    """What is entered around each run of an engine; it can be exited before the run ends."""
+
+    def __init__(self, factory: Callable[[Any], AbstractContextManager[object]]) -> None:
+        self.factory = factory
+        self._entered = ExitStack()
+
+    def enter(self, engine: object) -> ExitStack:
+        """Enter it for the run that begins; returns what exits it, if it is still entered."""
+        self._entered.enter_context(self.factory(engine))
+        return self._entered
+
+    def exit(self) -> None:
+        self._entered.close()
 
 
 class Run:
@@ -126,6 +145,13 @@ class Run:
     def on_rank_failed(self, failure: RankFailed) -> None:
         """Called in another thread: the run raises the failure after the current step or handler."""
         self.rank_failed, self.stop = failure, Stop.FAILED
+
+    def annotate(self, error: BaseException, culprit: str, state: State) -> None:
+        """Note on an exception where it came from; only the first note of a run is added."""
+        if self.note is None or self.note not in getattr(error, "__notes__", ()):
+            rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+            self.note = f"Raised by {culprit}, epoch {state.epoch}, iteration {state.iteration}, rank {rank}."
+            error.add_note(self.note)
 
     def reopen(self) -> None:
         if self.position.left == "nothing":

@@ -1,4 +1,4 @@
-"""State: what a run knows of itself, and whatever the user puts beside it."""
+"""The state of an engine: counters and results of its run, and attributes of the user."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["MetricValues", "State"]
 
 
 class MetricValues(MutableMapping[str, Any]):
-    """Metric values by name. A value that still lies on a device becomes a number when it is first read.
+    """Metric values by name. A one-element tensor on a device is converted to a number when it is first read.
 
-    Who stores a one-element tensor of a device therefore makes nobody wait; who reads it waits once. Tensors
-    of the CPU and of more elements are handed back as they are. It is no ``dict`` on purpose: ``dict(values)`` and
-    ``**values`` of a dict subclass would bypass the reading.
+    So storing a value does not wait for the device, and reading it waits once. Tensors on the CPU, and those with more
+    elements, are returned unchanged. It is not a ``dict``: ``dict(values)`` and ``**values`` of a dict subclass would
+    bypass the conversion.
 
     Example:
         >>> values = MetricValues({"accuracy": 0.5})
@@ -38,7 +38,7 @@ class MetricValues(MutableMapping[str, Any]):
         return value
 
     def unread(self, name: str) -> Any:
-        """A value as it was stored: one that lies on a device stays there, and nobody waits for it."""
+        """A value as it was stored, without waiting for its device."""
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -61,26 +61,26 @@ class MetricValues(MutableMapping[str, Any]):
 
 
 class State:
-    """Counters, data and results of a run, passed around between the step and the handlers.
+    """Counters, data and results of a run, shared by the step and the handlers.
 
-    Any further attribute is the user's own: ``engine.state.alpha = 0.1``.
+    Users may add attributes: ``engine.state.alpha = 0.1``.
 
     Args:
         kwargs: Attributes to set.
 
     Attributes:
-        iteration: Iterations begun, over all epochs; the first is 1.
-        epoch: Epochs begun; the first is 1.
-        epoch_length: Iterations in an epoch; None while it is not known. The loop reads it when an epoch begins.
-        max_epochs: Epochs to run; None if ``max_iters`` rules, or no run was asked for yet.
-        max_iters: Iterations to run; None if ``max_epochs`` rules.
-        batch: What the step gets. It is dropped before the next one is fetched.
-        output: What the step returned. It is dropped before the next step, after the next batch was fetched.
+        iteration: Iterations started, over all epochs; the first is 1.
+        epoch: Epochs started; the first is 1.
+        epoch_length: Iterations of an epoch; None if not known yet. The loop reads it when an epoch starts.
+        max_epochs: Epochs to run; None if ``max_iters`` is the limit, or there was no run yet.
+        max_iters: Iterations to run; None if ``max_epochs`` is the limit.
+        batch: The batch passed to the step. It is released before the next one is fetched.
+        output: What the step returned. It is released before the next step, after the next batch was fetched.
         metrics: Values by name; a dict that is assigned is wrapped in :class:`MetricValues`.
         dataloader: The data passed to the run; None if batches are None.
         seed: The seed of a seeded run, else None.
-        times: Seconds of the last epoch and of the run so far, at ``"EPOCH_COMPLETED"`` and ``"COMPLETED"``; without
-            the handlers of that event while they run, with them afterwards.
+        times: Seconds of the last epoch and of the run so far, at ``"EPOCH_COMPLETED"`` and ``"COMPLETED"``; while
+            handlers of that event run, without their time.
 
     Example:
         >>> state = State(alpha=0.1)
@@ -88,8 +88,8 @@ class State:
         (0, 0.1)
     """
 
-    # Slots for what the loop touches, a dict for the rest: on Python 3.11 one look at ``state.__dict__``, by anyone,
-    # slows every later access to the attributes that live in it by half. Those in slots stay as they are.
+    # Slots for the attributes of the loop, a dict for the rest: on Python 3.11, accessing ``state.__dict__`` once slows
+    # every later access to the attributes in it by half. Those in slots are not affected.
     __slots__ = (
         "__dict__",
         "__weakref__",
@@ -106,8 +106,8 @@ class State:
         "times",
     )
 
-    #: The attribute that counts an event, by the event's name; an engine puts its own events into a copy beside its
-    #: own state. To be read, not written: ``register_events(..., event_to_attr=...)`` adds to it.
+    #: The attribute that counts an event, by name of the event. Read-only: ``register_events(..., event_to_attr=...)``
+    #: adds to a copy in the state of that engine.
     event_to_attr: Mapping[Any, str] = MappingProxyType(
         {
             "GET_BATCH_STARTED": "iteration",
@@ -121,7 +121,7 @@ class State:
         }
     )
 
-    if TYPE_CHECKING:  # the user's own attributes
+    if TYPE_CHECKING:  # attributes of the user
 
         def __getattr__(self, name: str) -> Any: ...
         def __setattr__(self, name: str, value: Any) -> None: ...
@@ -150,15 +150,12 @@ class State:
         self._metrics = values if isinstance(values, MetricValues) else MetricValues(values)
 
     def get_event_attrib_value(self, event_name: Any) -> int:
-        """The count of an event that an attribute counts.
-
-        Raises:
-            RuntimeError: If no attribute counts it; the engine then counts how often it was fired.
-        """
+        """The count of an event that is counted by an attribute; a RuntimeError for others."""
         attribute = self.event_to_attr.get(event_name)
         if attribute is None:
             raise RuntimeError(
-                f"State: no attribute counts the event {event_name!r}; those of {list(self.event_to_attr)} do"
+                f"State: no attribute counts the event {event_name!r}; there are attributes for "
+                f"{list(self.event_to_attr)}"
             )
         value: int = getattr(self, attribute)
         return value

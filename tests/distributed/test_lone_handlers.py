@@ -86,9 +86,7 @@ def test_a_lone_stop_ends_the_run_of_its_rank() -> None:
 
 
 def test_a_lone_stop_is_an_error_where_the_others_would_wait() -> None:
-    with pytest.raises(
-        RuntimeError, match="EarlyStopping asks on rank 0 alone to end a run in which the ranks exchange"
-    ):
+    with pytest.raises(RuntimeError, match="EarlyStopping ends a run on rank 0 alone in which the ranks exchange"):
         run_distributed(stop_alone, True, timeout_s=30)
 
 

@@ -80,11 +80,11 @@ def test_the_narrowest_windows_that_can_hold(event, first, due):
 
 
 def test_a_filtered_event_takes_no_second_filter():
-    with pytest.raises(ValueError, match=r"ITERATION_COMPLETED\(every=2\) has a filter already .*after=3"):
+    with pytest.raises(ValueError, match=r"ITERATION_COMPLETED\(every=2\) already has a filter .*after=3"):
         IC(every=2)(after=3)
-    with pytest.raises(ValueError, match="has a filter already"):
+    with pytest.raises(ValueError, match="already has a filter"):
         IC(lambda engine, count: True)(lambda engine, count: True)
-    with pytest.raises(ValueError, match="has a filter already"):
+    with pytest.raises(ValueError, match="already has a filter"):
         IC(once=2, priority=1)(once=2)
 
 
