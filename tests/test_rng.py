@@ -13,7 +13,8 @@ import torch
 from ignite_core.engine import DeterministicEngine, Engine
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint
-from ignite_core.rng import check_rng_state, manual_seed, rng_state, set_rng_state
+from ignite_core.rng import check_rng_state, rng_state, set_rng_state
+from ignite_core.utils import manual_seed
 
 PLACE = {"left": 8, "next": 16}
 

@@ -22,7 +22,7 @@ from in_turn import in_turn
 import ignite_core.distributed as idist
 import ignite_core.engine
 import ignite_core.handlers as ours
-from ignite_core.handlers.voting.vote import vote_of
+from ignite_core.handlers import vote_of
 from ignite_core.testing import run_distributed
 
 RANKS = (2, 4)

@@ -15,8 +15,8 @@ from ignite_core.distributed.failures import api as failures
 from ignite_core.distributed.failures.error_store import ErrorStore
 from ignite_core.distributed.failures.whereabouts import Whereabouts
 from ignite_core.engine import Engine, Events
+from ignite_core.handlers import vote_of
 from ignite_core.handlers.voting.channel import side_channel
-from ignite_core.handlers.voting.vote import vote_of
 from ignite_core.metrics import Average
 from ignite_core.testing import run_distributed
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from ignite_core.engine import Engine, Events
-from ignite_core.engine.supervised.factories import create_supervised_trainer, supervised_training_step
+from ignite_core.engine import Engine, Events, create_supervised_trainer, supervised_training_step
 from tests.engine.training import (
     Batch,
     Unsized,

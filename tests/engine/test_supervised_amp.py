@@ -8,14 +8,14 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.nn.functional import mse_loss
 
-from ignite_core.engine import Engine
-from ignite_core.engine.supervised.factories import (
+from ignite_core.engine import (
+    Engine,
+    StepEvents,
     create_supervised_evaluator,
     create_supervised_trainer,
     supervised_evaluation_step_amp,
     supervised_training_step_amp,
 )
-from ignite_core.engine.supervised.step import StepEvents
 from tests.engine.training import Unsized, gradients, make_batches, make_model, make_optimizer, train_by_hand, weights
 
 BATCHES = make_batches(5, torch.float32)

@@ -12,8 +12,7 @@ from torch.nn.functional import mse_loss
 from torch.nn.parallel import DistributedDataParallel
 
 import ignite_core.distributed as idist
-from ignite_core.engine import Events
-from ignite_core.engine.supervised.factories import create_supervised_trainer
+from ignite_core.engine import Events, create_supervised_trainer
 from ignite_core.engine.supervised.gradients import average_over_ranks
 from ignite_core.testing import run_distributed
 from tests.engine.training import (

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ignite_core.engine import Engine, Events
-from ignite_core.engine.supervised.factories import create_supervised_evaluator, supervised_evaluation_step
+from ignite_core.engine import Engine, Events, create_supervised_evaluator, supervised_evaluation_step
 from tests.engine.training import make_batches, make_model
 
 BATCHES = make_batches(2)

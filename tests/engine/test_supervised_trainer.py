@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from ignite_core.engine import Engine
-from ignite_core.engine.deterministic import DeterministicEngine
-from ignite_core.engine.supervised.factories import (
+from ignite_core.engine import (
+    DeterministicEngine,
+    Engine,
     create_supervised_evaluator,
     create_supervised_trainer,
     supervised_evaluation_step,

@@ -12,8 +12,7 @@ from torch import nn
 
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers import Checkpoint, StopOnSignal
-from ignite_core.handlers.voting.vote import vote_of
+from ignite_core.handlers import Checkpoint, StopOnSignal, vote_of
 
 
 def say(*words: Any) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers import global_step_from_engine
-from ignite_core.handlers._global_step import clock_of
+from ignite_core.handlers import clock_of, global_step_from_engine
 
 
 def nothing(engine: Any, batch: Any) -> None:

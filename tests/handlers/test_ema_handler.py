@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import ignite_core.distributed as idist
-from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
-from ignite_core.engine.supervised.step import StepEvents
+from ignite_core.engine import Engine, Events, StepEvents, create_supervised_evaluator, create_supervised_trainer
 from ignite_core.handlers import SWA, EMAHandler
 from ignite_core.handlers.averaging._pairs import Pairs
 from ignite_core.handlers.averaging.ema_handler import EMAWarmUp

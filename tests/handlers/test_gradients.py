@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from ignite_core import distributed as idist
-from ignite_core.engine import Engine, Events, create_supervised_trainer
-from ignite_core.engine.supervised.step import StepEvents
+from ignite_core.engine import Engine, Events, StepEvents, create_supervised_trainer
 from ignite_core.handlers import SWA, EMAHandler, GradientClipping, GradientStats, TerminateOnNan
 from ignite_core.testing import run_distributed
 

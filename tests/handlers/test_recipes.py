@@ -18,8 +18,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
 import ignite_core.distributed as idist
-from ignite_core.engine import Engine, Events, create_supervised_trainer
-from ignite_core.engine.supervised.step import StepEvents
+from ignite_core.engine import Engine, Events, StepEvents, create_supervised_trainer
 from ignite_core.handlers import (
     SWA,
     DetectAnomaly,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from ignite_core.handlers import numbers_of
-from ignite_core.handlers.logging._scalars import flattened, kept
+from ignite_core.handlers import kept, numbers_of
+from ignite_core.handlers.logging._scalars import flattened
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers import Checkpoint, StopOnSignal
+from ignite_core.handlers import Checkpoint, StopOnSignal, vote_of
 from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.handlers.stopping.loader_workers import shielded
-from ignite_core.handlers.voting.vote import vote_of
 from ignite_core.testing import run_distributed
 from tests.faults.sizes import sized
 

@@ -18,9 +18,8 @@ from torch import nn
 
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers import Checkpoint, StopOnSignal
+from ignite_core.handlers import Checkpoint, StopOnSignal, vote_of
 from ignite_core.handlers.checkpoint.storage.load import load_newest
-from ignite_core.handlers.voting.vote import vote_of
 from ignite_core.testing import run_distributed
 from tests.distributed.launching import own_environment, torchrun
 from tests.faults.sizes import FULL

@@ -16,8 +16,7 @@ from torch import nn
 
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers import Checkpoint, TerminateOnNan
-from ignite_core.handlers.voting.vote import vote_of
+from ignite_core.handlers import Checkpoint, TerminateOnNan, vote_of
 from ignite_core.testing import run_distributed
 from tests.faults.sizes import FULL
 from tests.metrics.table import Unwaited

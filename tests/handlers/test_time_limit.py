@@ -7,8 +7,7 @@ import pytest
 
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers import TimeLimit
-from ignite_core.handlers.voting.vote import vote_of
+from ignite_core.handlers import TimeLimit, vote_of
 from ignite_core.testing import run_distributed
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers.voting.vote import Vote, find_vote, vote_of
+from ignite_core.handlers import Vote, find_vote, vote_of
 from ignite_core.testing import run_distributed
 from tests.faults.sizes import sized
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from ignite_core import distributed as idist
-from ignite_core.distributed.failures.api import agreed
+from ignite_core.distributed import agreed
 from ignite_core.engine import Engine, Events
-from ignite_core.handlers.voting.vote import vote_of
+from ignite_core.handlers import vote_of
 from ignite_core.testing import run_distributed
 from tests.distributed.ending import run_to_the_end
 

@@ -10,8 +10,15 @@ import torch
 import ignite_core.distributed as idist
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import NotComputableError
-from ignite_core.metrics import BatchFiltered, EpochWise, Metric, MetricsLambda, MetricUsage
-from ignite_core.metrics.core.compat import reinit__is_reduced, sync_all_reduce
+from ignite_core.metrics import (
+    BatchFiltered,
+    EpochWise,
+    Metric,
+    MetricsLambda,
+    MetricUsage,
+    reinit__is_reduced,
+    sync_all_reduce,
+)
 
 
 class AccuracyWithoutClass(Metric):

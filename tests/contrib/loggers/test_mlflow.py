@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 import torch
 
+from ignite_contrib.loggers import MLflowLogger
 from ignite_contrib.loggers.delivery.spool import Spool
-from ignite_contrib.loggers.mlflow import MLflowLogger, Names, OptimizerParamsHandler, OutputHandler, short_timeout
+from ignite_contrib.loggers.mlflow import Names, short_timeout
 from ignite_core.engine import Engine, Events
+from ignite_core.handlers import OptimizerParamsHandler, OutputHandler
 from tests.contrib.loggers.servers import Proxy, free_port, mlflow_server
 
 mlflow = pytest.importorskip("mlflow")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ignite_contrib.loggers._media import MediaLogger
+from ignite_contrib.loggers import MediaLogger
 from ignite_contrib.loggers._redact import reason_of, redact, redacted
 from ignite_contrib.loggers.delivery.record import Record
 

@@ -19,8 +19,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ignite_contrib.loggers import TensorboardLogger
-from ignite_contrib.loggers._media import MediaLogger
+from ignite_contrib.loggers import MediaLogger, TensorboardLogger
 from ignite_contrib.loggers.delivery.background import BackgroundOutbox
 from ignite_contrib.loggers.delivery.deliver import PartlySentError, deliver, each
 from ignite_contrib.loggers.delivery.record import Record, as_line, of_line, plain

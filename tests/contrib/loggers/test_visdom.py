@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from ignite_contrib.loggers import VisdomLogger
 from ignite_contrib.loggers.delivery.spool import Spool
 from ignite_contrib.loggers.visdom import (
     GradsScalarHandler,
     OptimizerParamsHandler,
     OutputHandler,
-    VisdomLogger,
     WeightsScalarHandler,
 )
 from ignite_core import handlers

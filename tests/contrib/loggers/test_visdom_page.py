@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ignite_contrib.loggers.visdom import VisdomLogger
+from ignite_contrib.loggers import VisdomLogger
 from ignite_core.engine import Engine, Events
 from tests.contrib.loggers.page import browse, chromium, static_folder
 from tests.contrib.loggers.servers import visdom_server

@@ -22,10 +22,10 @@ from ignite_core.handlers import (
     DCPSaver,
     DiskSaver,
     ModelCheckpoint,
+    vote_of,
 )
 from ignite_core.handlers.checkpoint.storage import fs as files
 from ignite_core.handlers.checkpoint.storage.scan import find_manifest
-from ignite_core.handlers.voting.vote import vote_of
 
 
 class Memory(BaseSaveHandler):
