@@ -427,14 +427,14 @@ def test_ranks_go_on_where_no_collective_was_given_up() -> None:
 def test_ranks_that_are_out_of_step_are_told_so_and_can_join_again() -> None:
     (first, total), (second, _) = run_distributed(go_on_alone, True, timeout_s=40.0)
 
-    advice = "so the ranks are out of step; call idist.finalize() and then idist.initialize() on all"
+    advice = "so the ranks are out of step; call idist.finalize() and then idist.initialize() on all of them"
     assert first == (
-        "RuntimeError: idist.all_reduce: rank 0 gave up a collective (idist.all_reduce) when it heard of another one's "
-        f"failure, {advice} of them"
+        "RuntimeError: idist.all_reduce: rank 0 left a collective (idist.all_reduce) because of another rank's failure, "
+        f"{advice}"
     )
     assert second == (
-        "RuntimeError: idist.all_reduce: rank 1 went on after its failure (OwnError: ), but another one had given up a "
-        f"collective by then, {advice}"
+        "RuntimeError: idist.all_reduce: rank 1 went on after its failure (OwnError: ), but another rank had left a "
+        f"collective because of it, {advice}"
     )
     assert total == 2
 
