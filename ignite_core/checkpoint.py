@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ignite_core.exceptions import CheckpointError, shown
 from ignite_core.handlers.checkpoint.storage.load import load, verify_checkpoint
-from ignite_core.handlers.checkpoint.storage.scan import Manifest, find_manifest, scan, sidecar_path
+from ignite_core.handlers.checkpoint.storage.scan import Manifest, find_manifest, manifest_path, scan
 
 __all__ = ["main"]
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    missing = [path for path in options.paths if not path.exists() and not sidecar_path(path).exists()]
+    missing = [path for path in options.paths if not path.exists() and not manifest_path(path).exists()]
     if missing:
         _print(f"{parser.prog}: there is no {missing[0]}", file=sys.stderr)
         return _TROUBLE

@@ -3,8 +3,8 @@ from .checkpoint.async_saver import AsyncDiskSaver as AsyncDiskSaver
 from .checkpoint.checkpoint import (
     Checkpoint as Checkpoint,
     CheckpointEvents as CheckpointEvents,
-    ModelCheckpoint as ModelCheckpoint,
 )
+from .checkpoint.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from .checkpoint.dcp_saver import DCPSaver as DCPSaver
 from .checkpoint.resume import Resumed as Resumed, resume as resume
 from .checkpoint.savers import BaseSaveHandler as BaseSaveHandler, DiskSaver as DiskSaver

@@ -19,9 +19,9 @@ from ignite_contrib.loggers import ProgressBar
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint.storage.scan import read_manifest
 from ignite_core.metrics import Accuracy, Loss
 from ignite_core.testing import run_distributed
+from tests.handlers.checkpoint.comparing import read_manifest
 
 mse = nn.functional.mse_loss
 

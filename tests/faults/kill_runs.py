@@ -36,8 +36,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ignite_core.engine import Engine, Events, create_supervised_trainer
 from ignite_core.handlers import Checkpoint, DiskSaver, resume
-from ignite_core.handlers.checkpoint.storage.scan import manifests
 from tests.faults import io_shim
+from tests.handlers.checkpoint.comparing import manifests
 
 SAVE_EVERY, EPOCHS, BATCH, SAMPLES, SEED = 3, 2, 4, 40, 11
 ITERATIONS = EPOCHS * SAMPLES // BATCH

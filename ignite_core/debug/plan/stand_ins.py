@@ -9,9 +9,9 @@ from ignite_core.debug.plan.dry_run import DryRun, stand_in_of
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.handlers.checkpoint.checkpoint import ENDS, Checkpoint
+from ignite_core.handlers.checkpoint.interval_trigger import IntervalTrigger
 from ignite_core.handlers.checkpoint.naming import object_name
 from ignite_core.handlers.checkpoint.retention import Item
-from ignite_core.handlers.checkpoint.timed import Timer
 from ignite_core.handlers.schedules.base import BaseParamScheduler
 from ignite_core.handlers.schedules.batch_size import BatchSizeScheduler
 from ignite_core.handlers.stopping.time_limit import TimeLimit
@@ -114,12 +114,12 @@ def _(limit: TimeLimit, dry_run: DryRun) -> Callable[[Engine], None] | None:
 
 
 @stand_in_of.register
-def _(timer: Timer, dry_run: DryRun) -> Timer | None:
+def _(timer: IntervalTrigger, dry_run: DryRun) -> IntervalTrigger | None:
     """Call the stand-in of a checkpoint at intervals of the dry run's time, if this is the only process."""
     handler = dry_run.stand_in(timer.handler)
     if dry_run.seconds_per_iteration is None or handler is None or idist.get_world_size() > 1:
         return None
-    stand_in = Timer(handler, timer._every_s, dry_run.seconds, timer._rank)
+    stand_in = IntervalTrigger(handler, timer._every_s, dry_run.seconds, timer._rank)
     if timer._since is not None:
         stand_in._since = dry_run.seconds() + timer._since - timer._clock()
     return stand_in
@@ -138,7 +138,7 @@ class CheckpointStandIn:
     def __init__(self, checkpoint: Checkpoint, dry_run: DryRun) -> None:
         self._checkpoint = checkpoint
         self._dry_run = dry_run
-        self._kept = checkpoint._kept
+        self._kept = checkpoint._saved.kept
         goes_on = dry_run.goes_on and checkpoint._last_run is not None
         self._last = (checkpoint._last_key, checkpoint._last_event) if goes_on else None
         self._knows_names = checkpoint.score_function is None and checkpoint.global_step_transform is None

@@ -1,10 +1,12 @@
-"""A saver that writes while training goes on: the loop waits for a copy in memory, not for the disk."""
+"""A saver that writes while training continues: the loop waits for a copy in memory, not for the disk."""
 
 from __future__ import annotations
 
 import logging
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing.util import Finalize, is_exiting
@@ -15,44 +17,43 @@ from typing import Any, Self
 import torch
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint.background import Background, WriteFailed, start
-from ignite_core.handlers.checkpoint.savers import DiskSaver
+from ignite_core.handlers.checkpoint.savers import DiskSaver, WriteFailed
 from ignite_core.handlers.checkpoint.snapshot import Snapshot
 from ignite_core.handlers.checkpoint.storage import commit as storage
+from ignite_core.handlers.checkpoint.storage.hashing import start
 from ignite_core.handlers.checkpoint.storage.plain_values import check_loadable
 
 __all__ = ["AsyncDiskSaver"]
 
-#: At the end of the interpreter: before :mod:`ignite_core.threads` waits for the threads, which is not for so long.
+#: Priority at the end of the interpreter: before :mod:`ignite_core.threads` joins the threads, which waits less long.
 _PRIORITY = 60
 
 _logger = logging.getLogger(__name__)
 
 
 class AsyncDiskSaver(DiskSaver):
-    """Saves checkpoints as :class:`~ignite_core.handlers.DiskSaver` does, while training goes on.
+    """Saves checkpoints as :class:`~ignite_core.handlers.DiskSaver` does, while training continues.
 
-    A save copies the state into memory of its own, which takes as long as the copy, and returns; a thread then writes
-    the file. The memory is as large as the state; it is allocated by the first save (which takes longer for that) and
-    kept. On a GPU it is pinned.
+    A save copies the state into a buffer and returns; a thread then writes the file. The buffer is as large as the
+    state. It is allocated by the first save, which takes longer for that, and kept. With a GPU it is pinned.
 
-    - One checkpoint is written at a time: a save that comes while another one is being written waits for it. None
-      is left out. Several handlers, also in several threads, may share a saver.
-    - An error in the background is raised by the next save, which is then not begun, or by :meth:`flush` or
-      :meth:`close`, once. Older checkpoints stay: :meth:`remove` waits for the write before it, and after one that
-      failed nothing is removed until another one has succeeded.
-    - A :class:`~ignite_core.handlers.Checkpoint` closes it at the end of the run. Else :meth:`close` does, or the end
-      of a ``with`` block. At the end of the interpreter what is in progress is finished, and errors are logged; a save
-      made by a function registered with :mod:`atexit` may write before it returns, and one by a daemon thread raises.
+    - One checkpoint is written at a time: a save that comes while another one is being written waits for it. No save is
+      skipped. Several handlers, also in several threads, may share a saver.
+    - An error in the background is raised once: by the next save, which is then not started, or by :meth:`flush` or
+      :meth:`close`. Older checkpoints stay: :meth:`remove` waits for the write before it, and after a failed write
+      nothing is removed until another one has succeeded.
+    - A :class:`~ignite_core.handlers.Checkpoint` closes it at the end of the run. Otherwise call :meth:`close`, or use
+      a ``with`` block. At the end of the interpreter a save in progress is finished, and errors are logged; a save by a
+      function registered with :mod:`atexit` may write before it returns, and one by a daemon thread raises.
 
     Args:
         dirname: The folder.
-        timeout_s: How many seconds a save, flush, close, or the end of the interpreter, waits for what is being
-            written. After that it raises (at the end: logs).
-        options: The other arguments of :class:`~ignite_core.handlers.DiskSaver`.
+        timeout_s: Seconds that a save, flush, close, or the end of the interpreter waits for a write in progress. Then
+            it raises (at the end of the interpreter: logs).
+        options: Further arguments of :class:`~ignite_core.handlers.DiskSaver`.
 
     Raises:
-        ValueError: If timeout_s is not positive, or the folder does not meet the conditions of DiskSaver.
+        ValueError: If timeout_s is not positive, or for the reasons of DiskSaver.
 
     Example:
         >>> import tempfile
@@ -76,47 +77,47 @@ class AsyncDiskSaver(DiskSaver):
         Finalize(self, _finish, (self._writes,), exitpriority=_PRIORITY)
 
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """Copy a checkpoint, and have it written.
+        """Copy a checkpoint, and start to write it.
 
         Raises:
-            CheckpointError: If an earlier one could not be written, or takes too long. This one is then not saved. Also
-                if this one holds something that could never be loaded, as of DiskSaver.
+            CheckpointError: If an earlier one could not be written, or takes too long: this one is then not saved. Also
+                if it contains something that could not be loaded again, as in DiskSaver.
         """
         about = self._about(metadata)
-        checkpoint = self._plain(checkpoint, filename, about)
         path = self._target(filename)
+        checkpoint = self._plain(checkpoint, path, about)
         with self._lock:
             try:
-                self.flush()  # the memory is still read while the last one is being written
+                self.flush()  # the buffer is read until the last one is written
             except CheckpointError as error:
-                error.add_note(f"{path} was therefore not begun")
+                error.add_note(f"{path} was therefore not started")
                 raise
             if is_exiting() and threading.current_thread() is not threading.main_thread():
                 raise CheckpointError(f"AsyncDiskSaver: {path} is not saved, as the program is ending")
-            # The job must not know this object: its end waits for the job.
+            # The job must have no reference to this object, whose finalizer waits for the job.
             publish = partial(_publish, self._snapshot.take(checkpoint), path, about, self.kwargs)
             if not self._writes.write(publish, filename, about.get("step")):
                 self.flush()
 
     def remove(self, filename: str) -> None:
-        """Remove a checkpoint after what was asked for before, and only if that is safe on the disk."""
+        """Remove a checkpoint after the saves and removals before it, and only if that is safe."""
         if filename != self._spared:
             self._writes.remove(self._path(filename))
 
     def flush(self) -> None:
-        """Wait until everything that was asked for is done.
+        """Wait until all saves and removals are done.
 
         Raises:
-            CheckpointError: If some of it failed, which is raised once, or takes longer than ``timeout_s``.
+            CheckpointError: If one of them failed, which is raised once, or takes longer than ``timeout_s``.
         """
         with self._lock:
             self._writes.flush()
 
     def close(self) -> None:
-        """Like :meth:`flush`; the memory is given back then. A later save allocates it again.
+        """Like :meth:`flush`, and free the buffer. A later save allocates it again.
 
         Raises:
-            CheckpointError: As of :meth:`flush`.
+            CheckpointError: As in :meth:`flush`.
         """
         with self._lock:
             try:
@@ -131,7 +132,7 @@ class AsyncDiskSaver(DiskSaver):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close; an error of the block goes on, with what failed here noted on it."""
+        """Close; if the block raised, an error of closing is only noted on that."""
         try:
             self.close()
         except CheckpointError as failure:
@@ -145,17 +146,17 @@ def _publish(copied: Any, path: Path, about: Mapping[str, Any], options: Mapping
 
 
 class _Writes:
-    """What the background does, and its results. Its jobs touch the attributes only while nothing else does."""
+    """The jobs of the background, and their results. A job accesses the attributes only while nothing else does."""
 
     def __init__(self, timeout_s: float) -> None:
-        self.lock = threading.RLock()  # one save at a time uses the memory
+        self.lock = threading.RLock()  # one save at a time uses the buffer
         self._background = Background()
         self._error: CheckpointError | None = None
         self._is_behind = False  # the last write failed
-        self._kept: list[Path] = []  # to be removed once one has succeeded
+        self._kept: list[Path] = []  # to be removed once a write has succeeded
         self._timeout_s = timeout_s
         self._is_late = False
-        self._at_work = ""  # what is being done, for messages
+        self._current = ""  # what is being done, for messages
 
     def write(self, publish: Callable[[], object], filename: str, step: Any) -> bool:
         return self._background.give(partial(self._write, publish, filename, step))
@@ -164,12 +165,12 @@ class _Writes:
         self._background.give(partial(self._remove, path))
 
     def flush(self) -> None:
-        # After one wait in vain the next ones do not wait again for the same file.
+        # After one timeout the next calls do not wait again for the same file.
         in_time = self._background.wait(0.0 if self._is_late else self._timeout_s)
         self._is_late = not in_time
         if not in_time:
             raise CheckpointError(
-                f"AsyncDiskSaver: {self._at_work} did not finish within timeout_s={self._timeout_s:g} s; "
+                f"AsyncDiskSaver: {self._current} did not finish within timeout_s={self._timeout_s:g} s; "
                 "older checkpoints stay"
             )
         error, self._error = self._error, None
@@ -182,12 +183,12 @@ class _Writes:
 
     @property
     def is_current(self) -> bool:
-        """Whether the code that asks runs in the thread that writes."""
+        """Whether this is called in the thread that writes."""
         return self._background.is_current
 
     def _write(self, publish: Callable[[], object], filename: str, step: Any) -> None:
         what = f"the save of {filename!r}" + ("" if step is None else f" (step {step})")
-        self._at_work = what
+        self._current = what
         try:
             publish()
         except Exception as error:
@@ -204,7 +205,7 @@ class _Writes:
                 self._remove(path)
 
     def _remove(self, path: Path) -> None:
-        self._at_work = f"removing {path}"
+        self._current = f"removing {path}"
         if self._is_behind:
             self._kept.append(path)
             return
@@ -216,13 +217,90 @@ class _Writes:
                 self._error.__cause__ = error
 
 
+class Background:
+    """Runs jobs in the order in which they were given, in a thread that ends when there are none.
+
+    Example:
+        >>> done = []
+        >>> background = Background()
+        >>> background.give(lambda: done.append(1)), background.give(lambda: done.append(2))
+        (True, True)
+        >>> background.wait(10.0), done
+        (True, [1, 2])
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: deque[Callable[[], object]] = deque()
+        self._is_begun = self._is_working = False  # the second one is set by the thread itself
+        self._thread: threading.Thread | None = None
+
+    def give(self, job: Callable[[], object]) -> bool:
+        """Run a job, which must not raise, after those given before.
+
+        Returns:
+            True if the thread will run it; False if no thread can start any more, and the job is done.
+        """
+        with self._lock:
+            self._jobs.append(job)
+        return self._begin()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait at most ``timeout_s`` until all jobs are done and the thread has ended; returns whether they are."""
+        self._begin()  # an interrupt may have come between a job and the start of its thread
+        deadline = time.monotonic() + timeout_s
+        while (thread := self._thread) is not None:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+            if thread.is_alive():
+                return False
+            if thread is self._thread:
+                break
+        return True
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this is called in the thread."""
+        return self._thread is threading.current_thread()
+
+    def _begin(self) -> bool:
+        with self._lock:
+            if self._is_begun or self._is_working or not self._jobs:
+                return True
+            self._is_begun = True
+            try:
+                self._thread = start(self._work_in_thread, "checkpoint-writer")
+            except BaseException:  # an interrupt; the thread may have started, or not
+                self._is_begun = False
+                raise
+        if self._thread is None:
+            self._work()
+        return self._thread is not None
+
+    def _work_in_thread(self) -> None:
+        with self._lock:
+            if self._is_working:  # another thread has started
+                return
+            self._is_working, self._thread = True, threading.current_thread()
+        self._work()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._jobs:
+                    self._is_begun = self._is_working = False
+                    return
+                job = self._jobs.popleft()
+            job()
+            del job  # it holds the state that was written
+
+
 def _finish(writes: _Writes) -> None:
-    """The end of a saver, or of the interpreter: there is no caller left to raise to."""
-    if writes.is_current:  # the garbage collector runs in the very thread that is to be waited for
+    """Called at the end of a saver, or of the interpreter: there is no caller left to raise to."""
+    if writes.is_current:  # garbage collection may run in the thread that would be waited for
         start(partial(_finish, writes), "checkpoint-end")
         return
     try:
-        with writes.lock:  # also of a save that a daemon thread of the program has begun
+        with writes.lock:  # also of a save that a daemon thread of the program has started
             writes.flush()
     except CheckpointError as error:
         _logger.error("%s", error)

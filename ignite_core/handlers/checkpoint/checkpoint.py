@@ -1,15 +1,22 @@
-"""The handler that saves: when it is called, under which name, and what goes then.
+"""The handler that saves checkpoints.
 
-One call, on all ranks: what is pending about the run is settled; ``save_on_rank`` decides whether this one is to stay,
-and tells the others; every rank takes the states of its objects; one rank writes; only then older ones are removed.
-After each of these steps the ranks tell each other whether it went well, and all go on or all raise.
+One call, on all ranks:
+
+1. pending votes about the run are resolved; nothing is saved of a run that is known to be bad;
+2. ``save_on_rank`` decides whether this checkpoint is to stay, and under which name;
+3. every rank collects the states of its objects;
+4. one rank writes (all of them, if the saver says so);
+5. only then are older checkpoints removed.
+
+After each of these steps the ranks exchange whether it succeeded: all continue, or all raise.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
@@ -22,34 +29,39 @@ from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
 from ignite_core.engine.events import EventEnum, Events
 from ignite_core.exceptions import RankFailed, few
-from ignite_core.handlers._direction import higher_is_better
 from ignite_core.handlers._global_step import clock_of
-from ignite_core.handlers.checkpoint import naming as names
-from ignite_core.handlers.checkpoint import retention, timed
-from ignite_core.handlers.checkpoint.background import WriteFailed
-from ignite_core.handlers.checkpoint.closing import Closing
-from ignite_core.handlers.checkpoint.collecting import collect, is_bad
-from ignite_core.handlers.checkpoint.keeping import Keeper, kept_state
-from ignite_core.handlers.checkpoint.ranks import caught, saving_rank, share
-from ignite_core.handlers.checkpoint.reading import read_into
-from ignite_core.handlers.checkpoint.retention import Kept, Retention, as_number, plain
-from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver, as_function, as_saver
+from ignite_core.handlers._handles import AttachHandle
+from ignite_core.handlers.checkpoint import naming, retention, scores
+from ignite_core.handlers.checkpoint.hyperparameters import built_of
+from ignite_core.handlers.checkpoint.interval_trigger import IntervalTrigger
+from ignite_core.handlers.checkpoint.ranks import caught, collect_states, is_unsafe_to_save, saving_rank, share
+from ignite_core.handlers.checkpoint.restore import load_objects
+from ignite_core.handlers.checkpoint.savers import (
+    BaseSaveHandler,
+    CloseAtRunEnd,
+    DiskSaver,
+    WriteFailed,
+    as_function,
+    as_saver,
+)
 from ignite_core.handlers.checkpoint.sharded import is_sharded
 from ignite_core.handlers.checkpoint.states import check_objects
 
-__all__ = ["Checkpoint", "CheckpointEvents", "ModelCheckpoint"]
+__all__ = ["Checkpoint", "CheckpointEvents"]
 
-#: The name under which a handler saves itself.
+#: The name under which a handler saves its own state.
 SELF: Final = "checkpointer"
 
 #: A run ends with one or several of these events; at each the same state would be saved.
 ENDS: Final = frozenset({Events.TERMINATE, Events.COMPLETED, Events.INTERRUPT, Events.EXCEPTION_RAISED})
+#: A step or a score in a file name that was read from a file.
+_NUMBER = r"[A-Za-z0-9.+-]+"
 
 
 class CheckpointEvents(EventEnum):
-    """What a :class:`Checkpoint` fires on the engine it is attached to. It need not be registered.
+    """Events that a :class:`Checkpoint` fires on the engine it is attached to. They need not be registered.
 
-    - ``SAVED_CHECKPOINT``: a checkpoint was saved (handed to the saver, where that writes in the background).
+    - ``SAVED_CHECKPOINT``: a checkpoint was saved (with a background saver: handed to it).
     """
 
     SAVED_CHECKPOINT = "saved_checkpoint"
@@ -61,53 +73,55 @@ class CheckpointEvents(EventEnum):
 
 @dataclass(frozen=True)
 class _Save:
-    """What is about to be saved, as ``save_on_rank`` has decided it."""
+    """A save that ``save_on_rank`` has decided on."""
 
     filename: str
-    kept: Kept  #: what stays afterwards
+    kept: retention.Kept  #: what stays afterwards
     removed: list[str]
     metadata: dict[str, Any]
     key: tuple[Any, ...]  #: two saves of a run with the same key are the same
 
 
-class Checkpoint(Keeper):
-    """Saves objects when it is called, and keeps the best or the newest of what it has saved.
+class Checkpoint:
+    """Saves objects when it is called, and keeps the best or the newest checkpoints.
 
-    Attach it to any event, on all ranks. It runs after the other handlers of the event (its priority is -20), so that
-    what they change is saved with the rest.
+    Attach it to any event, on all ranks. Its priority is -20: it runs after the other handlers of the event, so that
+    what they change is saved too.
 
     Args:
-        to_save: Names and objects with ``state_dict``: models, optimizers, schedulers, the trainer itself; lists and
-            dictionaries of such too. What wraps a model (DataParallel, DistributedDataParallel, torch.compile) leaves
-            no trace. A single object is saved bare, so that ``model.load_state_dict(torch.load(path))`` works, several
-            ones by name.
+        to_save: Names and objects with ``state_dict``: models, optimizers, schedulers, the trainer itself; also lists
+            and dictionaries of such objects. Wrappers of a model (DataParallel, DistributedDataParallel, torch.compile)
+            leave no trace in the keys. A single object is saved bare, so that
+            ``model.load_state_dict(torch.load(path))`` works, several ones by name.
         save_handler: A folder, a :class:`~ignite_core.handlers.BaseSaveHandler` such as
             :class:`~ignite_core.handlers.DiskSaver`, or a function of (checkpoint, file name) or (checkpoint, file
             name, metadata).
-        filename_prefix: What file names begin with.
+        filename_prefix: Prefix of file names.
         score_function: ``score_function(engine) -> number``; the checkpoints with the highest scores stay. None, NaN
             and infinities are never among the best. Without it those with the highest steps stay.
-        score_name: What the score is of, in file names, where ``val/acc`` is ``val_acc``; without ``score_function``
-            the score is ``engine.state.metrics[score_name]``, negated where the metric attached under this name is
+        score_name: Name of the score in file names, where ``val/acc`` is ``val_acc``. Without ``score_function``
+            the score is ``engine.state.metrics[score_name]``, negated if the metric attached under this name is
             better when it is smaller.
-        n_saved: How many of the best stay; None for all.
+        n_saved: Number of the best that stay; None for all.
         global_step_transform: ``global_step_transform(engine, event) -> step``, for file names. By default the
             iterations of the engine, or, on an evaluator, of the trainer that runs it.
-        filename_pattern: A pattern of file names, with ``{filename_prefix}``, ``{name}``, ``{global_step}``,
-            ``{score_name}``, ``{score}`` and ``{ext}``; by default as below.
-        include_self: Save what this handler has kept too, as ``"checkpointer"``.
+        filename_pattern: Pattern of file names, with ``{filename_prefix}``, ``{name}``, ``{global_step}``,
+            ``{score_name}``, ``{score}`` and ``{ext}``. The default is described below.
+        include_self: Also save the state of this handler (which checkpoints it keeps), as ``"checkpointer"``.
         greater_or_equal: Of equal scores the latest stays; by default the earliest.
-        save_on_rank: The rank that decides and writes, and the only one that looks at the file system; 0 where there is
+        save_on_rank: The rank that decides and writes, and the only one that accesses the file system; 0 if there is
             no such rank.
-        keep_last: How many of the newest stay beside the best, whatever their score. File names have the step in them.
-        require_empty: Of a folder given as ``save_handler``: there must be no ``.pt`` file in it.
+        keep_last: Number of the newest that stay besides the best, whatever their score. File names then contain the
+            step.
+        require_empty: If ``save_handler`` is a folder: it must not contain ``.pt`` files.
 
     Attributes:
         SAVED_CHECKPOINT: The event that is fired after each save.
         ext: The extension of file names, ``"pt"``.
 
-    A file is called ``{filename_prefix}_{name}_{global_step}_{score_name}={score}.pt``, where the name is that of the
-    only object or ``checkpoint``, a score has four decimals unless it is whole, and what is not given is left out:
+    The default file name is ``{filename_prefix}_{name}_{global_step}_{score_name}={score}.pt``, where the name is that
+    of the only object or ``checkpoint``, a score has four decimals unless it is whole, and what is not given is left
+    out:
 
     ================== ============== ========================= =================================
     ``score_function`` ``score_name`` ``global_step_transform`` after the name
@@ -121,9 +135,8 @@ class Checkpoint(Keeper):
     ================== ============== ========================= =================================
 
     Raises:
-        TypeError: If an argument is of a wrong type.
-        ValueError: If arguments contradict each other, file names would not be names of files, or the folder is not
-            empty.
+        TypeError: If an argument has a wrong type.
+        ValueError: If arguments contradict each other, file names would not be valid, or the folder is not empty.
 
     Example:
         >>> import tempfile
@@ -173,11 +186,7 @@ class Checkpoint(Keeper):
                 "Checkpoint: with keep_last there must be {global_step} in filename_pattern, or a newer one replaces "
                 f"the best, got {filename_pattern!r}"
             )
-        super().__init__(
-            to_save,
-            Retention(n_saved, keep_last, greater_or_equal),
-            names.Naming(filename_prefix, score_function is not None, score_name, filename_pattern),
-        )
+        self.to_save = to_save
         self.filename_prefix = filename_prefix
         self.score_function = score_function
         self.score_name = score_name
@@ -185,17 +194,24 @@ class Checkpoint(Keeper):
         self.filename_pattern = filename_pattern
         self.include_self = include_self
         self.save_on_rank = save_on_rank
-        self.ext = names.EXTENSION
+        self.ext = naming.EXTENSION
+        self._retention = retention.Retention(n_saved, keep_last, greater_or_equal)
+        self._naming = naming.Naming(filename_prefix, score_function is not None, score_name, filename_pattern)
+        self._saved = retention.SavedCheckpoints()
+        self._built = built_of(to_save)
         self._last_key: tuple[Any, ...] = ()
         self._last_event: Any = None
-        self._last_run: Any = None  # where the engine keeps the times of the run: another object in each
-        self.save_handler = as_saver(save_handler, require_empty, save_on_rank)
+        self._last_run: Any = None  # state.times of the run of the last save: another object in each run
+        self._use(as_saver(save_handler, require_empty, save_on_rank))
         if isinstance(self.save_handler, DiskSaver):
             self._naming.check()
-        self._hand_over = as_function(self.save_handler)
-        self._closing = Closing(self.save_handler, save_on_rank)
 
-    # ------------------------------------------------------------------------------------------------ when it saves
+    def _use(self, saver: Any) -> None:
+        self.save_handler = saver
+        self._hand_over = as_function(saver)
+        self._closing = CloseAtRunEnd(saver, self.save_on_rank)
+
+    # --------------------------------------------------------------------------------------------------- when it saves
 
     def attach(
         self,
@@ -205,16 +221,19 @@ class Checkpoint(Keeper):
         every: int | None = None,
         every_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Save at an event, every so many iterations, every so many seconds, or all of these.
+    ) -> AttachHandle:
+        """Save at an event, every ``every`` iterations, every ``every_s`` seconds, or all of these.
 
         Args:
             engine: The trainer, or an evaluator that it runs.
             event: An event, or several joined by ``|``.
             every: Iterations from one save to the next.
-            every_s: Seconds from one save to the next. Looked at after each iteration; on several ranks the clock of
+            every_s: Seconds from one save to the next. The clock is read after each iteration; on several ranks that of
                 ``save_on_rank`` decides for all, a few iterations later (see :class:`~ignite_core.handlers.Vote`).
-            clock: Gives the time in seconds.
+            clock: Returns the time in seconds.
+
+        Returns:
+            A handle that detaches it.
 
         Raises:
             ValueError: If neither is given, or a period is not positive.
@@ -223,7 +242,7 @@ class Checkpoint(Keeper):
             >>> from torch import nn
             >>> trainer = Engine(lambda engine, batch: None)
             >>> checkpoint = Checkpoint({"model": nn.Linear(1, 1)}, lambda state, filename: print(filename))
-            >>> checkpoint.attach(trainer, Events.COMPLETED, every=4)
+            >>> handle = checkpoint.attach(trainer, Events.COMPLETED, every=4)
             >>> state = trainer.run(range(10))
             model_4.pt
             model_8.pt
@@ -231,19 +250,20 @@ class Checkpoint(Keeper):
         """
         if event is None and every is None and every_s is None:
             raise ValueError("Checkpoint.attach: say when to save: event, every (iterations) or every_s (seconds)")
-        timer = None if every_s is None else timed.Timer(self, every_s, clock, self.save_on_rank)
+        handlers: list[tuple[Any, Callable[..., Any]]] = []
         if every is not None:
-            engine.add_event_handler(Events.ITERATION_COMPLETED(every=every), self)
+            handlers.append((Events.ITERATION_COMPLETED(every=every), self))
         if event is not None:
-            engine.add_event_handler(event, self)
-        if timer is not None:
-            engine.add_event_handler(Events.ITERATION_COMPLETED, timer)
+            handlers.append((event, self))
+        if every_s is not None:
+            handlers.append((Events.ITERATION_COMPLETED, IntervalTrigger(self, every_s, clock, self.save_on_rank)))
+        return AttachHandle(*[engine.add_event_handler(at, handler).remove for at, handler in handlers])
 
     def __call__(self, engine: Engine, *extras: Any, **named: Any) -> None:
-        """Save, if this one is to stay. On several ranks all make the call.
+        """Save, if this checkpoint is to stay. On several ranks all must call it.
 
         Raises:
-            CheckpointError: If it could not be saved; older ones are as they were. On several ranks all raise it, with
+            CheckpointError: If it could not be saved; older ones are unchanged. On several ranks all raise it, with
                 the ranks that failed.
         """
         if not self.to_save:
@@ -254,55 +274,65 @@ class Checkpoint(Keeper):
         except RankFailed as error:
             if event is not Events.EXCEPTION_RAISED:
                 raise
-            # One rank has raised, the others are elsewhere: there is no common state, and the error at hand matters.
+            # The ranks are at different places, so there is no common state to save, and the first error matters more.
             engine.logger.warning("Checkpoint: nothing was saved after the error: %s", error)
         engine.last_event_name = event
 
     def _save(self, engine: Engine, event: Any) -> None:
-        bad = is_bad(engine)  # on all ranks, unless what found it acts on this rank alone
-        self._closing.watch(engine)
-        save = self._agree(engine, event, bad)
+        is_unsafe = is_unsafe_to_save(engine)  # on all ranks, unless the handler that found it acts on this rank alone
+        self._closing.attach(engine)
+        rank = saving_rank(self.save_on_rank)
+        save = self._agree(engine, event, rank, is_unsafe)
         if save is None:
             return
-        checkpoint = self._collect(save)
-        self._write(checkpoint, save)
-        self._newest, self._last_key, self._last_event = save.filename, save.key, event
+        what = f"Checkpoint: {save.filename} was not saved"
+        is_writer = self._on_every_rank or rank == idist.get_rank()
+        states = collect_states(self.to_save, what, rank, not self._on_every_rank)
+        checkpoint: Any = None
+        if is_writer and self.include_self:
+            checkpoint = {**states, SELF: save.kept.state_dict()}
+        elif is_writer:
+            checkpoint = next(iter(states.values())) if len(states) == 1 else states
+        self._write(checkpoint, save, rank, is_writer)
+        self._saved.newest, self._last_key, self._last_event = save.filename, save.key, event
         self._last_run = clock_of(engine, event).state.times
         engine.fire_event(CheckpointEvents.SAVED_CHECKPOINT)
 
-    def _agree(self, engine: Engine, event: Any, bad: bool) -> _Save | None:
-        """What is to be saved, the same on all ranks; None if it is bad, would not stay, or is saved already."""
-        error, asked = None, None
+    def _agree(self, engine: Engine, event: Any, rank: int, is_unsafe: bool) -> _Save | None:
+        """The save of ``save_on_rank``; None if the state is bad, would not stay, or was saved already."""
+        error, decided = None, None
         try:
-            asked = None if bad else self._decide(engine, event)
+            decided = None if is_unsafe else self._decide(engine, event)
         except Exception as failure:
             error = caught(failure)
         mine = (self.filename_prefix, list(self.to_save))
-        told = share("Checkpoint: the score or the step could not be found", error, (mine, bad, asked))
-        if any(what != mine for what, _, _ in told):
+        gathered = share("Checkpoint: the score or the step could not be found", error, (mine, is_unsafe, decided))
+        if any(what != mine for what, _, _ in gathered):
             share("Checkpoint: all ranks must save the same at one event", ValueError(f"it saves {mine}"), None)
-        save: _Save | None = told[saving_rank(self.save_on_rank)][2]
-        return None if any(bad for _, bad, _ in told) else save
+        save: _Save | None = gathered[rank][2]
+        return None if any(is_unsafe for _, is_unsafe, _ in gathered) else save
 
     def _decide(self, engine: Engine, event: Any) -> _Save | None:
-        """What this rank would save; None if it would not stay, or is saved already."""
-        clock = clock_of(engine, event)
+        """What this rank would save; None if it would not stay, or was saved already."""
+        clock, saved = clock_of(engine, event), self._saved
         step = clock.state.iteration
         global_step = None if self.global_step_transform is None else self.global_step_transform(engine, event)
-        score = None if self.score_function is None else as_number(self.score_function(engine), "score_function")
+        score = None if self.score_function is None else scores.as_number(self.score_function(engine), "score_function")
         if global_step is None and (self.score_function is None or self.keep_last is not None):
             global_step = step
-        filename = self._naming.filename(names.object_name(self.to_save), global_step, score)
-        priority = plain(as_number(global_step, "global_step_transform") if self.score_function is None else score)
+        name = naming.object_name(self.to_save)
+        filename = self._naming.filename(name, global_step, score)
+        by = scores.as_number(global_step, "global_step_transform") if self.score_function is None else score
+        priority = scores.as_python_number(by)
         key = (filename, step, repr(priority))
-        is_saved = filename == self._newest and key == self._last_key and clock.state.times is self._last_run
+        is_saved = filename == saved.newest and key == self._last_key and clock.state.times is self._last_run
         if is_saved and (event in ENDS or event == self._last_event):
             return None
-        if not self._retention.wants(self._kept, priority):
+        if not self._retention.wants(saved.kept, priority):
             return None
-        kept, removed = self._retention.after(self._kept, retention.Item(priority, filename))
+        kept, removed = self._retention.after(saved.kept, retention.Item(priority, filename))
         metadata: dict[str, Any] = {
-            "basename": self.basename,
+            "basename": self._naming.basename(name),
             "score_name": self.score_name,
             "priority": priority,
             "score": None if self.score_function is None else priority,
@@ -317,11 +347,11 @@ class Checkpoint(Keeper):
 
     @property
     def collective(self) -> str:
-        """Its name where ranks compare what they have attached."""
+        """The name by which ranks compare their handlers."""
         return f"Checkpoint {self.filename_prefix!r}" if self.filename_prefix else "Checkpoint"
 
     def why_not_alone(self) -> str | None:
-        """Why one rank alone cannot save, if there is a reason."""
+        """The reason why one rank alone cannot save, if there is one."""
         if self._on_every_rank:
             return f"{type(self.save_handler).__name__} saves on every rank"
         parts = [value for one in self.to_save.values() for value in (one if isinstance(one, list | tuple) else [one])]
@@ -330,212 +360,165 @@ class Checkpoint(Keeper):
             return "it saves a model that is sharded over the ranks"
         return None
 
-    # ------------------------------------------------------------------------------------------------ what it saves
-
-    def _collect(self, save: _Save) -> Any:
-        """What the saver is to get; None on ranks that write nothing."""
-        rank = saving_rank(self.save_on_rank)
-        states = collect(self.to_save, f"Checkpoint: {save.filename} was not saved", rank, not self._on_every_rank)
-        if not self._writes_here:
-            return None
-        if self.include_self:
-            return {**states, SELF: kept_state(save.kept)}
-        return next(iter(states.values())) if len(states) == 1 else states
+    # --------------------------------------------------------------------------------------------------- how it saves
 
     @property
     def _on_every_rank(self) -> bool:
         return bool(getattr(self.save_handler, "saves_on_every_rank", False))
 
-    @property
-    def _writes_here(self) -> bool:
-        return self._on_every_rank or idist.get_rank() == saving_rank(self.save_on_rank)
-
-    def _write(self, checkpoint: Any, save: _Save) -> None:
-        """Hand it to the saver, take over what stays then, and remove what does not."""
+    def _write(self, checkpoint: Any, save: _Save, rank: int, is_writer: bool) -> None:
+        """Hand the checkpoint to the saver, then update the bookkeeping and remove older checkpoints."""
+        saved, stay = self._saved, save.kept.filenames
         doing, error = "was not saved", None
         try:
-            if self._writes_here:
+            if is_writer:
                 self._hand_over(checkpoint, save.filename, save.metadata)
                 doing = "was saved, but not all older ones could be removed"
-                self._kept = save.kept
-                self._remove([name for name in (*self._to_remove, *save.removed) if name not in save.kept.filenames])
+                saved.kept = save.kept
+                self._remove([name for name in (*saved.to_remove, *save.removed) if name not in stay])
         except Exception as failure:
-            if isinstance(failure, WriteFailed):  # an earlier save
-                self._kept = self._kept.without(failure.filename)
+            if isinstance(failure, WriteFailed):  # of an earlier save
+                saved.kept = saved.kept.without(failure.filename)
             error = caught(failure)
-        told = share(f"Checkpoint: {save.filename} {doing}", error, getattr(self.save_handler, "_written", None))
-        self._kept = save.kept
-        written = told[saving_rank(self.save_on_rank)]
+        gathered = share(f"Checkpoint: {save.filename} {doing}", error, getattr(self.save_handler, "_written", None))
+        saved.kept = save.kept
+        written = gathered[rank]
         if written not in (None, save.filename):
-            kept = {name: file for name, file in self._files.items() if name in save.kept.filenames}
-            self._files = {**kept, save.filename: written}
+            kept = {name: file for name, file in saved.renamed.items() if name in stay}
+            saved.renamed = {**kept, save.filename: written}
 
     def _remove(self, filenames: list[str]) -> None:
-        """Remove what stays no longer; what cannot be removed is tried again after the next save."""
-        if not isinstance(self.save_handler, BaseSaveHandler):
+        """Remove checkpoints; those that cannot be removed are tried again after the next save."""
+        saver, saved = self.save_handler, self._saved
+        if not isinstance(saver, BaseSaveHandler):
             return
-        self._to_remove = [name for name in filenames if name not in self._foreign]
-        with self.save_handler.removing() if isinstance(self.save_handler, DiskSaver) else nullcontext():
-            while self._to_remove:
-                self.save_handler.remove(self._to_remove[0])
-                self._to_remove = self._to_remove[1:]
+        saved.to_remove = [name for name in filenames if name not in saved.foreign]
+        with saver.removing() if isinstance(saver, DiskSaver) else nullcontext():
+            while saved.to_remove:
+                saver.remove(saved.to_remove[0])
+                saved.to_remove = saved.to_remove[1:]
 
     @contextmanager
     def rehearse(self, folder: Path) -> Iterator[None]:
-        """Inside, it saves into a folder of its own there; afterwards it is as before (see ``ignite_core.debug``)."""
+        """Save into a temporary folder inside ``folder``, then restore this handler (see ``ignite_core.debug``)."""
         before = dict(vars(self))
-        self.save_handler = DiskSaver(tempfile.mkdtemp(dir=folder), save_on_rank=self.save_on_rank)
-        self._hand_over = as_function(self.save_handler)
-        self._closing = Closing(self.save_handler, self.save_on_rank)
+        self._use(DiskSaver(tempfile.mkdtemp(dir=folder), save_on_rank=self.save_on_rank))
         self.reset()
         try:
             yield
         finally:
             vars(self).update(before)
 
-    # --------------------------------------------------------------------------------------------------- loading
+    # --------------------------------------------------------------------------------------------- what it has saved
 
-    @staticmethod
-    def load_objects(
-        to_load: Mapping[str, Any], checkpoint: str | PathLike[str] | Mapping[str, Any], **kwargs: Any
-    ) -> None:
-        """Load what was saved into objects: into all of them, or, if anything is wrong, into none.
+    @property
+    def n_saved(self) -> int | None:
+        """Number of the best that stay."""
+        return self._retention.n_saved
 
-        Args:
-            to_load: Names and objects with ``load_state_dict``, as given to ``to_save`` or a part of it.
-            checkpoint: A path, read as :func:`torch.load` does with ``weights_only=True`` after it was verified; or
-                states by name; or the bare state of a single object.
-            kwargs: Handed to ``load_state_dict`` of modules, such as ``strict=False``.
+    @property
+    def keep_last(self) -> int | None:
+        """Number of the newest that stay."""
+        return self._retention.keep_last
+
+    @property
+    def greater_or_equal(self) -> bool:
+        """Whether the latest of equal scores stays."""
+        return self._retention.greater_or_equal
+
+    @property
+    def last_checkpoint(self) -> Path | str | None:
+        """As in pytorch-ignite: of those that stay the one with the highest score, or without scores the highest step.
+
+        A path if the saver has a folder, else the file name; None before the first save.
+        """
+        kept = self._saved.kept.best or self._saved.kept.last
+        return self._path(kept[-1].filename) if kept else None
+
+    @property
+    def best_checkpoint(self) -> Path | str | None:
+        """The one with the highest score; of equal ones the first, or with ``greater_or_equal`` the last.
+
+        None without scores.
+        """
+        best = self._saved.kept.best
+        if self.score_function is None or not best:
+            return None
+        equals = [item for item in best if item.priority == best[-1].priority]
+        return self._path(equals[-1 if self.greater_or_equal else 0].filename)
+
+    @property
+    def newest_checkpoint(self) -> Path | str | None:
+        """The one that was saved last."""
+        return None if self._saved.newest is None else self._path(self._saved.newest)
+
+    def _path(self, filename: str) -> Path | str:
+        saver = self.save_handler
+        return saver.dirname / self._saved.renamed.get(filename, filename) if isinstance(saver, DiskSaver) else filename
+
+    @property
+    def basename(self) -> str:
+        """The common beginning of its file names: the prefix, and the name of the only object or ``checkpoint``."""
+        return self._naming.basename(naming.object_name(self.to_save))
+
+    def reset(self) -> None:
+        """Forget what was saved; files stay. For an engine that is run again for something else, such as a fold."""
+        self._saved = retention.SavedCheckpoints()
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """Pairs of priority and file name: the best under ``_saved``, the newest under ``_last``."""
+        return self._saved.kept.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load the state of :meth:`state_dict`, or of the handler of pytorch-ignite.
+
+        Files with a name that this handler would not give are counted, but never removed.
 
         Raises:
-            TypeError: If an argument is of a wrong type.
-            CheckpointError: If the file is damaged or not safe, or does not fit the objects.
-
-        Example:
-            >>> from torch import nn
-            >>> saved, model = nn.Linear(2, 1), nn.Linear(2, 1)
-            >>> Checkpoint.load_objects({"model": model}, {"model": saved.state_dict()})
-            >>> bool((model.weight == saved.weight).all())
-            True
+            ValueError: If ``_saved`` is missing.
+            CheckpointError: If it holds anything else than priorities and file names.
         """
-        check_objects(to_load, "load_state_dict", "Checkpoint.load_objects")
-        read_into(to_load, checkpoint, **kwargs)
+        name = naming.object_name(self.to_save) if self.to_save else None
+        loaded = retention.SavedCheckpoints.from_state(state_dict, lambda one: self._naming.fits(name, one, _NUMBER))
+        self._saved.kept, self._saved.foreign = loaded.kept, loaded.foreign
+
+    def adopt(self, items: Iterable[retention.Item]) -> None:
+        """Take over checkpoints that exist already, as :func:`~ignite_core.handlers.resume` does.
+
+        Args:
+            items: In the order in which they were saved. Those that would not stay are removed after the next save.
+        """
+        items = list(items)
+        kept, removed = self._retention.of(items)
+        self._saved = retention.SavedCheckpoints(kept, items[-1].filename if items else None, removed)
+
+    # ------------------------------------------------------------------------------------------------------- loading
+
+    load_objects = staticmethod(load_objects)
 
     def reload_objects(
         self, to_load: Mapping[str, Any], load_kwargs: Mapping[str, Any] | None = None, **filename_components: Any
     ) -> None:
-        """Load one of the files that this handler has saved, found by what is in its name.
+        """Load a file that this handler has saved, found by the parts of its name.
 
         Args:
-            to_load: As of :meth:`load_objects`.
+            to_load: As in :meth:`load_objects`.
             load_kwargs: As ``kwargs`` of :meth:`load_objects`.
-            filename_components: ``global_step``, ``score`` and ``name``, as far as the file name has them.
+            filename_components: ``global_step``, ``score`` and ``name``, as far as the file name contains them.
 
         Raises:
             AttributeError: If the saver has no folder.
-            CheckpointError: As of :meth:`load_objects`.
+            CheckpointError: As in :meth:`load_objects`.
         """
         if not isinstance(self.save_handler, DiskSaver):
             raise AttributeError(
                 "Checkpoint.reload_objects: needs a save_handler with a folder (a path or a DiskSaver), got "
                 f"{type(self.save_handler).__name__}"
             )
-        parts = {"name": names.object_name(self.to_save), **filename_components}
-        filename = self._naming.filename(**parts)
+        filename = self._naming.filename(**{"name": naming.object_name(self.to_save), **filename_components})
         self.load_objects(to_load, self.save_handler.dirname / filename, **(load_kwargs or {}))
 
-    # --------------------------------------------------------------------------------------------------- helpers
+    # ------------------------------------------------------------------------------------------------------- helpers
 
-    setup_filename_pattern = staticmethod(names.filename_pattern)
-
-    @staticmethod
-    def get_default_score_fn(metric_name: str, score_sign: float | None = None) -> Callable[[Any], Any]:
-        """A score function that reads a metric of the engine.
-
-        Args:
-            metric_name: A key of ``engine.state.metrics``.
-            score_sign: 1.0, or -1.0 for what is better when it is smaller. By default ``higher_is_better`` of the
-                metric that is attached under the name decides; 1.0 where there is none, as in pytorch-ignite.
-
-        Raises:
-            ValueError: If the sign is another.
-
-        Example:
-            >>> engine = Engine(lambda engine, batch: None)
-            >>> engine.state.metrics["loss"] = 0.25
-            >>> Checkpoint.get_default_score_fn("loss", -1.0)(engine)
-            -0.25
-        """
-        if score_sign not in (None, 1.0, -1.0):
-            raise ValueError(f"Checkpoint.get_default_score_fn: score_sign must be 1.0 or -1.0, got {score_sign!r}")
-
-        def score(engine: Engine) -> Any:
-            sign = score_sign or (-1.0 if higher_is_better(engine, metric_name) is False else 1.0)
-            return sign * engine.state.metrics[metric_name]
-
-        return score
-
-
-class ModelCheckpoint(Checkpoint):
-    """A :class:`Checkpoint` into a folder that is told the objects when it is attached.
-
-    Args:
-        dirname: The folder, as of :class:`~ignite_core.handlers.DiskSaver`, as are ``atomic``, ``require_empty``,
-            ``create_dir`` and ``kwargs``.
-        filename_prefix: As of :class:`Checkpoint`, as are all others.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from torch import nn
-        >>> trainer, model = Engine(lambda engine, batch: None), nn.Linear(1, 1)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     checkpoint = ModelCheckpoint(folder, "run", n_saved=None)
-        ...     handle = trainer.add_event_handler(Events.EPOCH_COMPLETED, checkpoint, {"model": model})
-        ...     state = trainer.run(range(10), max_epochs=2)
-        ...     print(sorted(path.name for path in Path(folder).glob("*.pt")))
-        ['run_model_10.pt', 'run_model_20.pt']
-    """
-
-    def __init__(
-        self,
-        dirname: str | PathLike[str],
-        filename_prefix: str = "",
-        score_function: Callable[[Any], Any] | None = None,
-        score_name: str | None = None,
-        n_saved: int | None = 1,
-        atomic: bool = True,
-        require_empty: bool = True,
-        create_dir: bool = True,
-        global_step_transform: Callable[[Any, Any], Any] | None = None,
-        filename_pattern: str | None = None,
-        include_self: bool = False,
-        greater_or_equal: bool = False,
-        save_on_rank: int = 0,
-        *,
-        keep_last: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        saver = DiskSaver(dirname, atomic, create_dir, require_empty, save_on_rank, **kwargs)
-        super().__init__(
-            {},
-            saver,
-            filename_prefix,
-            score_function,
-            score_name,
-            n_saved,
-            global_step_transform,
-            filename_pattern,
-            include_self,
-            greater_or_equal,
-            save_on_rank,
-            keep_last=keep_last,
-        )
-
-    def __call__(self, engine: Engine, *extras: Any, **named: Any) -> None:
-        """Save; the objects are the last argument: ``add_event_handler(event, checkpoint, {"model": model})``."""
-        objects = named.get("to_save", extras[-1] if extras else None)
-        if objects is not None:
-            check_objects(objects, "state_dict", "ModelCheckpoint")
-            self.to_save = objects
-        super().__call__(engine)
+    setup_filename_pattern = staticmethod(naming.filename_pattern)
+    get_default_score_fn = staticmethod(scores.get_default_score_fn)

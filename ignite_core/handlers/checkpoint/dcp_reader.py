@@ -17,9 +17,8 @@ from ignite_core.distributed import utils as idist
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers.checkpoint.dcp_saver import COMMON, Part
 from ignite_core.handlers.checkpoint.ranks import caught, share
-from ignite_core.handlers.checkpoint.restore import by_name, paired
 from ignite_core.handlers.checkpoint.sharded import Layout, mapped
-from ignite_core.handlers.checkpoint.states import Wrappers, unwrapped
+from ignite_core.handlers.checkpoint.states import Wrappers, by_name, paired, unwrapped
 from ignite_core.handlers.checkpoint.storage.load import load_open, verify_checkpoint
 from ignite_core.handlers.checkpoint.storage.manifest import open_file
 from ignite_core.handlers.checkpoint.storage.safety import check

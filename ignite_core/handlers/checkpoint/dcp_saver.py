@@ -21,8 +21,8 @@ from ignite_core.handlers.checkpoint.ranks import caught, share
 from ignite_core.handlers.checkpoint.savers import DiskSaver
 from ignite_core.handlers.checkpoint.sharded import dtensor_type, mapped
 from ignite_core.handlers.checkpoint.storage import commit as storage
+from ignite_core.handlers.checkpoint.storage.hashing import original_errors
 from ignite_core.handlers.checkpoint.storage.plain_values import check_loadable
-from ignite_core.handlers.checkpoint.written import original_errors
 
 __all__ = ["COMMON", "DCPSaver", "Part"]
 
@@ -68,7 +68,7 @@ class DCPSaver(DiskSaver):
         save = _Save(self._target(filename), about)
         error: Exception | None = None
         try:
-            save.state = self._plain(checkpoint, filename, about)
+            save.state = self._plain(checkpoint, save.path, about)
             save.lead() if idist.get_rank() == 0 else save.follow()
         except Exception as failure:
             error = caught(failure)
@@ -95,13 +95,13 @@ class _Save:
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.what = f"DCPSaver: {path} (step {about.get('step')}) was not saved, older checkpoints stand"
         self.state: Any = None
-        self._path, self._about = path, about
+        self.path, self._about = path, about
         self._agreed: CheckpointError | None = None
 
     def lead(self) -> None:
         """What rank 0 does: it makes the folder, and commits it when all have written."""
         try:
-            storage.publish_folder(self._path, self._fill, self._about)
+            storage.publish_folder(self.path, self._fill, self._about)
         except Exception:
             if self._agreed is not None:  # the others have raised it, whatever cleaning up has met since
                 raise self._agreed from None
@@ -138,7 +138,7 @@ class _Save:
             check_loadable(fd)
         except CheckpointError as error:
             step = self._about.get("step")
-            raise CheckpointError(f"{self._path} (step {step}): is not saved, as it {error}") from error
+            raise CheckpointError(f"{self.path} (step {step}): is not saved, as it {error}") from error
 
     def _write_spread(self, folder: Path, spread: dict[str, Any]) -> dict[str, list[Part]]:
         """The steps of torch.distributed.checkpoint, with an exchange of ours after each.

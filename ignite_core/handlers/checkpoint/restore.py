@@ -7,7 +7,9 @@ copy of what was there; modules whose keys and shapes all fit, and which load as
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,16 +18,53 @@ from torch.nn.parameter import is_lazy
 
 from ignite_core.engine.engine import Engine
 from ignite_core.exceptions import CheckpointError
+from ignite_core.handlers.checkpoint.dcp_reader import read_folder
 from ignite_core.handlers.checkpoint.sharded import is_sharded, load_sharded
-from ignite_core.handlers.checkpoint.states import Wrappers, is_zero, place_of, unwrapped
+from ignite_core.handlers.checkpoint.states import Wrappers, by_name, check_objects, is_zero, paired, unwrapped
+from ignite_core.handlers.checkpoint.storage.load import load
 
-__all__ = ["Restoring", "by_name", "paired"]
+__all__ = ["Restoring", "load_objects"]
 
 #: What a module's key ends with for something of its own that need not be a tensor.
 _EXTRA = "_extra_state"
 
 #: So many complaints about keys are listed in a message.
 _SHOWN = 6
+
+
+def load_objects(
+    to_load: Mapping[str, Any], checkpoint: str | os.PathLike[str] | Mapping[str, Any], **kwargs: Any
+) -> None:
+    """Load a checkpoint into objects: into all of them, or, if anything is wrong, into none.
+
+    Args:
+        to_load: Names and objects with ``load_state_dict``, as in ``to_save`` or a part of it.
+        checkpoint: A path, which is verified and then read as by :func:`torch.load` with ``weights_only=True``; or
+            states by name; or the bare state of a single object.
+        kwargs: Arguments of ``load_state_dict`` of modules, such as ``strict=False``.
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        CheckpointError: If the file is damaged or not safe, or does not fit the objects.
+
+    Example:
+        >>> saved, model = nn.Linear(2, 1), nn.Linear(2, 1)
+        >>> load_objects({"model": model}, {"model": saved.state_dict()})
+        >>> bool((model.weight == saved.weight).all())
+        True
+    """
+    check_objects(to_load, "load_state_dict", "Checkpoint.load_objects")
+    if isinstance(checkpoint, str | os.PathLike):
+        path = Path(checkpoint)
+        states = read_folder(path, to_load) if path.is_dir() else load(path)
+        Restoring(to_load, states, path.name, **kwargs).load()
+    elif isinstance(checkpoint, Mapping):
+        Restoring(to_load, checkpoint, "Checkpoint.load_objects", **kwargs).load()
+    else:
+        raise TypeError(
+            "Checkpoint.load_objects: checkpoint must be a path or a mapping of names to states, got "
+            f"{type(checkpoint).__name__}"
+        )
 
 
 class Restoring:
@@ -117,30 +156,6 @@ class Restoring:
             for part in self._safe if not self._undo else ():  # else it had not begun, and the rest is put back
                 part.load()
             raise
-
-
-def paired(objects: Any, states: Any, source: str, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Place, object and state of each."""
-    if hasattr(objects, "load_state_dict"):
-        yield path, objects, states
-        return
-    is_list = isinstance(objects, list | tuple)
-    held = dict(enumerate(states)) if is_list and isinstance(states, list | tuple) else states
-    for key in range(len(objects)) if is_list else objects:
-        place = place_of(key, path)
-        if not isinstance(held, Mapping) or key not in held:
-            known = list(held) if isinstance(held, Mapping) else type(held).__name__
-            raise CheckpointError(f"{source}: there is nothing of {place!r} in it, but of {known}; load what is there")
-        yield from paired(objects[key], held[key], source, place)
-
-
-def by_name(objects: Mapping[str, Any], states: Any) -> Any:
-    """States by name, also where that of a single object was saved bare."""
-    if len(objects) != 1:
-        return states
-    (name,) = objects
-    is_bare = not isinstance(states, Mapping) or name not in states or isinstance(states[name], Tensor)
-    return {name: states} if is_bare else states
 
 
 class _Part:

@@ -21,10 +21,10 @@ from ignite_core.handlers.checkpoint.dcp_reader import read_folder
 from ignite_core.handlers.checkpoint.hyperparameters import Built, built_of, differences, keep_built, saved_of
 from ignite_core.handlers.checkpoint.naming import EXTENSION
 from ignite_core.handlers.checkpoint.ranks import caught, share
-from ignite_core.handlers.checkpoint.restore import Restoring, by_name
-from ignite_core.handlers.checkpoint.states import check_objects
+from ignite_core.handlers.checkpoint.restore import Restoring
+from ignite_core.handlers.checkpoint.states import by_name, check_objects
 from ignite_core.handlers.checkpoint.storage.load import load, verify_checkpoint
-from ignite_core.handlers.checkpoint.storage.scan import Damage, Manifest, Verify, find_manifest, scan, sidecar_path
+from ignite_core.handlers.checkpoint.storage.scan import Damage, Manifest, Verify, find_manifest, manifest_path, scan
 
 __all__ = ["Resumed", "resume"]
 
@@ -241,7 +241,7 @@ def _warn_of_lost_manifest(folder: Path, known: list[Manifest], files: list[Path
     newest, names = known[0], {one.name for one in known}
     try:
         time = (folder / newest.name).stat().st_mtime_ns
-        lost = [path.name for path in files if path.stat().st_mtime_ns > time and not sidecar_path(path).exists()]
+        lost = [path.name for path in files if path.stat().st_mtime_ns > time and not manifest_path(path).exists()]
     except OSError:  # one is removed meanwhile
         return
     alike = [name for name in lost if name not in names and name.startswith(f"{newest.about.get('basename')}_")]

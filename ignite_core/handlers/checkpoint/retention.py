@@ -1,28 +1,27 @@
-"""Which checkpoints stay: the best, the newest, or both. Values and rules only; nothing here touches a file."""
+"""Which checkpoints stay: the best, the newest, or both. Values and rules only; no file is touched."""
 
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
-from ignite_core.exceptions import CheckpointError
+from ignite_core.exceptions import CheckpointError, few
+from ignite_core.handlers.checkpoint.scores import as_number, as_python_number
 from ignite_core.handlers.checkpoint.storage.manifest import check_name
 
-__all__ = ["Item", "Kept", "Retention", "as_number", "by_priority", "checked", "plain"]
+__all__ = ["Item", "Kept", "Retention", "SavedCheckpoints"]
 
 
 class Item(NamedTuple):
     """A checkpoint that was saved.
 
     Args:
-        priority: Its score, or its step where there is no score function; higher is better. None has no place among
-            the best, and neither has NaN or an infinity.
-        filename: Its name.
+        priority: Its score, or its step if there is no score function; higher is better. None, NaN and infinities are
+            never among the best.
+        filename: Its file name.
     """
 
     priority: float | None
@@ -31,7 +30,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Kept:
-    """What stays at present.
+    """The checkpoints that stay.
 
     Args:
         best: By priority, the best last; of equal ones the later last.
@@ -43,12 +42,18 @@ class Kept:
 
     @property
     def filenames(self) -> list[str]:
-        """All names, each once."""
+        """All file names, each once."""
         return list(dict.fromkeys(item.filename for item in (*self.best, *self.last)))
 
     def without(self, filename: str) -> Kept:
-        """What stays if one of them turns out not to be there."""
         return Kept(tuple(_without(self.best, filename)), tuple(_without(self.last, filename)))
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """Pairs of priority and file name: the best under ``_saved``, the newest under ``_last``."""
+        state = OrderedDict(_saved=[tuple(item) for item in self.best])
+        if self.last:
+            state["_last"] = [tuple(item) for item in self.last]
+        return state
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,9 @@ class Retention:
     """How many checkpoints stay.
 
     Args:
-        n_saved: How many of the best; None for all.
-        keep_last: How many of the newest beside them, whatever their priority.
-        greater_or_equal: One that is as good as the least of the best takes its place; else the earlier one stays.
+        n_saved: Number of the best; None for all.
+        keep_last: Number of the newest that stay besides the best, whatever their priority.
+        greater_or_equal: A checkpoint that is as good as the worst of the best replaces it; by default it does not.
 
     Raises:
         ValueError: If a number is not a positive integer.
@@ -84,16 +89,16 @@ class Retention:
                 raise ValueError(f"Checkpoint: {name} must be a positive integer or None, got {number!r}")
 
     def wants(self, kept: Kept, priority: float | None) -> bool:
-        """Whether one of this priority would stay."""
+        """Whether a checkpoint of this priority would stay."""
         return self.keep_last is not None or self._is_among_best(kept, priority)
 
     def after(self, kept: Kept, item: Item) -> tuple[Kept, list[str]]:
-        """What stays once ``item`` is saved, and the names of what goes then. An item of the same name is replaced."""
+        """What stays once ``item`` is saved, and the file names to remove. An item of the same name is replaced."""
         best = kept.best
         if self._is_among_best(kept, item.priority):
             others = _without(best, item.filename)
             is_full = self.n_saved is not None and len(others) >= self.n_saved
-            best = by_priority([*(others[1:] if is_full else others), item])
+            best = _by_priority([*(others[1:] if is_full else others), item])
         elif item.filename in kept.filenames:  # overwritten by one that is not among the best
             best = tuple(_without(best, item.filename))
         last = kept.last
@@ -104,7 +109,7 @@ class Retention:
         return new, [name for name in kept.filenames if name not in stay]
 
     def of(self, items: Iterable[Item]) -> tuple[Kept, list[str]]:
-        """What stays of items that were saved in this order, and what goes."""
+        """What stays of items that were saved in this order, and the file names to remove."""
         kept, removed = Kept(), []
         for item in items:
             if self.wants(kept, item.priority):
@@ -120,23 +125,60 @@ class Retention:
             return False
         if self.n_saved is None or len(kept.best) < self.n_saved:
             return True
-        least = kept.best[0].priority
-        assert least is not None
-        return priority >= least if self.greater_or_equal else priority > least
+        worst = kept.best[0].priority
+        assert worst is not None
+        return priority >= worst if self.greater_or_equal else priority > worst
+
+
+@dataclass
+class SavedCheckpoints:
+    """Bookkeeping of what a handler has saved.
+
+    Attributes:
+        kept: The checkpoints that stay.
+        newest: The file name of the last save.
+        to_remove: File names that could not be removed when they should have been.
+        renamed: File names by the name that was asked for, where a custom saver has chosen another one.
+        foreign: File names that were loaded, but that this handler would not give; they are never removed.
+    """
+
+    kept: Kept = Kept()
+    newest: str | None = None
+    to_remove: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    foreign: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], fits: Callable[[str], bool]) -> SavedCheckpoints:
+        """Read what :meth:`Kept.state_dict`, or the handler of pytorch-ignite, has saved.
+
+        Args:
+            state: The state.
+            fits: Whether the handler would give a file this name.
+
+        Raises:
+            ValueError: If ``_saved`` is missing.
+            CheckpointError: If the state holds anything else than priorities and file names.
+        """
+        if "_saved" not in state:
+            raise ValueError(f"Checkpoint.load_state_dict: the key '_saved' must be there, got {few(state)}")
+        best, last = (_checked(state.get(key, ()), key) for key in ("_saved", "_last"))
+        kept = Kept(_by_priority(item for item in best if math.isfinite(item.priority or 0)), tuple(last))
+        return cls(kept, foreign=frozenset(name for name in kept.filenames if not fits(name)))
 
 
 def _without(items: tuple[Item, ...], filename: str) -> list[Item]:
     return [item for item in items if item.filename != filename]
 
 
-def checked(pairs: Any, key: str) -> list[Item]:
-    """What a file says of the checkpoints that stay.
+def _by_priority(items: Iterable[Item]) -> tuple[Item, ...]:
+    return tuple(sorted(items, key=lambda item: item.priority or 0))
 
-    Raises:
-        CheckpointError: If it is no list of priorities and plain names of files.
-    """
+
+def _checked(pairs: Any, key: str) -> list[Item]:
+    """Items from a list of pairs that was read from a file."""
     try:
-        items = [Item(plain(as_number(priority, "priority")), filename) for priority, filename in pairs]
+        items = [Item(as_python_number(as_number(priority, "priority")), filename) for priority, filename in pairs]
         for item in items:
             check_name(item.filename)
             float(item.priority or 0)  # an integer may be too large
@@ -145,28 +187,3 @@ def checked(pairs: Any, key: str) -> list[Item]:
             f"Checkpoint.load_state_dict: {key!r} must be a list of (priority, file name), but: {error}"
         ) from error
     return items
-
-
-def by_priority(items: Iterable[Item]) -> tuple[Item, ...]:
-    """In their order, the best last; of equal ones the later stays later."""
-    return tuple(sorted(items, key=lambda item: item.priority or 0))
-
-
-def as_number(value: Any, where: str) -> Any:
-    """A number as it was given; of a tensor with one element that element. None stays None.
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    if value is not None and not isinstance(value, numbers.Real):
-        raise ValueError(f"Checkpoint: {where} must give a number, got {value!r} of type {type(value).__name__}")
-    return value
-
-
-def plain(number: Any) -> float | None:
-    """A number as one of Python's own, which any checkpoint may hold."""
-    if number is None:
-        return None
-    return int(number) if isinstance(number, numbers.Integral) else float(number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +15,20 @@ from typing import Any, ClassVar
 import torch
 
 from ignite_core.distributed import utils as idist
+from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import Events
+from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers.checkpoint.naming import EXTENSION
-from ignite_core.handlers.checkpoint.ranks import saving_rank
+from ignite_core.handlers.checkpoint.ranks import caught, saving_rank, share
 from ignite_core.handlers.checkpoint.storage import commit as storage
 from ignite_core.handlers.checkpoint.storage import fs as files
 from ignite_core.handlers.checkpoint.storage.manifest import check_name
 from ignite_core.handlers.checkpoint.storage.plain_values import check_loadable, plain_state
 
-__all__ = ["BaseSaveHandler", "DiskSaver", "as_function", "as_saver"]
+__all__ = ["BaseSaveHandler", "CloseAtRunEnd", "DiskSaver", "WriteFailed", "as_function", "as_saver"]
+
+#: Priority of closing: after all handlers that may save at the same event.
+_LATE = -1000
 
 
 class BaseSaveHandler(ABC):
@@ -70,6 +77,18 @@ class BaseSaveHandler(ABC):
 
         It is called when the newer one has been saved, so a saver with one name for all must not remove that.
         """
+
+
+class WriteFailed(CheckpointError):  # noqa: N818 - says what happened
+    """A checkpoint could not be written in the background.
+
+    Attributes:
+        filename: Of the checkpoint.
+    """
+
+    def __init__(self, message: str, filename: str) -> None:
+        super().__init__(message)
+        self.filename = filename
 
 
 class DiskSaver(BaseSaveHandler):
@@ -135,10 +154,9 @@ class DiskSaver(BaseSaveHandler):
                 list, tuple, set or dictionary. Its place in the state is named. Scalars of numpy are saved as numbers.
         """
         about = self._about(metadata)
-        state = self._plain(checkpoint, filename, about)
-        storage.publish(
-            self._target(filename), lambda file: torch.save(state, file, **self.kwargs), about, check=check_loadable
-        )
+        path = self._target(filename)
+        state = self._plain(checkpoint, path, about)
+        storage.publish(path, lambda file: torch.save(state, file, **self.kwargs), about, check=check_loadable)
 
     def remove(self, filename: str) -> None:
         if filename != self._spared:
@@ -165,11 +183,11 @@ class DiskSaver(BaseSaveHandler):
         check_name(filename)  # it may come from a file, and must not lead out of the folder
         return self.dirname / filename
 
-    def _plain(self, checkpoint: Any, filename: str, about: Mapping[str, Any]) -> Any:
-        """What is saved, made of what can be loaded."""
+    def _plain(self, checkpoint: Any, path: Path, about: Mapping[str, Any]) -> Any:
+        """The state as it is saved, of values that can be loaded again."""
         objects = about.get("objects", ())
         name = str(objects[0]) if len(objects) == 1 else ""  # else the names are the keys
-        return plain_state(checkpoint, f"{self._path(filename)} (step {about.get('step')})", name)
+        return plain_state(checkpoint, f"{path} (step {about.get('step')})", name)
 
     def _about(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         """What stands beside the file, as JSON knows it: a score that is no number is left out."""
@@ -224,3 +242,61 @@ def as_function(saver: Callable[..., Any]) -> Callable[[Any, str, Mapping[str, A
     except ValueError:  # a builtin that does not tell
         pass
     return saver
+
+
+class CloseAtRunEnd:
+    """Waits for a background saver at the end of each run: calls ``saver.close()``, if it has such a method.
+
+    Args:
+        saver: Closed on the rank that saves; all ranks raise what its ``close`` raises.
+        save_on_rank: The rank that saves.
+
+    Example:
+        >>> from ignite_core.engine import Engine
+        >>> class Saver:
+        ...     def close(self):
+        ...         print("closed")
+        >>> trainer = Engine(lambda engine, batch: print("step"))
+        >>> CloseAtRunEnd(Saver(), 0).attach(trainer)
+        >>> state = trainer.run([1])
+        step
+        closed
+    """
+
+    def __init__(self, saver: Any, save_on_rank: int) -> None:
+        self._close = getattr(saver, "close", None)
+        self._rank = save_on_rank
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+    def attach(self, engine: Engine) -> None:
+        """Close at the end of each run of the engine, or of its outermost parent, which runs longer. Idempotent."""
+        while engine.parent is not None:
+            engine = engine.parent
+        if not callable(self._close) or engine in self._engines:
+            return
+        self._engines.add(engine)
+        for event in (Events.TERMINATE, Events.INTERRUPT, Events.COMPLETED):
+            engine.add_event_handler(event(priority=_LATE), self._end)
+        engine.add_event_handler(Events.EXCEPTION_RAISED(priority=_LATE), self._fail)
+
+    def _end(self, engine: Engine) -> None:
+        if engine.last_event_name is Events.TERMINATE and engine.should_terminate != "skip_completed":
+            return  # COMPLETED follows, where more may be saved
+        error: Exception | None = None
+        try:
+            self._close_on_saving_rank()
+        except Exception as failure:
+            error = caught(failure)
+        share("Checkpoint: what was being saved when the run ended is lost", error, None)
+
+    def _fail(self, engine: Engine, error: BaseException) -> None:
+        """After an error nothing is exchanged, and a second error is only noted on the first."""
+        try:
+            self._close_on_saving_rank()
+        except Exception as failure:
+            error.add_note(f"A save in progress failed too: {type(failure).__name__}: {failure}")
+
+    def _close_on_saving_rank(self) -> None:
+        if idist.get_rank() == saving_rank(self._rank):
+            assert self._close is not None
+            self._close()

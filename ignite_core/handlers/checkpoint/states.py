@@ -7,17 +7,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ignite_core.distributed import utils as idist
+from ignite_core.exceptions import CheckpointError
 
 __all__ = [
     "Wrappers",
+    "by_name",
     "check_objects",
     "each_object",
     "is_zero",
     "leaves",
+    "paired",
     "place_of",
     "state_of",
     "unwrapped",
@@ -60,6 +63,30 @@ def check_objects(objects: Any, method: str, where: str) -> None:
     for path, obj in leaves(objects, method):
         if not callable(getattr(obj, method, None)):
             raise TypeError(f"{where}: {path!r} must have a method {method}(), got {type(obj).__name__}")
+
+
+def paired(objects: Any, states: Any, source: str, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Place, object and state of each."""
+    if hasattr(objects, "load_state_dict"):
+        yield path, objects, states
+        return
+    is_list = isinstance(objects, list | tuple)
+    held = dict(enumerate(states)) if is_list and isinstance(states, list | tuple) else states
+    for key in range(len(objects)) if is_list else objects:
+        place = place_of(key, path)
+        if not isinstance(held, Mapping) or key not in held:
+            known = list(held) if isinstance(held, Mapping) else type(held).__name__
+            raise CheckpointError(f"{source}: there is nothing of {place!r} in it, but of {known}; load what is there")
+        yield from paired(objects[key], held[key], source, place)
+
+
+def by_name(objects: Mapping[str, Any], states: Any) -> Any:
+    """States by name, also where that of a single object was saved bare."""
+    if len(objects) != 1:
+        return states
+    (name,) = objects
+    is_bare = not isinstance(states, Mapping) or name not in states or isinstance(states[name], Tensor)
+    return {name: states} if is_bare else states
 
 
 def unwrapped(obj: Any) -> Any:

@@ -1,12 +1,27 @@
-"""Whether two states are the same, bit for bit."""
+"""Compare states bit for bit, and read the manifests of a folder."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["same"]
+from ignite_core.handlers.checkpoint.storage.scan import Manifest, find_manifest, scan
+
+__all__ = ["manifests", "read_manifest", "same"]
+
+
+def manifests(folder: Path, prefix: str | None = None) -> list[Manifest]:
+    """Of the complete checkpoints, the newest first."""
+    return scan(folder, prefix).manifests
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Of a checkpoint that has one."""
+    manifest = find_manifest(path)
+    assert manifest is not None, path
+    return manifest
 
 
 def same(one: Any, two: Any) -> bool:

@@ -315,20 +315,20 @@ def files(canary: Path) -> dict[str, bytes]:
         ),
         "laughing lists, from the outside": archive(
             program(
-                LIST + b"q\x00" + b"".join(LIST + b"q" + bytes([n]) + b"0" * 0 for n in range(1, 60)),
-                *(b"h" + bytes([n]) + MARK + (b"h" + bytes([n + 1])) * 2 + b"e" for n in range(58)),
+                several(
+                    *(LIST + b"q" + bytes([n]) for n in range(60)),
+                    *(b"h" + bytes([n]) + MARK + (b"h" + bytes([n + 1])) * 2 + b"e" for n in range(59)),
+                )
             )
         ),
         "a list in itself": archive(program(LIST + b"q\x00h\x00a")),
         "a dict in a tuple in itself": archive(program(DICT + b"q\x00" + b"K\x00h\x00\x85s")),
         "a key that takes a year to hash": archive(
             program(
-                laughs(18, b")", lambda same: several(same * 2))[2:-1]
-                + b"q\x50"
-                + DICT
-                + MARK
-                + b"h\x50K\x00" * 1000
-                + b"u"
+                several(
+                    laughs(18, b")", lambda same: several(same * 2))[2:-1] + b"q\x13",
+                    DICT + MARK + b"h\x13K\x00" * 1000 + b"u",
+                )
             )
         ),
         "ten thousand tuples deep": archive(program(b")" + b"\x85" * 10**4)),

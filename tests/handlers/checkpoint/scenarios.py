@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ignite_core.handlers.checkpoint.storage import fs as files
 from ignite_core.handlers.checkpoint.storage.commit import publish, publish_folder, remove
-from ignite_core.handlers.checkpoint.storage.scan import manifests
+from tests.handlers.checkpoint.comparing import manifests
 
 __all__ = ["SCENARIOS", "Scenario", "content", "leftovers", "save_file", "save_folder"]
 

@@ -25,13 +25,13 @@ from ignite_core.distributed.failures.api import is_agreed
 from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint, DiskSaver
-from ignite_core.handlers.checkpoint import background
-from ignite_core.handlers.checkpoint.background import WriteFailed
+from ignite_core.handlers.checkpoint import async_saver
+from ignite_core.handlers.checkpoint.savers import WriteFailed
 from ignite_core.handlers.checkpoint.storage.load import load, load_newest
-from ignite_core.handlers.checkpoint.storage.scan import manifests, read_manifest
 from ignite_core.testing import run_distributed
 from tests.faults import io_shim
 from tests.faults.sizes import FULL, sized
+from tests.handlers.checkpoint.comparing import manifests, read_manifest
 from tests.handlers.checkpoint.scenarios import leftovers
 
 ROOT = Path(__file__).parents[3]
@@ -280,7 +280,7 @@ def test_an_error_is_told_once_by_the_next_save(tmp_path: Path) -> None:
         with pytest.raises(WriteFailed, match=r"'run_2\.pt' \(step 2\).*No space left") as told:
             saver(state_at(3), "run_3.pt", {"step": 3})
     assert told.value.filename == "run_2.pt"
-    assert "run_3.pt was therefore not begun" in told.value.__notes__[0]
+    assert "run_3.pt was therefore not started" in told.value.__notes__[0]
     assert steps_in(tmp_path) == [1]
     assert leftovers(tmp_path) == set()
     saver(state_at(3), "run_3.pt", {"step": 3})
@@ -630,7 +630,7 @@ def test_an_interrupt_while_the_thread_starts_mixes_no_states(
     tmp_path: Path, has_started: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C in a save, and the last save that answers it: each file holds the state of its own step."""
-    start = background.start
+    start = async_saver.start
 
     def interrupted(work: Callable[[], object], name: str) -> None:
         monkeypatch.undo()
@@ -638,7 +638,7 @@ def test_an_interrupt_while_the_thread_starts_mixes_no_states(
             start(work, name)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(background, "start", interrupted)
+    monkeypatch.setattr(async_saver, "start", interrupted)
     saver = AsyncDiskSaver(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         saver(state_at(1), "run_1.pt", {"step": 1})
@@ -755,7 +755,7 @@ def test_a_failed_write_ends_the_run_at_the_next_save_and_the_kept_files_stay(tm
     with io_shim.failing(at=3), pytest.raises(CheckpointError, match=r"model_3\.pt' \(step 3\)") as told:
         trainer.run(range(2), max_epochs=3)
     assert trainer.state.iteration == 4
-    assert "model_4.pt was therefore not begun" in str(told.value.__notes__)
+    assert "model_4.pt was therefore not started" in str(told.value.__notes__)
     assert steps_in(tmp_path) == [2]
     trainer.run(range(2), max_epochs=5)
 

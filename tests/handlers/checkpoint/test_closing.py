@@ -94,7 +94,7 @@ def test_after_an_error_it_is_noted_on_that_error() -> None:
     with pytest.raises(ValueError, match="bad batch") as caught:
         trainer.run([1, 2])
 
-    assert "A save under way failed too: CheckpointError: model_1.pt could not be written" in caught.value.__notes__
+    assert "A save in progress failed too: CheckpointError: model_1.pt could not be written" in caught.value.__notes__
     assert saver.asked == ["save model_1.pt", "close"]
 
 

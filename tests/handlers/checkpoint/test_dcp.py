@@ -30,9 +30,9 @@ from ignite_core.handlers.checkpoint.dcp_reader import read_folder
 from ignite_core.handlers.checkpoint.sharded import full, is_sharded
 from ignite_core.handlers.checkpoint.storage import commit as storage
 from ignite_core.handlers.checkpoint.storage import fs as files
-from ignite_core.handlers.checkpoint.storage.scan import read_manifest
 from ignite_core.testing import run_distributed
 from tests.faults.sizes import FULL
+from tests.handlers.checkpoint.comparing import read_manifest
 from tests.handlers.checkpoint.test_sharded import is_close, network, sharded, trained
 
 
@@ -241,7 +241,7 @@ def test_what_stands_beside_it_tells_of_all_files(folder: Path) -> None:
     manifest = read_manifest(folder / "run")
 
     assert set(manifest.files) == {".metadata", "common.pt", *(f"__{rank}_0.distcp" for rank in range(NUMBERS[0]))}
-    assert (manifest.kind, manifest.step, manifest.world_size) == ("folder", 7, NUMBERS[0])
+    assert (manifest.kind, manifest.step, manifest.about["world_size"]) == ("folder", 7, NUMBERS[0])
 
 
 def test_ranks_that_save_different_things_are_told(played: Played) -> None:
@@ -268,7 +268,7 @@ def test_generations_never_mix(played: Played) -> None:
     manifest = read_manifest(played.folder / "mixed" / "run")
 
     assert set(os.listdir(played.folder / "mixed" / "run")) == set(manifest.files)
-    assert manifest.world_size == NUMBERS[1]
+    assert manifest.about["world_size"] == NUMBERS[1]
     assert f"__{NUMBERS[0] - 1}_0.distcp" not in manifest.files
     assert not is_close(played.first[0]["older"], played.second[0]["newer"])
     assert all(is_close(of_rank["newer"], played.second[0]["newer"]) for of_rank in played.third)

@@ -74,7 +74,8 @@ def test_the_reasons_are_the_right_ones(tmp_path: Path, monkeypatch: pytest.Monk
     assert refusal("numbers that collide").startswith("has keys that collide")
     assert refusal("tuples that collide in a set").startswith("has keys that collide")
     assert refusal("laughing dicts").startswith("has values within values without end")
-    assert refusal("laughing lists, from the outside").startswith("has a container that holds itself, or grows")
+    assert refusal("a key that takes a year to hash").startswith("has values within values without end")
+    assert refusal("laughing lists, from the outside").startswith("has values within values without end")
     assert refusal("records that overlap") == "has records that overlap, or go beyond its end"
     assert refusal("deflated").startswith("has a record that is compressed")
     assert refusal("a legacy file").startswith("is no file as torch.save writes them since torch 1.6; if you trust")

@@ -18,15 +18,16 @@ from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.handlers.checkpoint.storage.manifest import (
     FileDigest,
     Manifest,
-    Sidecar,
+    ManifestFile,
+    manifest_path,
+    manifest_text,
     parse,
-    sidecar_path,
-    sidecar_text,
-    temporary_path,
+    temp_path,
 )
-from ignite_core.handlers.checkpoint.storage.scan import manifests, read_manifest, scan
+from ignite_core.handlers.checkpoint.storage.scan import scan
 from tests.faults.sizes import sized
 from tests.handlers.checkpoint import malicious
+from tests.handlers.checkpoint.comparing import manifests, read_manifest
 
 PATH = Path("folder/run.pt.json")
 FIRST = Manifest(
@@ -36,13 +37,13 @@ PARTS = {"a/b": FileDigest(7, "ab" * 32), ".metadata": FileDigest(0, "00" * 32)}
 SECOND = Manifest("run", "folder", PARTS, 4, 0.0, "0", {"score": -0.5, "versions": {"torch": "2"}, "ü": "\udc80"})
 
 
-@pytest.mark.parametrize("sidecar", [Sidecar(FIRST), Sidecar(SECOND), Sidecar(FIRST, FIRST)])
-def test_what_was_written_is_read(sidecar: Sidecar) -> None:
-    assert parse(sidecar_text(sidecar), PATH) == sidecar
+@pytest.mark.parametrize("sidecar", [ManifestFile(FIRST), ManifestFile(SECOND), ManifestFile(FIRST, FIRST)])
+def test_what_was_written_is_read(sidecar: ManifestFile) -> None:
+    assert parse(manifest_text(sidecar), PATH) == sidecar
 
 
 def test_every_single_bit_counts() -> None:
-    text = sidecar_text(Sidecar(FIRST))
+    text = manifest_text(ManifestFile(FIRST))
     for place in range(8 * len(text)):
         changed = bytearray(text)
         changed[place // 8] ^= 1 << place % 8
@@ -50,15 +51,15 @@ def test_every_single_bit_counts() -> None:
             parse(bytes(changed), PATH)
 
 
-@pytest.mark.parametrize("length", range(0, len(sidecar_text(Sidecar(FIRST))), 7))
+@pytest.mark.parametrize("length", range(0, len(manifest_text(ManifestFile(FIRST))), 7))
 def test_every_byte_counts_at_the_end(length: int) -> None:
     with pytest.raises(CheckpointError):
-        parse(sidecar_text(Sidecar(FIRST))[:length], PATH)
+        parse(manifest_text(ManifestFile(FIRST))[:length], PATH)
 
 
 def resigned(**changes: object) -> bytes:
     """As someone writes it who knows the format."""
-    content = json.loads(sidecar_text(Sidecar(FIRST)))
+    content = json.loads(manifest_text(ManifestFile(FIRST)))
     del content["sha256"]
     content["checkpoint"] |= changes
     plain = json.dumps(content, indent=1, sort_keys=True)
@@ -127,10 +128,10 @@ def test_what_breaks_a_rule_is_refused_though_it_is_signed(changes: dict[str, ob
         b"\0" * 4096,
         b'{"ignite_core": 1}',
         b'{"ignite_core": 2, "checkpoint": {}, "previous": null, "sha256": ""}',
-        sidecar_text(Sidecar(FIRST)).replace(b'"serial": 3', b'"serial": 2,\n  "serial": 3'),
-        sidecar_text(Sidecar(FIRST)).replace(b"\n", b"\r\n"),
-        sidecar_text(Sidecar(FIRST)) + b"\n",
-        b"\xef\xbb\xbf" + sidecar_text(Sidecar(FIRST)),
+        manifest_text(ManifestFile(FIRST)).replace(b'"serial": 3', b'"serial": 2,\n  "serial": 3'),
+        manifest_text(ManifestFile(FIRST)).replace(b"\n", b"\r\n"),
+        manifest_text(ManifestFile(FIRST)) + b"\n",
+        b"\xef\xbb\xbf" + manifest_text(ManifestFile(FIRST)),
     ],
     ids=lambda text: repr(text[:30]),
 )
@@ -143,7 +144,7 @@ def test_no_bytes_at_all_raise_anything_else(text: bytes) -> None:
 @settings(max_examples=sized(150, 20_000), deadline=None)
 def test_random_changes_are_found(data: st.DataObject) -> None:
     """R28, in small."""
-    text = sidecar_text(Sidecar(FIRST, FIRST))
+    text = manifest_text(ManifestFile(FIRST, FIRST))
     at, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 20))
     piece = data.draw(
         st.binary(max_size=20) | st.sampled_from([b"{", b"}", b"NaN", b"null", b'"', b"1e400", b"\\u0000"])
@@ -175,18 +176,16 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         manifests(tmp_path / "missing")
 
 
-def test_what_is_damaged_is_left_out_with_one_warning(tmp_path: Path) -> None:
+def test_what_is_damaged_is_left_out(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         save(tmp_path / f"run_{step}", step)
     (tmp_path / "run_2.json").write_bytes(b"")
     (tmp_path / "run_3").unlink()
-    with pytest.warns(UserWarning, match="left out") as caught:
-        found = manifests(tmp_path)
+    found = scan(tmp_path)
 
-    assert [manifest.name for manifest in found] == ["run_1"]
-    assert len(caught) == 1
-    assert "run_3: is missing" in str(caught[0].message)
-    assert "run_2.json: is no valid manifest" in str(caught[0].message)
+    assert [manifest.name for manifest in found.manifests] == ["run_1"]
+    assert "run_3: is missing" in found.damaged["run_3"].reason
+    assert "run_2.json: is no valid manifest" in found.damaged["run_2"].reason
 
 
 def test_a_checkpoint_whose_deletion_was_cut_short_is_no_reason_for_a_warning(tmp_path: Path) -> None:
@@ -200,7 +199,7 @@ def test_a_checkpoint_whose_deletion_was_cut_short_is_no_reason_for_a_warning(tm
 def test_a_save_under_way_is_not_listed_and_no_damage(tmp_path: Path) -> None:
     save(tmp_path / "run_1")
     manifest = read_manifest(tmp_path / "run_1")
-    os.replace(tmp_path / "run_1", temporary_path(tmp_path, manifest.uuid, "data"))
+    os.replace(tmp_path / "run_1", temp_path(tmp_path, manifest.uuid, "data"))
 
     assert manifests(tmp_path) == []
     assert list(scan(tmp_path).unfinished) == [tmp_path / "run_1.json"]
@@ -225,14 +224,14 @@ def test_the_manifest_of_another_checkpoint_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "run_2")
     os.replace(tmp_path / "run_2.json", tmp_path / "run_1.json")
 
-    with pytest.raises(CheckpointError, match=r"must tell of the checkpoint that it is named after, .*run_2"):
+    with pytest.raises(CheckpointError, match=r"must describe the checkpoint it is named after, .*run_2"):
         read_manifest(tmp_path / "run_1")
 
 
 @pytest.mark.parametrize("make", ["link", "pipe", "folder", "large"])
 def test_a_manifest_that_is_no_small_file_is_refused_at_once(make: str, tmp_path: Path) -> None:
     save(tmp_path / "run")
-    place = sidecar_path(tmp_path / "run")
+    place = manifest_path(tmp_path / "run")
     os.replace(place, tmp_path / "real")
     if make == "link":
         place.symlink_to(tmp_path / "real")
@@ -248,11 +247,11 @@ def test_a_manifest_that_is_no_small_file_is_refused_at_once(make: str, tmp_path
         read_manifest(tmp_path / "run")
 
 
-def test_a_name_too_long_for_the_suffix_has_a_sidecar_of_its_own(tmp_path: Path) -> None:
+def test_a_name_too_long_for_the_suffix_has_a_manifest_under_a_hash(tmp_path: Path) -> None:
     names = ["a" * 250, "a" * 251, "a" * 251 + "b"]
 
-    assert len({sidecar_path(tmp_path / name) for name in names}) == 3
-    assert all(len(os.fsencode(sidecar_path(tmp_path / name).name)) <= 255 for name in names)
+    assert len({manifest_path(tmp_path / name) for name in names}) == 3
+    assert all(len(os.fsencode(manifest_path(tmp_path / name).name)) <= 255 for name in names)
 
 
 # R6: damage at random places, each file of the newest checkpoint

@@ -10,7 +10,7 @@ from torch import nn
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import Checkpoint, resume
 from ignite_core.handlers.checkpoint.naming import Naming, object_name
-from ignite_core.handlers.checkpoint.storage.scan import read_manifest
+from tests.handlers.checkpoint.comparing import read_manifest
 
 theirs = pytest.importorskip("ignite.handlers")
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 WRITER = """
 import sys
 from pathlib import Path
-from ignite_core.handlers.checkpoint.storage.scan import manifests
+from ignite_core.handlers.checkpoint.storage.scan import scan
 from ignite_core.handlers.checkpoint.storage.commit import remove
 from tests.handlers.checkpoint.scenarios import save_file, save_folder
 
@@ -28,7 +28,7 @@ folder, kind, keep, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), i
 save = save_file if kind == "file" else save_folder
 for step in range(1, rounds + 1):
     save(folder, step, "last" if keep == 0 else "run_{}")
-    for manifest in manifests(folder)[max(keep, 1):]:
+    for manifest in scan(folder).manifests[max(keep, 1):]:
         remove(folder / manifest.name)
     if step == 1:
         print("ready", flush=True)

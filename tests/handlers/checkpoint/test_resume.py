@@ -16,10 +16,9 @@ from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import Checkpoint, DiskSaver, ModelCheckpoint, Resumed, resume
 from ignite_core.handlers.checkpoint.storage.load import load
-from ignite_core.handlers.checkpoint.storage.scan import read_manifest
 from ignite_core.testing import run_distributed
 from tests.faults.sizes import sized
-from tests.handlers.checkpoint.comparing import same
+from tests.handlers.checkpoint.comparing import read_manifest, same
 
 
 class Run:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ignite_core.handlers.checkpoint.retention import Item, Kept, Retention, as_number, plain
+from ignite_core.handlers.checkpoint.retention import Item, Kept, Retention
+from ignite_core.handlers.checkpoint.scores import as_number, as_python_number
 
 SCORES = st.lists(st.one_of(st.none(), st.sampled_from([0.0, 0.5, 1.0, math.nan, math.inf, -math.inf, 2]), st.floats()))
 
@@ -97,7 +98,9 @@ def test_scores_become_numbers_of_python() -> None:
     numpy = pytest.importorskip("numpy")
     torch = pytest.importorskip("torch")
 
-    assert [type(plain(as_number(value, "s"))) for value in (numpy.float32(1), numpy.int64(1), torch.tensor(1.5))] == [
+    assert [
+        type(as_python_number(as_number(value, "s"))) for value in (numpy.float32(1), numpy.int64(1), torch.tensor(1.5))
+    ] == [
         float,
         int,
         float,

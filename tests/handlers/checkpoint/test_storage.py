@@ -24,13 +24,13 @@ from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import AsyncDiskSaver, DCPSaver, DiskSaver
 from ignite_core.handlers.checkpoint.storage import commit as storage
 from ignite_core.handlers.checkpoint.storage import temp_files as temporaries
-from ignite_core.handlers.checkpoint.storage.commit import publish, publish_folder, remove, sweep
-from ignite_core.handlers.checkpoint.storage.hashing import CHUNK
+from ignite_core.handlers.checkpoint.storage.commit import publish, publish_folder, recover, remove
+from ignite_core.handlers.checkpoint.storage.hashing import CHUNK, original_errors
 from ignite_core.handlers.checkpoint.storage.load import load, verify_checkpoint
-from ignite_core.handlers.checkpoint.storage.manifest import sidecar_path, temporary_path
-from ignite_core.handlers.checkpoint.storage.scan import check_data, manifests, read_manifest
-from ignite_core.handlers.checkpoint.written import original_errors
+from ignite_core.handlers.checkpoint.storage.manifest import manifest_path, temp_path
+from ignite_core.handlers.checkpoint.storage.scan import check_data
 from tests.faults import io_shim
+from tests.handlers.checkpoint.comparing import manifests, read_manifest
 from tests.handlers.checkpoint.scenarios import content, save_file, save_folder
 
 ROOT = Path(__file__).parents[3]
@@ -51,7 +51,7 @@ def test_what_stands_beside_a_checkpoint_tells_what_the_saver_knew(tmp_path: Pat
     assert listed(tmp_path) == ["run.pt", "run.pt.json"]
     assert made == read_manifest(tmp_path / "run.pt") == manifests(tmp_path)[0]
     assert (made.name, made.kind, made.serial) == ("run.pt", "file", 1)
-    assert (made.step, made.score, made.world_size, made.about["names"]) == (7, 0.5, 4, ["model"])
+    assert (made.step, made.score, made.about["world_size"], made.about["names"]) == (7, 0.5, 4, ["model"])
     assert made.versions["torch"] == torch.__version__
     assert made.files["run.pt"].size == len(b"weights")
 
@@ -445,7 +445,7 @@ def test_a_foreign_folder_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "run" / "thesis.tex").write_text("…")
 
     for publishing in (lambda: save(tmp_path / "run"), lambda: save_folder(tmp_path, 1, "run")):
-        with pytest.raises(CheckpointError, match="what stands there is no checkpoint of this library; move it away"):
+        with pytest.raises(CheckpointError, match="exists and is no checkpoint of this library; move it away"):
             publishing()
     assert listed(tmp_path) == ["run"]
     assert listed(tmp_path / "run") == ["thesis.tex"]
@@ -453,7 +453,7 @@ def test_a_foreign_folder_is_not_touched(tmp_path: Path) -> None:
 
 def test_a_file_of_others_with_the_name_of_a_manifest_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"lr": 0.1}')
-    with pytest.raises(CheckpointError, match=r"config.json: what stands there is no manifest .*; move it away"):
+    with pytest.raises(CheckpointError, match=r"config.json: is no manifest .*; move it away"):
         save(tmp_path / "config")
     (tmp_path / "config").write_bytes(b"foreign")
     with pytest.warns(UserWarning, match=r"config: is not removed: .*; remove it yourself"):
@@ -563,13 +563,13 @@ def test_of_another_machine_only_what_is_long_silent_is_deleted(
     """Its locks may not be seen here."""
     with monkeypatch.context() as there:
         there.setattr(temporaries.socket, "gethostname", lambda: "another")
-        left = temporary_path(tmp_path, temporaries.new_uuid(), "data")
+        left = temp_path(tmp_path, temporaries.new_uuid(), "data")
     left.write_bytes(b"half of ")
-    sweep(tmp_path)
+    recover(tmp_path)
     assert left.exists()
     hours_ago = time.time() - 7200
     os.utime(left, (hours_ago, hours_ago))
-    sweep(tmp_path)
+    recover(tmp_path)
 
     assert not left.exists()
 
@@ -592,9 +592,9 @@ def test_files_of_others_are_never_deleted(tmp_path: Path) -> None:
 
 
 def test_leftovers_that_cannot_be_deleted_are_told_and_no_reason_not_to_save(tmp_path: Path) -> None:
-    left = temporary_path(tmp_path, temporaries.new_uuid(), "data")
+    left = temp_path(tmp_path, temporaries.new_uuid(), "data")
     left.write_bytes(b"half of ")
-    with io_shim.failing(at=1, error=errno.EACCES), pytest.warns(UserWarning, match="dead saves have left"):
+    with io_shim.failing(at=1, error=errno.EACCES), pytest.warns(UserWarning, match="leftovers of dead saves"):
         save(tmp_path / "run.pt")
 
     assert {"run.pt", "run.pt.json", left.name} == set(listed(tmp_path))
@@ -603,9 +603,9 @@ def test_leftovers_that_cannot_be_deleted_are_told_and_no_reason_not_to_save(tmp
 def test_a_manifest_without_data_is_a_leftover(tmp_path: Path) -> None:
     save(tmp_path / "run.pt")
     (tmp_path / "run.pt").unlink()
-    sweep(tmp_path)
+    recover(tmp_path)
 
-    assert not sidecar_path(tmp_path / "run.pt").exists()
+    assert not manifest_path(tmp_path / "run.pt").exists()
 
 
 def test_storage_does_not_need_torch() -> None:

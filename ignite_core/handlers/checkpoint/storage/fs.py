@@ -1,8 +1,8 @@
-"""The operations that change a disk, each by one function: what a save does to it goes through here and nowhere else.
+"""All operations that change a disk, one function each.
 
 Always called as ``files.replace(...)``, so that the fault tests can count them, and fail or end the process at each.
-Nothing here tries a second time: after an error of ``fsync`` the system may have dropped what was not written, and
-another ``fsync`` would then report success.
+Nothing is tried twice: after an error of ``fsync`` the system may have dropped what was not written, and another
+``fsync`` would then report success.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 
 __all__ = ["close", "create", "fsync", "fsync_path", "mkdir", "replace", "rmtree", "unlink", "write"]
 
-#: Answers of file systems that cannot sync a folder; the names in it are as safe as they get. EIO is not among them.
+#: Errors of file systems that cannot sync a folder. EIO is not among them.
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
 def create(path: Path) -> int:
-    """Open a file that was not there before, with the permissions that the umask leaves."""
+    """Create and open a new file, with the permissions that the umask leaves."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
 def write(fd: int, data: memoryview) -> int:
-    """Write a part of ``data`` at least, and say how many bytes."""
+    """Write at least a part of ``data``; returns the number of bytes."""
     return os.write(fd, data)
 
 
@@ -34,7 +34,7 @@ def fsync(fd: int) -> None:
 
 
 def close(fd: int) -> None:
-    """Close a file that was written. An error of an earlier write may be reported only now."""
+    """Close a file that was written, which may report an error of an earlier write."""
     os.close(fd)
 
 
@@ -51,24 +51,24 @@ def fsync_path(path: Path) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Give a file or a folder another name, in one step; a file that has that name already is gone."""
+    """Rename a file or a folder in one step; an existing file of the new name is replaced."""
     os.replace(source, target)
 
 
 def unlink(path: Path) -> None:
-    """Delete a file, if it is there."""
+    """Delete a file, if it exists."""
     path.unlink(missing_ok=True)
 
 
 def mkdir(path: Path) -> None:
-    """Make a folder, if it is not there."""
+    """Create a folder, if it does not exist."""
     path.mkdir(exist_ok=True)
 
 
 def rmtree(path: Path) -> None:
-    """Delete a folder with all that is in it, if it is there."""
+    """Delete a folder with its content, if it exists."""
     try:
         shutil.rmtree(path)
     except FileNotFoundError:
-        if path.exists():  # something in it was deleted at the same time by someone else
+        if path.exists():  # a part of it was deleted at the same time by another process
             raise

@@ -1,29 +1,44 @@
-"""SHA-256 of large files by two threads: a tree of 8 MiB pieces, hashed while the file is written or checked."""
+"""SHA-256 of large files by several threads: a tree of 8 MiB chunks, hashed while the file is written or checked."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
+import sys
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
-from ignite_core.handlers.checkpoint.background import start
+from ignite_core.handlers.checkpoint.storage import fs as files
+from ignite_core.handlers.checkpoint.storage.manifest import FileDigest
+from ignite_core.threads import start_thread
 
-__all__ = ["CHUNK", "Hasher", "digest"]
+__all__ = ["CHUNK", "Hasher", "digest", "original_errors", "start", "sync", "write_through"]
 
 #: Bytes of one leaf of the tree. The digest of a file is the SHA-256 of the digests of its leaves, in order.
 CHUNK = 8 * 2**20
 
-#: Threads that hash while a file is written, beside the one that writes; and then. hashlib and reads let others run.
-_BESIDE, _THEN = 1, 2
+#: Threads that hash while a file is written, besides the one that writes; and afterwards. hashlib and reads release the
+#: GIL.
+_WHILE_WRITING, _AFTERWARDS = 1, 2
+
+#: Smaller writes are buffered, larger ones go to the file directly.
+_BUFFER = 2**18
+
+#: How long the end of the interpreter waits for a thread, in seconds. Savers have waited for theirs before.
+_JOIN_S = 1.0
 
 
 class Hasher:
-    """Hashes a file piece by piece as it grows: :meth:`grown` tells how far it goes, :meth:`finish` waits for the end.
+    """Hashes a file chunk by chunk as it grows.
 
-    What is hashed is read back from the file, so that it is what the system holds of it.
+    :meth:`grown` says how far it has been written, :meth:`finish` waits for the digest. Chunks are read back from the
+    file, so that what is hashed is what the system holds of it.
 
     Args:
-        fd: Open for reading; its place in the file is left alone.
+        fd: Open for reading; its position is not moved.
     """
 
     def __init__(self, fd: int) -> None:
@@ -35,24 +50,24 @@ class Hasher:
         self._error: BaseException | None = None
 
     def grown(self, size: int) -> None:
-        """Everything up to byte ``size`` is there and does not change any more."""
+        """The bytes up to ``size`` are written, and do not change any more."""
         ready = size // CHUNK
         if ready > self._ready:
             with self._changed:
                 self._ready = ready
                 self._changed.notify_all()
-            self._start_threads(_BESIDE)
+            self._start_threads(_WHILE_WRITING)
 
     def complete(self, size: int) -> None:
-        """The file has ``size`` bytes: hash what is left, without waiting for it."""
+        """The file has ``size`` bytes: hash the rest, without waiting for it."""
         with self._changed:
             self._ready, self._is_complete = -(-size // CHUNK), True
             self._changed.notify_all()
         if self._ready > 1:
-            self._start_threads(_THEN)
+            self._start_threads(_AFTERWARDS)
 
     def finish(self) -> str:
-        """Wait for the threads, and take part.
+        """Hash in this thread too, then wait for the others.
 
         Returns:
             The digest of the whole file, as hexadecimal digits.
@@ -62,7 +77,8 @@ class Hasher:
         """
         assert self._is_complete, "complete() comes before finish()"
         self._work()
-        self._join()
+        for thread in self._threads:
+            thread.join()
         if self._error is not None:
             raise self._error
         tree = hashlib.sha256()
@@ -71,12 +87,13 @@ class Hasher:
         return tree.hexdigest()
 
     def abandon(self) -> None:
-        """Stop at once; nobody wants the digest any more."""
+        """Stop at once; the digest is not needed any more."""
         with self._changed:
             self._next = self._ready
             self._is_complete = True
             self._changed.notify_all()
-        self._join()
+        for thread in self._threads:
+            thread.join()
 
     def _start_threads(self, count: int) -> None:
         for _ in range(count - len(self._threads)):
@@ -84,10 +101,6 @@ class Hasher:
             if thread is None:  # finish() does it all
                 return
             self._threads.append(thread)
-
-    def _join(self) -> None:
-        for thread in self._threads:
-            thread.join()
 
     def _work(self) -> None:
         buffer = memoryview(bytearray(CHUNK))
@@ -98,7 +111,7 @@ class Hasher:
             self._error = error
 
     def _take(self) -> int | None:
-        """The next piece that nobody has taken, once there is one; None at the end."""
+        """The next chunk, once there is one; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._next < self._ready or self._is_complete or self._error is not None)
             if self._next >= self._ready or self._error is not None:
@@ -130,3 +143,138 @@ def digest(fd: int) -> str:
     hasher = Hasher(fd)
     hasher.complete(os.fstat(fd).st_size)
     return hasher.finish()
+
+
+def write_through(
+    fd: int, write: Callable[[BinaryIO], object], check: Callable[[int], object] | None = None
+) -> FileDigest:
+    """Let ``write`` fill a new file and ``check`` check it, and wait until it is on the disk.
+
+    Raises:
+        OSError: If the disk fails, whichever error ``write`` makes of that.
+        KeyboardInterrupt: If it is raised inside ``write``, whichever error that makes of it.
+    """
+    file = _Growing(fd)
+    buffer = io.BufferedWriter(file, _BUFFER)
+    try:
+        with original_errors():
+            try:
+                write(buffer)
+                buffer.flush()
+            finally:
+                if file.error is not None:
+                    raise file.error from None
+        size = file.tell()
+        file.hasher.complete(size)
+        if check is None:
+            files.fsync(fd)
+        else:
+            _sync_while(fd, lambda: check(fd))
+        return FileDigest(size, file.hasher.finish())
+    finally:
+        file.hasher.abandon()
+        file.is_abandoned = True  # the buffer may still contain data, and writes them when it is closed
+        buffer.close()
+
+
+def _sync_while(fd: int, check: Callable[[], object]) -> None:
+    """Wait in a thread until a file is on the disk, and call ``check`` meanwhile."""
+    errors: list[BaseException] = []
+
+    def sync_it() -> None:
+        try:
+            files.fsync(fd)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = start(sync_it, "ignite-core-sync")
+    if thread is None:
+        sync_it()
+        check()
+    else:
+        try:
+            check()
+        except Exception:
+            thread.join()
+            raise
+        thread.join()  # a KeyboardInterrupt, in check or here, does not wait for a slow disk
+    if errors:
+        raise errors[0]
+
+
+def sync(fd: int) -> FileDigest:
+    """Wait until a file is on the disk, and hash it meanwhile."""
+    hasher = Hasher(fd)
+    size = os.fstat(fd).st_size
+    hasher.complete(size)
+    try:
+        files.fsync(fd)
+        return FileDigest(size, hasher.finish())
+    finally:
+        hasher.abandon()
+
+
+@contextlib.contextmanager
+def original_errors() -> Iterator[None]:
+    """Raise disk errors and interrupts (exceptions that are not an :class:`Exception`) that torch.save has replaced.
+
+    After one was raised while it was writing, torch.save raises a RuntimeError.
+
+    Example:
+        >>> with original_errors():
+        ...     try:
+        ...         raise OSError(28, "No space left on device")
+        ...     except OSError:
+        ...         raise RuntimeError("unexpected pos 832 vs 726")
+        Traceback (most recent call last):
+        OSError: [Errno 28] No space left on device
+    """
+    handled = sys.exception()  # a save may itself follow an error, as the last one after Ctrl-C does
+    try:
+        yield
+    except RuntimeError as error:
+        first: BaseException | None = error
+        while type(first) is RuntimeError:
+            first = first.__context__
+        if first is not handled and (isinstance(first, OSError) or not isinstance(first, Exception | None)):
+            raise first from None
+        raise
+
+
+class _Growing(io.RawIOBase):
+    """A file that only grows, at most by one chunk at once."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__()
+        self.hasher = Hasher(fd)
+        self.error: BaseException | None = None
+        self.is_abandoned = False
+        self._fd, self._size = fd, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any) -> int:
+        """Writes a part of the data; the buffer in front calls again with the rest."""
+        try:
+            piece = memoryview(data).cast("B")[:CHUNK]
+            if self.is_abandoned or self.error is not None:  # torch goes on writing after an error
+                return len(piece)
+            written = files.write(self._fd, piece)
+            self._size += written
+            self.hasher.grown(self._size)
+        except BaseException as error:
+            self.error = error
+            raise
+        return written
+
+
+def start(work: Callable[[], object], name: str) -> threading.Thread | None:
+    """Start a thread that the end of the interpreter waits for; None if that has begun and no thread can start."""
+    try:
+        return start_thread(work, name, lambda: None, _JOIN_S)
+    except RuntimeError:
+        return None

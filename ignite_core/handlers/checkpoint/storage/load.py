@@ -1,4 +1,4 @@
-"""Reading checkpoints: compared with what stands beside them, looked at for harm, and only then loaded."""
+"""Load checkpoints: they are compared with their manifests and checked for harm before torch reads them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ignite_core.handlers.checkpoint.storage.scan import (
     check_file,
     data_path,
     find_manifest,
+    manifest_path,
     scan,
-    sidecar_path,
 )
 
 __all__ = ["load", "load_newest", "load_open", "verify_checkpoint"]
@@ -32,22 +32,22 @@ __all__ = ["load", "load_newest", "load_open", "verify_checkpoint"]
 #: Where open files have names.
 _FDS = Path("/dev/fd")
 
-#: How often to begin anew where checkpoints are saved and deleted meanwhile.
+#: How often loading is repeated while checkpoints are saved and deleted.
 _ATTEMPTS = 100
 
 
 def verify_checkpoint(path: str | os.PathLike[str], verify: Verify = "full") -> Manifest | None:
-    """Make sure that a checkpoint is what was saved, and that a file holds nothing but data.
+    """Check that a checkpoint is what was saved, and that a file contains nothing but data.
 
     Args:
         path: The file or folder.
-        verify: ``"full"`` compares the SHA-256 of every file, ``"size"`` only how many bytes they have.
+        verify: ``"full"`` compares the SHA-256 of every file, ``"size"`` only the sizes.
 
     Returns:
-        What stands beside it; None for a file without, of which nobody knows what was saved.
+        Its manifest; None for a file without one, which cannot be compared.
 
     Raises:
-        CheckpointError: What is wrong with it.
+        CheckpointError: If it is damaged or not safe to load.
 
     Example:
         >>> import tempfile
@@ -70,18 +70,18 @@ def verify_checkpoint(path: str | os.PathLike[str], verify: Verify = "full") -> 
 
 
 def load(path: str | os.PathLike[str], *, verify: Verify = "full", map_location: Any = "cpu") -> Any:
-    """Load a checkpoint that is one file, or any file written by ``torch.save``; it cannot run code.
+    """Load a checkpoint that is one file, or any file written by ``torch.save``. It cannot run code.
 
-    Its tensors lie in the file until they are used or copied, as ``load_state_dict`` does. Saving another checkpoint
-    under its name, or deleting it, does not touch them; programs that write *into* the file would.
+    Tensors are mapped from the file until they are copied, as ``load_state_dict`` does. Replacing or deleting the file
+    does not change them; programs that write *into* the file would.
 
     Args:
-        path: The file. If a manifest stands beside it, it must agree.
-        verify: ``"full"`` compares its SHA-256 with what was saved, ``"size"`` only the number of bytes.
-        map_location: Where tensors go, as for ``torch.load``; None puts them where they were saved from.
+        path: The file. If it has a manifest, the two must agree.
+        verify: ``"full"`` compares its SHA-256 with what was saved, ``"size"`` only the size.
+        map_location: Device of the tensors, as for ``torch.load``; None for the device they were saved from.
 
     Raises:
-        CheckpointError: If it is damaged, or holds anything but tensors, numbers, strings, and containers of them.
+        CheckpointError: If it is damaged, or contains anything but tensors, numbers, strings, and containers of them.
 
     Example:
         >>> import tempfile
@@ -94,7 +94,7 @@ def load(path: str | os.PathLike[str], *, verify: Verify = "full", map_location:
 
 
 def _load_whole(place: Path, verify: Verify, map_location: Any) -> tuple[Any, Manifest | None]:
-    """What a file holds, and its manifest: both of the same save, whoever saves meanwhile."""
+    """The content of a file and its manifest, both of the same save, even if it is replaced meanwhile."""
     for _ in range(_ATTEMPTS):
         before = _stamps(place)
         try:
@@ -109,7 +109,7 @@ def _load_whole(place: Path, verify: Verify, map_location: Any) -> tuple[Any, Ma
 
 
 def _load_one(path: Path, manifest: Manifest | None, verify: Verify, map_location: Any) -> Any:
-    """What is in a file: the bytes that were checked, whatever has its name by then."""
+    """Load from the descriptor that was checked, so that replacing the file in between has no effect."""
     fd = open_file(path)
     try:
         before = os.fstat(fd)
@@ -131,17 +131,17 @@ def load_newest(
     map_location: Any = "cpu",
     read: Callable[[Path, Manifest], Any] | None = None,
 ) -> tuple[Any, Manifest]:
-    """Load the newest checkpoint in a folder that is whole; if that is not the newest one, a warning names both.
+    """Load the newest valid checkpoint in a folder; if there are newer damaged ones, a warning names them.
 
     Args:
-        folder: Where they are.
-        prefix: What their names begin with.
-        verify: As for :func:`load`.
-        map_location: As for :func:`load`.
-        read: Called instead of :func:`load` with the path of one that was verified, and its manifest.
+        folder: Where the checkpoints are.
+        prefix: Only checkpoints whose names begin with it.
+        verify: As in :func:`load`.
+        map_location: As in :func:`load`.
+        read: Called instead of :func:`load`, with the path of a verified checkpoint and its manifest.
 
     Returns:
-        What it holds, and its manifest.
+        The content of the checkpoint, and its manifest.
 
     Raises:
         CheckpointError: If there is none.
@@ -169,7 +169,7 @@ def load_newest(
         if manifest is not None and not failures:
             return loaded, manifest
         again = scan(place, prefix)
-        if again == found:  # nobody saved or deleted anything meanwhile
+        if again == found:  # nothing was saved or deleted meanwhile
             break
         found = again
     reasons = "; ".join(failures)
@@ -186,7 +186,7 @@ def load_newest(
 def _first_whole(
     found: Scan, read: Callable[[Manifest], tuple[Any, Manifest | None]]
 ) -> tuple[Any, Manifest | None, list[str]]:
-    """The newest that can be read, and what is wrong with those that are newer, or of which nobody knows."""
+    """The newest that can be read, and what is wrong with those that are newer, or may be."""
     failures: list[str] = []
     loaded, whole = None, None
     for manifest in found.manifests:
@@ -200,7 +200,7 @@ def _first_whole(
 
 
 def _read_whole(path: Path, verify: Verify, read: Callable[[Path, Manifest], Any]) -> tuple[Any, Manifest | None]:
-    """What ``read`` returns of the checkpoint at ``path``, if no other one took its place meanwhile."""
+    """What ``read`` returns for the checkpoint at ``path``, if it was not replaced meanwhile."""
     before = _stamps(path)
     try:
         manifest = verify_checkpoint(path, verify)
@@ -215,22 +215,22 @@ def _read_whole(path: Path, verify: Verify, read: Callable[[Path, Manifest], Any
 
 
 def _resolved(path: str | os.PathLike[str]) -> Path:
-    """What a symbolic link leads to: there its manifest stands."""
+    """The target of a symbolic link: the manifest is beside that."""
     return Path(os.path.realpath(path))
 
 
 def _check_open(fd: int, path: Path, manifest: Manifest | None, verify: Verify) -> None:
-    """Make sure that an open file is what was saved and holds nothing but data."""
+    """Check that an open file is what was saved and contains nothing but data."""
     hasher = Hasher(fd)
     try:
         expected = None if manifest is None else manifest.files[manifest.name]
         if expected is not None:
             check_file(fd, path, expected, "size")
             if verify == "full":
-                hasher.complete(expected.size)  # in threads, while the file is looked at
+                hasher.complete(expected.size)  # in threads, while the file is checked
         harm = _harm(fd, crc=expected is None)
         if expected is not None and verify == "full":
-            check_digest(hasher.finish(), path, expected)  # first, for what is damaged may also look harmful
+            check_digest(hasher.finish(), path, expected)  # first, since a damaged file may also seem harmful
         if harm is not None:
             raise CheckpointError(f"{path}: {harm}") from harm
     except OSError as error:
@@ -248,10 +248,10 @@ def _harm(fd: int, *, crc: bool) -> CheckpointError | None:
 
 
 def load_open(fd: int, path: Path, map_location: Any = "cpu") -> Any:
-    """What is in an open file that was checked.
+    """Load an open file that was checked.
 
     Raises:
-        CheckpointError: If torch does not load it.
+        CheckpointError: If torch cannot load it.
     """
     mapped = _FDS / str(fd)  # torch maps a file only by a name
     try:
@@ -264,9 +264,9 @@ def load_open(fd: int, path: Path, map_location: Any = "cpu") -> Any:
 
 
 def _stamps(path: Path) -> list[tuple[int, ...] | None]:
-    """What tells whether a checkpoint, or what stands beside it, was replaced meanwhile."""
+    """Inodes and times, which change if a checkpoint or its manifest is replaced."""
     stamps: list[tuple[int, ...] | None] = []
-    for place in (path, sidecar_path(path)):
+    for place in (path, manifest_path(path)):
         try:
             status = os.stat(place)
         except OSError:

@@ -1,7 +1,7 @@
-"""What stands beside a checkpoint: its bytes, its step and its place among the others, as one small file.
+"""The manifest of a checkpoint: a small JSON file beside it, ``NAME.json``, with its digests, its step and its serial.
 
-A sidecar is read by strict rules, as anything may have happened to it: whatever is in it, the only error is
-CheckpointError, and any change of it is found, for it holds a digest of itself and only one spelling of it is valid.
+A manifest is read strictly, since anything may have happened to it. Whatever it contains, the only error is
+CheckpointError, and any change is found: it contains a digest of itself, and only one spelling of it is valid.
 """
 
 from __future__ import annotations
@@ -20,48 +20,45 @@ from typing import Any, Literal
 from ignite_core.exceptions import CheckpointError
 
 __all__ = [
-    "KEYS",
     "LARGEST_SERIAL",
     "SUFFIX",
     "TEMPORARY",
     "FileDigest",
     "Manifest",
-    "Sidecar",
+    "ManifestFile",
     "check_about",
     "check_name",
+    "is_of_others",
+    "manifest_path",
+    "manifest_text",
     "open_file",
     "parse",
-    "read_text",
-    "sidecar_path",
-    "sidecar_text",
-    "temporary_path",
+    "read",
+    "temp_path",
 ]
 
-#: What the sidecar of a checkpoint is called, after the checkpoint's own name.
+#: Suffix of the file name of a manifest, after the name of its checkpoint.
 SUFFIX = ".json"
 
-#: What names of files begin with that exist only while something is saved or removed.
+#: Prefix of file names that exist only while a checkpoint is saved or removed.
 TEMPORARY = ".ignite-"
 
-#: Version of the format of sidecars, and the keys of one.
-_FORMAT, KEYS = 1, {"ignite_core", "checkpoint", "previous", "sha256"}
+#: Version of the format, and the keys of a manifest file.
+_FORMAT, _KEYS = 1, {"ignite_core", "checkpoint", "previous", "sha256"}
 
-#: File systems take no longer names.
-_NAME_BYTES = 255
-
-#: A larger sidecar is not read; the largest that is ever written names some ten thousand files.
-_MOST_BYTES = 4 * 2**20
+#: The longest file name, in bytes; the largest manifest that is read, for some ten thousand files.
+_NAME_BYTES, _MOST_BYTES = 255, 4 * 2**20
 
 #: Seconds, some thousand years, which any calendar can show.
 _LARGEST_TIME = 1e11
 
-#: Numbers are smaller. A serial counts saves: one this large was not counted, and nothing could follow it.
+#: Bounds of numbers. A serial counts saves: one this large is forged, and no other could follow it.
 _LARGEST, LARGEST_SERIAL = 2**63, 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """How many bytes a file has, and their digest (:mod:`ignite_core.handlers.checkpoint.storage.hashing`)."""
+    """Size of a file in bytes, and its digest (:mod:`ignite_core.handlers.checkpoint.storage.hashing`)."""
 
     size: int
     digest: str
@@ -69,16 +66,16 @@ class FileDigest:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What stands beside a checkpoint.
+    """Describes a checkpoint.
 
     Attributes:
-        name: Of the file or folder.
-        kind: Which of the two it is.
-        files: Size and digest of each file, by its path within a folder; of a single file by its own name.
-        serial: 1 + the largest in its folder when it was saved: tells which is newer, whatever the clock said.
-        saved_at: Seconds since 1970, by the clock of who saved it; for people.
-        uuid: Of this save; no other has it.
-        about: What the saver knew, as JSON.
+        name: Name of the file or folder.
+        kind: ``"file"`` or ``"folder"``.
+        files: Size and digest of each file, by its path within the folder; of a single file by its own name.
+        serial: 1 + the largest in its folder when it was saved: orders checkpoints independently of the clock.
+        saved_at: Time of the save in seconds since 1970; informative only.
+        uuid: Unique to this save.
+        about: What the saver has added, as JSON.
 
     Example:
         >>> manifest = Manifest("m.pt", "file", {"m.pt": FileDigest(3, "ab" * 32)}, 1, 0.0, "0", {"step": 7})
@@ -96,38 +93,33 @@ class Manifest:
 
     @property
     def step(self) -> int | None:
-        """How far the run was, in whatever its saver counts."""
+        """Iterations that the run had done."""
         return self.about.get("step")
 
     @property
     def score(self) -> float | None:
-        """How good it was, if that was measured."""
+        """The score, if there is one."""
         return self.about.get("score")
 
     @property
-    def world_size(self) -> int:
-        """How many processes took part in the run."""
-        return self.about.get("world_size") or 1
-
-    @property
     def versions(self) -> Mapping[str, str]:
-        """Of what it was written with."""
+        """Versions of python, torch and ignite_core that wrote it."""
         return self.about.get("versions") or {}
 
 
 @dataclass(frozen=True)
-class Sidecar:
-    """What a sidecar holds: while a checkpoint is being replaced, either of two may be what stands beside it."""
+class ManifestFile:
+    """Content of a manifest file. While a checkpoint is replaced, the data may be those of either of two."""
 
     checkpoint: Manifest
     previous: Manifest | None = None
 
 
 def check_name(name: str) -> None:
-    """Make sure that a checkpoint may be called so.
+    """Check the file name of a checkpoint.
 
     Raises:
-        CheckpointError: If it may not.
+        CheckpointError: If it is not valid.
     """
     is_name = isinstance(name, str) and "\0" not in name
     try:
@@ -138,16 +130,16 @@ def check_name(name: str) -> None:
         raise CheckpointError(f"a checkpoint must have a file name of 1 to {_NAME_BYTES} bytes, got {name!r}")
     if name.startswith(TEMPORARY) or name.endswith(SUFFIX):
         raise CheckpointError(
-            f"the name of a checkpoint must not begin with {TEMPORARY!r} or end with {SUFFIX!r}, which mean temporary "
-            f"files and what stands beside a checkpoint; got {name!r}"
+            f"the name of a checkpoint must not begin with {TEMPORARY!r} or end with {SUFFIX!r}, which are names of "
+            f"temporary files and of manifests; got {name!r}"
         )
 
 
 def check_about(about: Any) -> None:
-    """Make sure that what is known of a checkpoint is what it must be; there may be more that is known to others.
+    """Check the types of the entries of ``Manifest.about`` that are known; others are allowed.
 
     Raises:
-        ValueError: Naming what is wrong.
+        ValueError: Naming the wrong entry.
     """
     if not isinstance(about, dict):
         raise ValueError(f"what is known of a checkpoint must be a mapping, got {type(about).__name__}")
@@ -164,7 +156,6 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-#: What is known of a checkpoint, and what it must be.
 _KNOWN: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "step": (lambda value: type(value) is int and abs(value) < _LARGEST, "an integer of 64 bits"),
     "score": (_is_score, "a finite number"),
@@ -176,11 +167,11 @@ _KNOWN: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def sidecar_path(path: Path) -> Path:
-    """Where the manifest of the checkpoint at ``path`` stands.
+def manifest_path(path: Path) -> Path:
+    """Path of the manifest of the checkpoint at ``path``.
 
     Example:
-        >>> sidecar_path(Path("runs/model_3.pt")).as_posix()
+        >>> manifest_path(Path("runs/model_3.pt")).as_posix()
         'runs/model_3.pt.json'
     """
     name = path.name + SUFFIX
@@ -189,31 +180,31 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(name)
 
 
-def temporary_path(folder: Path, uuid: str, part: Literal["data", "json", "removed"]) -> Path:
-    """Where a part of a save is while it is not yet, or no longer, what it is to be."""
+def temp_path(folder: Path, uuid: str, part: Literal["data", "json", "removed"]) -> Path:
+    """Temporary path of a part of a save."""
     return folder / f"{TEMPORARY}{uuid}.{part}"
 
 
-def sidecar_text(sidecar: Sidecar) -> bytes:
-    """The only spelling of a sidecar that is valid.
+def manifest_text(file: ManifestFile) -> bytes:
+    """The only valid spelling of a manifest file.
 
     Raises:
-        TypeError: If what the saver told is no JSON.
-        ValueError: If a number in it is not finite.
+        TypeError: If what the saver has added is not JSON.
+        ValueError: If a number is not finite.
     """
-    content = {"ignite_core": _FORMAT, "checkpoint": asdict(sidecar.checkpoint), "previous": None}
-    if sidecar.previous is not None:
-        content["previous"] = asdict(sidecar.previous)
+    content = {"ignite_core": _FORMAT, "checkpoint": asdict(file.checkpoint), "previous": None}
+    if file.previous is not None:
+        content["previous"] = asdict(file.previous)
     plain = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
     content["sha256"] = hashlib.sha256(plain.encode()).hexdigest()
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
 def open_file(path: Path, *, follow: bool = False) -> int:
-    """Open a file for reading: no named pipe, which would make one wait, and unless told so no symbolic link.
+    """Open a regular file for reading. Opening a named pipe does not block; symbolic links are refused by default.
 
     Raises:
-        CheckpointError: If it is no file, or cannot be read.
+        CheckpointError: If it is not a regular file, or cannot be read.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
@@ -225,12 +216,36 @@ def open_file(path: Path, *, follow: bool = False) -> int:
     raise CheckpointError(f"{path}: must be a file, is something else")
 
 
-def read_text(path: Path) -> bytes:
-    """All that is in a sidecar.
+def read(place: Path) -> ManifestFile | None:
+    """Read a manifest file; None if it is JSON of another program.
 
     Raises:
-        CheckpointError: If it cannot be read, or is too large to be one.
+        CheckpointError: If it cannot be read, is damaged, or describes another checkpoint.
     """
+    text = _read_text(place)
+    try:
+        file = parse(text, place)
+        named = {manifest.name for manifest in (file.checkpoint, file.previous) if manifest is not None}
+        if {manifest_path(place.with_name(name)) for name in named} != {place}:
+            raise CheckpointError(f"{place}: must describe the checkpoint it is named after, describes {sorted(named)}")
+        return file
+    except CheckpointError:
+        is_ours = _is_ours(text)
+        if is_ours or (is_ours is None and place.with_name(place.name.removesuffix(SUFFIX)).exists()):
+            raise
+        return None
+
+
+def is_of_others(path: Path) -> bool:
+    """Whether the manifest of the checkpoint at ``path`` would replace a file of another program."""
+    place = manifest_path(path)
+    try:
+        return os.path.lexists(place) and _is_ours(_read_text(place)) is False
+    except CheckpointError:
+        return False
+
+
+def _read_text(path: Path) -> bytes:
     fd = open_file(path)
     try:
         size = os.fstat(fd).st_size
@@ -244,30 +259,39 @@ def read_text(path: Path) -> bytes:
         os.close(fd)
 
 
-def parse(text: bytes, path: Path) -> Sidecar:
-    """Understand what was read from the sidecar at ``path``.
+def _is_ours(text: bytes) -> bool | None:
+    """Whether JSON was meant to be a manifest, however damaged; None if it is not JSON."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return isinstance(content, dict) and not _KEYS.isdisjoint(content)
+
+
+def parse(text: bytes, path: Path) -> ManifestFile:
+    """Parse the text of the manifest file at ``path``.
 
     Raises:
         CheckpointError: Whatever is wrong with it.
     """
     try:
         content = json.loads(text.decode("ascii"))
-        if not isinstance(content, dict) or content.keys() != KEYS or content["ignite_core"] != _FORMAT:
-            raise ValueError(f"its keys must be {sorted(KEYS)}, the format {_FORMAT}")
+        if not isinstance(content, dict) or content.keys() != _KEYS or content["ignite_core"] != _FORMAT:
+            raise ValueError(f"its keys must be {sorted(_KEYS)}, the format {_FORMAT}")
         previous = content["previous"]
-        sidecar = Sidecar(_manifest(content["checkpoint"]), None if previous is None else _manifest(previous))
-        if sidecar_text(sidecar) != text:
+        file = ManifestFile(_manifest(content["checkpoint"]), None if previous is None else _manifest(previous))
+        if manifest_text(file) != text:
             raise ValueError("it was changed since it was written")
     # a decimal number may be too large for a float, nesting too deep for the interpreter
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"{path}: is no valid manifest of a checkpoint: {error}") from error
-    return sidecar
+    return file
 
 
 def _manifest(content: Any) -> Manifest:
     fields = {"name", "kind", "files", "serial", "saved_at", "uuid", "about"}
     if not isinstance(content, dict) or content.keys() != fields:
-        raise ValueError(f"a checkpoint must be told of by {sorted(fields)}")
+        raise ValueError(f"the keys of a checkpoint must be {sorted(fields)}")
     name, kind, files = content["name"], content["kind"], content["files"]
     serial, saved_at, uuid, about = (content[key] for key in ("serial", "saved_at", "uuid", "about"))
     if not isinstance(name, str) or kind not in ("file", "folder") or not isinstance(files, dict):
@@ -284,16 +308,15 @@ def _manifest(content: Any) -> Manifest:
     except CheckpointError as error:
         raise ValueError(str(error)) from error
     if kind == "file" and files.keys() != {name}:
-        raise ValueError("a file must be told of by its own name")
+        raise ValueError("the only file must have the name of the checkpoint")
     return Manifest(name, kind, {key: _file(key, value) for key, value in files.items()}, serial, saved_at, uuid, about)
 
 
 def _file(name: str, content: Any) -> FileDigest:
-    """Checks the path too: it must not lead out of the folder."""
     if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
         raise ValueError(f"a file of a checkpoint must be within its folder, got {name!r}")
     if not isinstance(content, dict) or content.keys() != {"size", "digest"}:
-        raise ValueError("a file must be told of by size and digest")
+        raise ValueError("the keys of a file must be size and digest")
     size, digest = content["size"], content["digest"]
     if not _is_number(size) or not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError("size must be a number of bytes, digest 64 hexadecimal digits")

@@ -1,29 +1,25 @@
-"""Which checkpoints there are in a folder, and whether their data is what their sidecars say."""
+"""Find the checkpoints in a folder, and compare their data with their manifests."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ignite_core.exceptions import CheckpointError, shown
+from ignite_core.handlers.checkpoint.storage import manifest as manifests
 from ignite_core.handlers.checkpoint.storage.hashing import digest
 from ignite_core.handlers.checkpoint.storage.manifest import (
-    KEYS,
     SUFFIX,
     TEMPORARY,
     FileDigest,
     Manifest,
-    Sidecar,
+    ManifestFile,
+    manifest_path,
     open_file,
-    parse,
-    read_text,
-    sidecar_path,
-    temporary_path,
+    temp_path,
 )
 
 __all__ = [
@@ -35,27 +31,24 @@ __all__ = [
     "check_data",
     "check_digest",
     "check_file",
+    "current",
     "data_path",
+    "file_names",
     "find_manifest",
-    "is_of_others",
-    "manifests",
-    "names_in",
-    "read_manifest",
+    "manifest_path",
     "scan",
-    "sidecar_path",
-    "standing",
 ]
 
-#: How often to look again where checkpoints are saved and deleted meanwhile.
+#: How often a scan is repeated while checkpoints are saved and deleted.
 _ATTEMPTS = 100
 
-#: How thoroughly data is compared with what stands beside it: every byte, or sizes only.
+#: How data is compared with its manifest: every byte, or sizes only.
 Verify: TypeAlias = Literal["full", "size"]
 
 
 @dataclass(frozen=True)
 class Damage:
-    """Why a checkpoint cannot be used, and its serial where that is known."""
+    """Why a checkpoint cannot be used, and its serial if that is known."""
 
     reason: str
     serial: int | None = None
@@ -63,29 +56,29 @@ class Damage:
 
 @dataclass(frozen=True)
 class Scan:
-    """What is in a folder.
+    """Content of a folder.
 
     Attributes:
-        manifests: Of the checkpoints that are complete, newest first. Their bytes were not compared.
+        manifests: Manifests of the complete checkpoints, newest first. Their bytes were not compared.
         damaged: What is wrong with others, by name; also with those whose data is gone.
-        unfinished: Sidecars without data, or that name two checkpoints, either of which may be what stands there.
+        unfinished: Manifest files without data, or that name two checkpoints, either of which may be there.
     """
 
     manifests: list[Manifest]
     damaged: dict[str, Damage]
-    unfinished: dict[Path, Sidecar]
+    unfinished: dict[Path, ManifestFile]
 
     def damage_since(self, serial: int) -> list[str]:
-        """What is wrong with those that are newer, or may be; older ones may just be on their way out."""
+        """What is wrong with those that are newer, or may be; older ones may just be being deleted."""
         return [damage.reason for damage in self.damaged.values() if damage.serial is None or damage.serial > serial]
 
 
-def manifests(folder: Path, prefix: str | None = None) -> list[Manifest]:
-    """The checkpoints in a folder, newest first. What is damaged is left out, with one warning if it may be newer.
+def scan(folder: Path, prefix: str | None = None) -> Scan:
+    """Read all manifests in a folder.
 
     Args:
-        folder: Where they are.
-        prefix: What their names begin with.
+        folder: Where the checkpoints are.
+        prefix: Only checkpoints whose names begin with it.
 
     Raises:
         CheckpointError: If the folder cannot be read.
@@ -95,87 +88,57 @@ def manifests(folder: Path, prefix: str | None = None) -> list[Manifest]:
         >>> from ignite_core.handlers.checkpoint.storage.commit import publish
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for step in (1, 2):
-        ...         manifest = publish(
-        ...             Path(folder, f"run_{step}.bin"), lambda file: file.write(b"weights"), {"step": step}
-        ...         )
-        ...     [(manifest.name, manifest.step) for manifest in manifests(Path(folder), "run_")]
-        [('run_2.bin', 2), ('run_1.bin', 1)]
+        ...         manifest = publish(Path(folder, f"run_{step}"), lambda file: file.write(b"weights"), {"step": step})
+        ...     [(manifest.name, manifest.step) for manifest in scan(Path(folder), "run_").manifests]
+        [('run_2', 2), ('run_1', 1)]
     """
-    found = scan(folder, prefix)
-    reasons = found.damage_since(max((manifest.serial for manifest in found.manifests), default=0))
-    if reasons:
-        warnings.warn(f"{folder}: checkpoints that cannot be used are left out: {'; '.join(reasons)}", stacklevel=2)
-    return found.manifests
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read what stands beside the checkpoint at ``path``, whose own bytes are compared only where two may stand there.
-
-    Raises:
-        CheckpointError: If nothing stands beside it, or what does is damaged.
-
-    Example:
-        >>> read_manifest(Path("nowhere.pt"))
-        Traceback (most recent call last):
-        ignite_core.exceptions.CheckpointError: nowhere.pt.json: cannot be read: ...
-    """
-    place = sidecar_path(path)
-    return standing(path.parent, _of(place, parse(read_text(place), place)))
-
-
-def scan(folder: Path, prefix: str | None = None) -> Scan:
-    """Look at all sidecars in a folder.
-
-    Raises:
-        CheckpointError: If the folder cannot be read.
-    """
-    before = _snapshot(folder)
+    before = _listing(folder)
     for _ in range(_ATTEMPTS):
         found = Scan([], {}, {})
         for name in before:
             if name.endswith(SUFFIX) and not name.startswith(TEMPORARY):
-                _look_at(folder / name, prefix or "", found)
-        after = _snapshot(folder)
-        if after == before:  # else one may have come after the names were listed, and another have gone since
+                _scan_one(folder / name, prefix or "", found)
+        after = _listing(folder)
+        if after == before:  # else one may have been added after the names were listed, and another deleted since
             break
         before = after
     found.manifests.sort(key=lambda manifest: (manifest.serial, manifest.saved_at, manifest.uuid), reverse=True)
     return found
 
 
-def _snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-    """What tells whether anything has changed; not what grows all the time, as temporary files and logs do."""
-    snapshot = {}
+def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+    """Changes when a checkpoint is saved or deleted; not when temporary files or logs grow."""
+    listing = {}
     try:
         with os.scandir(folder) as entries:
             found = {entry.name: entry for entry in entries}
         for name, entry in found.items():
             if name.startswith(TEMPORARY):
-                snapshot[name] = (0, 0)
+                listing[name] = (0, 0)
             elif name.endswith(SUFFIX) or name + SUFFIX in found:
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    snapshot[name] = (status.st_ino, status.st_mtime_ns)
+                    listing[name] = (status.st_ino, status.st_mtime_ns)
     except OSError as error:
         raise CheckpointError(f"{folder}: the folder cannot be read: {error}") from error
-    return snapshot
+    return listing
 
 
-def _look_at(place: Path, prefix: str, found: Scan) -> None:
+def _scan_one(place: Path, prefix: str, found: Scan) -> None:
     try:
-        sidecar = _read(place)
-        if sidecar is None or not sidecar.checkpoint.name.startswith(prefix):
+        file = manifests.read(place)
+        if file is None or not file.checkpoint.name.startswith(prefix):
             return
-        if sidecar.previous is not None:
-            found.unfinished[place] = sidecar
-        folder, manifest = place.parent, sidecar.checkpoint
+        if file.previous is not None:
+            found.unfinished[place] = file
+        folder, manifest = place.parent, file.checkpoint
         is_announced = not _is_there(folder, manifest)
         if is_announced:
-            found.unfinished[place] = sidecar
-            if os.path.lexists(temporary_path(folder, manifest.uuid, "data")):
+            found.unfinished[place] = file
+            if os.path.lexists(temp_path(folder, manifest.uuid, "data")):
                 return
         if not is_announced or _is_there(folder, manifest):  # it may have got its name in between
-            found.manifests.append(standing(folder, sidecar))
+            found.manifests.append(current(folder, file))
         elif os.path.lexists(place):  # else it is being removed
             reason = f"{folder / manifest.name}: is missing, though {place.name} is there"
             found.damaged[manifest.name] = Damage(shown(reason), manifest.serial)
@@ -186,50 +149,14 @@ def _look_at(place: Path, prefix: str, found: Scan) -> None:
 
 
 def find_manifest(path: Path) -> Manifest | None:
-    """What stands beside the checkpoint at ``path``; None if nothing does, or something that is not of this library.
+    """The manifest of the checkpoint at ``path``; None if there is none, or only a file of another program.
 
     Raises:
-        CheckpointError: If what stands there is damaged.
+        CheckpointError: If it is damaged.
     """
-    place = sidecar_path(path)
-    sidecar = _read(place) if os.path.lexists(place) else None
-    return None if sidecar is None else standing(path.parent, sidecar)
-
-
-def _read(place: Path) -> Sidecar | None:
-    """A sidecar; None if it was not meant to be one: other programs write JSON too."""
-    text = read_text(place)
-    try:
-        return _of(place, parse(text, place))
-    except CheckpointError:
-        is_ours = _is_ours(text)
-        if is_ours or (is_ours is None and place.with_name(place.name.removesuffix(SUFFIX)).exists()):
-            raise
-        return None
-
-
-def is_of_others(path: Path) -> bool:
-    """Whether a file of another program has the name that the manifest of a checkpoint would have."""
-    try:
-        return _is_ours(read_text(sidecar_path(path))) is False
-    except CheckpointError:
-        return False
-
-
-def _is_ours(text: bytes) -> bool | None:
-    """Whether JSON was meant to be a sidecar, however damaged; None if it is no JSON."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return isinstance(content, dict) and not KEYS.isdisjoint(content)
-
-
-def _of(place: Path, sidecar: Sidecar) -> Sidecar:
-    told = {manifest.name for manifest in (sidecar.checkpoint, sidecar.previous) if manifest is not None}
-    if {sidecar_path(place.with_name(name)) for name in told} != {place}:
-        raise CheckpointError(f"{place}: must tell of the checkpoint that it is named after, tells of {sorted(told)}")
-    return sidecar
+    place = manifest_path(path)
+    file = manifests.read(place) if os.path.lexists(place) else None
+    return None if file is None else current(path.parent, file)
 
 
 def _is_there(folder: Path, manifest: Manifest) -> bool:
@@ -237,47 +164,48 @@ def _is_there(folder: Path, manifest: Manifest) -> bool:
 
 
 def data_path(folder: Path, manifest: Manifest) -> Path:
-    """Where the data of a checkpoint stands, or would stand.
+    """Path of the data of a checkpoint.
 
-    A folder cannot be replaced in one step: while that is done, or if the process ended then, the one before is away
-    and the new one, complete, still has its temporary name.
+    A folder cannot be replaced in one step. While that is done, or if the process ended then, the previous one has been
+    moved away, and the new one, which is complete, still has its temporary name.
     """
-    path, temporary = folder / manifest.name, temporary_path(folder, manifest.uuid, "data")
-    if manifest.kind == "folder" and not os.path.lexists(path) and os.path.lexists(temporary):
-        place = sidecar_path(path)
-        sidecar = parse(read_text(place), place)
-        if sidecar.previous is not None and sidecar.checkpoint == manifest:
+    path = folder / manifest.name
+    if manifest.kind == "folder" and not os.path.lexists(path):
+        temporary = temp_path(folder, manifest.uuid, "data")
+        file = manifests.read(manifest_path(path)) if os.path.lexists(temporary) else None
+        if file is not None and file.previous is not None and file.checkpoint == manifest:
             return temporary
     return path
 
 
-def standing(folder: Path, sidecar: Sidecar) -> Manifest:
-    """Which checkpoint stands there: of two that a sidecar names, the one whose digests are those of the data.
+def current(folder: Path, file: ManifestFile) -> Manifest:
+    """The checkpoint that is there: of two in a manifest file, the one whose digests are those of the data.
 
     Raises:
         CheckpointError: If it is neither of them.
     """
-    if sidecar.previous is None:
-        return sidecar.checkpoint
-    for manifest in (sidecar.checkpoint, sidecar.previous):
+    if file.previous is None:
+        return file.checkpoint
+    for manifest in (file.checkpoint, file.previous):
         try:
             check_data(data_path(folder, manifest), manifest)
         except CheckpointError:
             continue
         return manifest
-    raise CheckpointError(
-        f"{folder / sidecar.checkpoint.name}: is damaged: it has neither of the digests that it may have"
-    )
+    raise CheckpointError(f"{folder / file.checkpoint.name}: is damaged: it has neither of the digests in its manifest")
 
 
 def check_data(path: Path, manifest: Manifest, verify: Verify = "full") -> None:
-    """Compare what stands at ``path`` with a manifest.
+    """Compare the data at ``path`` with a manifest.
 
     Raises:
         CheckpointError: Naming the file that differs.
     """
     if manifest.kind == "folder":
-        _check_names(path, manifest)
+        found, expected_names = file_names(path), set(manifest.files)
+        if found != expected_names:
+            missing, more = sorted(expected_names - found), sorted(found - expected_names)
+            raise CheckpointError(f"{path}: is damaged: the files {missing} are missing, {more} do not belong there")
     for name, expected in manifest.files.items():
         place = path / name if manifest.kind == "folder" else path
         fd = open_file(place)
@@ -288,7 +216,7 @@ def check_data(path: Path, manifest: Manifest, verify: Verify = "full") -> None:
 
 
 def check_file(fd: int, path: Path, expected: FileDigest, verify: Verify) -> None:
-    """Compare an open file with what it must be.
+    """Compare an open file with its size and digest.
 
     Raises:
         CheckpointError: If it differs.
@@ -304,28 +232,16 @@ def check_file(fd: int, path: Path, expected: FileDigest, verify: Verify) -> Non
 
 
 def check_digest(found: str, path: Path, expected: FileDigest) -> None:
-    """Compare a digest with what it must be.
-
-    Raises:
-        CheckpointError: If it differs.
-    """
+    """Raise a CheckpointError if a digest is not the expected one."""
     if found != expected.digest:
         raise CheckpointError(f"{path}: is damaged: its SHA-256 must be {expected.digest[:12]}…, is {found[:12]}…")
 
 
-def _check_names(folder: Path, manifest: Manifest) -> None:
-    """Every file of a folder was saved, none is missing, and nothing leads elsewhere."""
-    found = names_in(folder)
-    if found != set(manifest.files):
-        missing, more = sorted(set(manifest.files) - found), sorted(found - set(manifest.files))
-        raise CheckpointError(f"{folder}: is damaged: the files {missing} are missing, {more} do not belong there")
-
-
-def names_in(folder: Path) -> set[str]:
-    """The files in a folder and in those within it, links as they are.
+def file_names(folder: Path) -> set[str]:
+    """Paths of all files within a folder, links included, which are not followed.
 
     Raises:
-        CheckpointError: If one of them cannot be read.
+        CheckpointError: If a folder cannot be read.
     """
     found = set()
     for place, folders, names in os.walk(folder, onerror=_refuse):

@@ -1,8 +1,8 @@
-"""Files and folders that exist while something is saved, and how to tell whether whoever made them is still alive.
+"""Temporary files and folders of saves, and recovery from saves that were cut short.
 
-A save holds a lock (flock) on each of them. The system lets it go when the process ends, however it ends, which no
-number of a process tells: it may be used again, and means nothing in another container. Where a file system has no
-locks, or only such that other machines do not see, what another machine has made is dead after an hour of silence.
+A save holds a lock (flock) on each of its temporary files. The system releases it when the process ends, however it
+ends. (A process number would not do: it may be reused, and means nothing in another container.) Where a file system has
+no locks, or other machines do not see them, files of another machine are abandoned after an hour without a change.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ import re
 import secrets
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
+from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers.checkpoint.storage import fs as files
 from ignite_core.handlers.checkpoint.storage.manifest import (
     TEMPORARY,
-    Sidecar,
-    sidecar_path,
-    sidecar_text,
-    temporary_path,
+    ManifestFile,
+    manifest_path,
+    manifest_text,
+    temp_path,
 )
+from ignite_core.handlers.checkpoint.storage.scan import current, scan
 
-__all__ = ["closing", "create_file", "create_folder", "discard", "new_uuid", "put_sidecar", "taken", "temporaries"]
+__all__ = ["create_file", "create_folder", "discard", "new_uuid", "put_manifest", "recover", "written_and_closed"]
 
-#: By so much a sidecar is older than its data; a difference that is left when times are numbers of 64 bits.
+#: A manifest is older than its data by this much; the difference survives rounding to 64-bit floats.
 _EARLIER_NS = 1_000
 
-#: After so many seconds without a change nobody is at work on a file.
+#: Seconds without a change after which a file of another machine is abandoned.
 _SILENCE_S = 3600.0
 
 _NAME = re.compile(re.escape(TEMPORARY) + r"([0-9a-f]{8}-[0-9a-f]{16})\.(?:data|json|removed)")
@@ -44,51 +46,44 @@ def _host() -> str:
 
 
 def new_uuid() -> str:
-    """A name for one save; it tells the machine too."""
+    """A unique name for a save; it begins with a hash of the host name."""
     return f"{_host()}-{secrets.token_hex(8)}"
 
 
-def temporaries(folder: Path) -> dict[Path, str]:
-    """What saves and removals, alive or dead, have in a folder now, with the name of each."""
-    found = ((folder / name, _NAME.fullmatch(name)) for name in os.listdir(folder))
-    return {path: match[1] for path, match in found if match is not None}
-
-
-def create_file(folder: Path, uuid: str, part: Literal["data", "json"]) -> int:
-    """Make a temporary file of a save, open and locked until it is closed."""
+def create_file(path: Path) -> int:
+    """Create a temporary file of a save, open and locked until it is closed."""
     while True:
-        fd = files.create(temporary_path(folder, uuid, part))
+        fd = files.create(path)
         _lock(fd)
-        if os.fstat(fd).st_nlink:  # else someone took it, before the lock, for what a dead save has left
+        if os.fstat(fd).st_nlink:  # else another process has deleted it before it was locked
             return fd
         os.close(fd)
 
 
-def create_folder(folder: Path, uuid: str) -> int:
-    """Make the temporary folder of a save, locked until what is returned is closed."""
-    place = temporary_path(folder, uuid, "data")
+def create_folder(path: Path) -> int:
+    """Create the temporary folder of a save; it is locked until the returned descriptor is closed."""
     while True:
-        files.mkdir(place)
+        files.mkdir(path)
         with contextlib.suppress(FileNotFoundError):
-            fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             _lock(fd)
-            if place.exists():
+            if path.exists():
                 return fd
             os.close(fd)
 
 
 def _lock(fd: int) -> None:
-    with contextlib.suppress(OSError):  # there are file systems without
+    with contextlib.suppress(OSError):  # some file systems have no locks
         fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 @contextlib.contextmanager
-def taken(path: Path, uuid: str) -> Iterator[bool]:
-    """Hold the lock of what a save has made; whether that save is dead, and this one may do with it what it likes."""
+def _locked_if_abandoned(path: Path, uuid: str) -> Iterator[bool]:
+    """Hold the lock of a temporary file; yields whether its save is dead, so that the file may be changed."""
     try:
-        kind = os.O_RDONLY if path.is_dir() else os.O_RDWR  # NFS locks only what may be written
+        kind = os.O_RDONLY if path.is_dir() else os.O_RDWR  # NFS locks only files that are open for writing
         fd = os.open(path, kind | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # it is gone, or belongs to someone else
+    except OSError:  # it is gone, or belongs to another user
         yield False
         return
     try:
@@ -97,7 +92,7 @@ def taken(path: Path, uuid: str) -> Iterator[bool]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             is_dead = False
-        except OSError:  # no locks here
+        except OSError:  # no locks on this file system
             is_dead = is_silent
         else:
             is_dead = is_silent or uuid.startswith(_host())
@@ -107,30 +102,38 @@ def taken(path: Path, uuid: str) -> Iterator[bool]:
 
 
 def discard(path: Path) -> None:
-    """Delete a temporary file or folder, if it is there."""
+    """Delete a temporary file or folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         files.rmtree(path)
     elif os.path.lexists(path):
         files.unlink(path)
 
 
-def put_sidecar(folder: Path, sidecar: Sidecar, uuid: str) -> int:
-    """Let a sidecar stand beside a checkpoint, in place of the one that does, and wait until that is on the disk.
+def put_manifest(file: ManifestFile, folder: Path, temporary: Path) -> int:
+    """Write a manifest file, replacing the one that is there, and wait until that is on the disk.
 
-    Its time is before that of the data, as there are programs that load the newest file of a folder.
+    Its time is set before that of the data: some programs load the newest file of a folder.
+
+    Args:
+        file: Its content.
+        folder: The folder of the checkpoint.
+        temporary: Where it is written before it is renamed.
 
     Returns:
         An open file, which holds the lock until it is closed.
     """
-    text = memoryview(sidecar_text(sidecar))
-    lock = create_file(folder, uuid, "json")
+    path, text = folder / file.checkpoint.name, memoryview(manifest_text(file))
+    data = temp_path(folder, file.checkpoint.uuid, "data")
+    lock = create_file(temporary)
     try:
-        with closing(lock) as fd:
+        with written_and_closed(lock) as fd:
             while text:
                 text = text[files.write(fd, text) :]
-            _date_before(fd, folder / sidecar.checkpoint.name, temporary_path(folder, sidecar.checkpoint.uuid, "data"))
+            with contextlib.suppress(OSError):  # some file systems do not allow it
+                times = [place.stat().st_mtime_ns for place in (path, data) if place.exists()]
+                os.utime(fd, ns=(min(times) - _EARLIER_NS,) * 2)
             files.fsync(fd)
-        files.replace(temporary_path(folder, uuid, "json"), sidecar_path(folder / sidecar.checkpoint.name))
+        files.replace(temporary, manifest_path(path))
         files.fsync_path(folder)
     except BaseException:
         os.close(lock)
@@ -139,8 +142,8 @@ def put_sidecar(folder: Path, sidecar: Sidecar, uuid: str) -> int:
 
 
 @contextlib.contextmanager
-def closing(lock: int) -> Iterator[int]:
-    """A second descriptor of an open file to write by, closed at the end: that may report an error of a write.
+def written_and_closed(lock: int) -> Iterator[int]:
+    """A second descriptor to write by, closed at the end, which may report an error of a write.
 
     The lock of the file is held until the first one is closed.
     """
@@ -154,8 +157,60 @@ def closing(lock: int) -> Iterator[int]:
     files.close(fd)
 
 
-def _date_before(fd: int, *places: Path) -> None:
-    """Set the time of an open file before those of others, where the file system allows it."""
-    with contextlib.suppress(OSError):
-        times = [place.stat().st_mtime_ns for place in places if place.exists()]
-        os.utime(fd, ns=(min(times) - _EARLIER_NS,) * 2)
+def recover(folder: Path) -> None:
+    """Complete or delete what saves and removals that died have left in a folder. Every save begins with this.
+
+    Files of saves in progress, in this process or another, are left alone, and so are all files that were not made by
+    this library. What cannot be deleted stays, with a warning.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     left = temp_path(Path(folder), new_uuid(), "data")
+        ...     size = left.write_bytes(b"half of the weig")
+        ...     recover(Path(folder))
+        ...     os.listdir(folder)
+        []
+    """
+    if not folder.is_dir():
+        return  # creating a file in it will fail with a better message
+    problems: list[OSError] = []
+    with contextlib.suppress(CheckpointError):
+        for place, file in scan(folder).unfinished.items():
+            try:
+                _finish(folder, place, file)
+            except OSError as error:
+                problems.append(error)
+    for name in os.listdir(folder):
+        match = _NAME.fullmatch(name)
+        if match is None:
+            continue
+        place = folder / name
+        try:
+            with _locked_if_abandoned(place, match[1]) as is_dead:
+                if is_dead or place.suffix == ".removed":
+                    discard(place)
+        except OSError as error:
+            problems.append(error)
+    if problems:
+        warnings.warn(f"{folder}: leftovers of dead saves could not be deleted: {problems[0]}", stacklevel=2)
+
+
+def _finish(folder: Path, place: Path, file: ManifestFile) -> None:
+    """Complete a save that died after its manifest was announced: the manifest then names the data that is there."""
+    uuid = file.checkpoint.uuid
+    path, temporary = folder / file.checkpoint.name, temp_path(folder, uuid, "data")
+    with _locked_if_abandoned(place, uuid) as is_dead:
+        if not is_dead:
+            return
+        if not os.path.lexists(path):
+            if file.previous is None or not temporary.is_dir():
+                files.unlink(place)
+                return
+            files.replace(temporary, path)  # a folder that was to replace another, which has been moved away
+            files.fsync_path(folder)
+        if file.previous is not None:
+            with contextlib.suppress(CheckpointError):  # neither of the two: damaged, which loading it will report
+                os.close(
+                    put_manifest(ManifestFile(current(folder, file)), folder, temp_path(folder, new_uuid(), "json"))
+                )

@@ -1,4 +1,4 @@
-"""Saves by the clock on the wall."""
+"""Call a handler at fixed wall-clock intervals."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ignite_core.engine.engine import Engine
 from ignite_core.handlers.checkpoint.ranks import saving_rank
 from ignite_core.handlers.voting.vote import vote_of
 
-__all__ = ["Timer"]
+__all__ = ["IntervalTrigger"]
 
 
-class Timer:
-    """Calls a handler when so much time has passed since it last did, looking at the clock after each iteration.
+class IntervalTrigger:
+    """Calls a handler each time an interval has elapsed; the clock is read after each iteration.
 
-    On several ranks the clock of one rank decides, and the engine's vote makes all of them call the handler after the
+    On several ranks the clock of one rank decides, and the engine's vote makes all ranks call the handler after the
     same iteration.
 
     Args:
         handler: Called with the engine.
-        every_s: Seconds from one call to the next, the first one counted from the first iteration.
-        clock: Gives the time in seconds.
-        rank: Whose clock decides.
+        every_s: Length of the interval in seconds. The first one starts with the first iteration.
+        clock: Returns the time in seconds.
+        rank: The rank whose clock decides.
 
     Raises:
         ValueError: If ``every_s`` is not a positive number.
@@ -33,8 +33,8 @@ class Timer:
         >>> from ignite_core.engine import Engine, Events
         >>> times = iter([0.0, 50.0, 100.0, 150.0, 200.0, 250.0])
         >>> trainer = Engine(lambda engine, batch: None)
-        >>> timer = Timer(lambda engine: print(engine.state.iteration), 100, lambda: next(times), 0)
-        >>> handle = trainer.add_event_handler(Events.ITERATION_COMPLETED, timer)
+        >>> trigger = IntervalTrigger(lambda engine: print(engine.state.iteration), 100, lambda: next(times), 0)
+        >>> handle = trainer.add_event_handler(Events.ITERATION_COMPLETED, trigger)
         >>> state = trainer.run(range(6))
         3
         5
@@ -53,18 +53,18 @@ class Timer:
         self._clock = clock
         self._rank = rank
         self._since: float | None = None
-        self._asks: weakref.WeakKeyDictionary[Engine, Callable[..., None]] = weakref.WeakKeyDictionary()
+        self._requests: weakref.WeakKeyDictionary[Engine, Callable[..., None]] = weakref.WeakKeyDictionary()
 
     def __call__(self, engine: Engine) -> None:
         if idist.get_world_size() == 1:
             if self._is_due():
                 self.handler(engine)
             return
-        ask = self._asks.get(engine)
-        if ask is None:
-            ask = self._asks[engine] = vote_of(engine).add("save by the clock", self._act)
+        request = self._requests.get(engine)
+        if request is None:
+            request = self._requests[engine] = vote_of(engine).add("save by the clock", self._act)
         if idist.get_rank() == saving_rank(self._rank) and self._is_due():
-            ask()
+            request()
 
     def _act(self, engine: Engine, number: int) -> None:
         self.handler(engine)
