@@ -35,6 +35,7 @@ bench: .venv/bench.stamp ## what everything costs, beside its peers
 	$(BIN)/python tests/benchmarks/distributed.py
 	$(BIN)/python tests/benchmarks/checkpoint.py
 	$(BIN)/python tests/benchmarks/checkpoint_async.py
+	$(BIN)/python tests/benchmarks/save_moves.py
 	$(BIN)/python tests/benchmarks/resume.py
 	$(BIN)/python tests/benchmarks/stopping.py
 	$(BIN)/python tests/benchmarks/schedules.py

@@ -795,7 +795,7 @@ PLANTED: list[Planted] = [
     Planted(
         "the memory is reused too early",
         "ignite_core/handlers/checkpoint/async_saver.py",
-        "self.flush()  # the memory",
+        "self.flush()  # the buffer",
         "pass  # the memory",
         "tests/handlers/checkpoint/test_async_saver.py::test_what_is_saved_is_what_was_there_at_the_call",
     ),

@@ -27,10 +27,10 @@ from torch.nn import Module
 
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import EventEnum, Events
+from ignite_core.engine.events import EventEnum, EventName, Events
+from ignite_core.engine.registration import RemovableHandle
 from ignite_core.exceptions import RankFailed, few
 from ignite_core.handlers._global_step import clock_of
-from ignite_core.handlers._handles import AttachHandle
 from ignite_core.handlers.checkpoint import naming, retention, scores
 from ignite_core.handlers.checkpoint.hyperparameters import built_of
 from ignite_core.handlers.checkpoint.interval_trigger import IntervalTrigger
@@ -54,6 +54,7 @@ SELF: Final = "checkpointer"
 
 #: A run ends with one or several of these events; at each the same state would be saved.
 ENDS: Final = frozenset({Events.TERMINATE, Events.COMPLETED, Events.INTERRUPT, Events.EXCEPTION_RAISED})
+
 #: A step or a score in a file name that was read from a file.
 _NUMBER = r"[A-Za-z0-9.+-]+"
 
@@ -216,12 +217,12 @@ class Checkpoint:
     def attach(
         self,
         engine: Engine,
-        event: Any = None,
+        event: EventName | None = None,
         *,
         every: int | None = None,
         every_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
-    ) -> AttachHandle:
+    ) -> RemovableHandle:
         """Save at an event, every ``every`` iterations, every ``every_s`` seconds, or all of these.
 
         Args:
@@ -250,14 +251,14 @@ class Checkpoint:
         """
         if event is None and every is None and every_s is None:
             raise ValueError("Checkpoint.attach: say when to save: event, every (iterations) or every_s (seconds)")
-        handlers: list[tuple[Any, Callable[..., Any]]] = []
+        handlers: list[tuple[EventName, Callable[..., Any]]] = []
         if every is not None:
             handlers.append((Events.ITERATION_COMPLETED(every=every), self))
         if event is not None:
             handlers.append((event, self))
         if every_s is not None:
             handlers.append((Events.ITERATION_COMPLETED, IntervalTrigger(self, every_s, clock, self.save_on_rank)))
-        return AttachHandle(*[engine.add_event_handler(at, handler).remove for at, handler in handlers])
+        return RemovableHandle(*[engine.add_event_handler(at, handler).remove for at, handler in handlers])
 
     def __call__(self, engine: Engine, *extras: Any, **named: Any) -> None:
         """Save, if this checkpoint is to stay. On several ranks all must call it.
@@ -321,7 +322,7 @@ class Checkpoint:
         if global_step is None and (self.score_function is None or self.keep_last is not None):
             global_step = step
         name = naming.object_name(self.to_save)
-        filename = self._naming.filename(name, global_step, score)
+        filename, basename = self._naming.filename(name, global_step, score), self._naming.basename(name)
         by = scores.as_number(global_step, "global_step_transform") if self.score_function is None else score
         priority = scores.as_python_number(by)
         key = (filename, step, repr(priority))
@@ -332,7 +333,7 @@ class Checkpoint:
             return None
         kept, removed = self._retention.after(saved.kept, retention.Item(priority, filename))
         metadata: dict[str, Any] = {
-            "basename": self._naming.basename(name),
+            "basename": basename,
             "score_name": self.score_name,
             "priority": priority,
             "score": None if self.score_function is None else priority,

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import runpy
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -567,3 +568,10 @@ def test_a_saver_of_a_folder_has_pytorch_ignites_arguments(tmp_path: Path) -> No
     saver.remove("a.pt")
     saver.remove("a.pt")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_save_is_not_spread_over_too_many_modules() -> None:
+    """The number of moves between files, which tests/benchmarks/save_moves.py prints."""
+    benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "save_moves.py"))
+
+    assert len(benchmark["moves_of_a_save"]()) <= benchmark["MOST"]

@@ -230,7 +230,8 @@ class _DryRun:
         below: list[list[Any]] = []
         memo: dict[int, Any] = {}
         try:
-            for opcode, argument, place in pickletools.genops(data if len(data) < _MOST_TEXT else _Chunks(data)):
+            opcodes: Iterable[Any] = pickletools.genops(data if len(data) < _MOST_TEXT else _Chunks(data))
+            for opcode, argument, place in opcodes:
                 name = opcode.name
                 self._take(_COSTS.get(name, 64))
                 if name in ("BINPUT", "LONG_BINPUT"):
@@ -443,7 +444,7 @@ def _set_state(node: Any, state: Any) -> None:
     node.more += (state,)
 
 
-def _sizes(value: Any) -> tuple[int, ...]:
+def _sizes(value: Any) -> Any:
     """Sizes or strides of a tensor."""
     is_right = type(value) is tuple and all(type(one) is int and 0 <= one < 2**63 for one in value)
     if not is_right or len(value) > _MOST_DIMENSIONS:
@@ -494,8 +495,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
 }
 _MAPPINGS = ("dict", "OrderedDict", "Counter")
 _STORAGES = {"torch.storage.UntypedStorage": 1} | {
-    f"torch.{name}": dtype.itemsize
-    for dtype, name in torch.storage._dtype_to_storage_type_map().items()  # type: ignore[no-untyped-call]
+    f"torch.{name}": dtype.itemsize for dtype, name in torch.storage._dtype_to_storage_type_map().items()
 }
 
 #: The opcodes that ``torch.load(weights_only=True)`` understands, besides those in :meth:`_DryRun.run`.
