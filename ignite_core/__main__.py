@@ -10,7 +10,7 @@ _COMMANDS = {"checkpoint": "ignite_core.checkpoint", "trace": "ignite_core.handl
 
 
 def main() -> int:
-    """Run the command that is named first."""
+    """Run the command named by the first argument."""
     name, *arguments = sys.argv[1:] or [""]
     if name not in _COMMANDS:
         print(f"usage: python -m ignite_core {{{','.join(_COMMANDS)}}} …", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Look at checkpoints from a shell: ``python -m ignite_core.checkpoint show|verify|diff PATH [PATH]``.
+"""Inspect checkpoints from a shell: ``python -m ignite_core.checkpoint show|verify|diff PATH [PATH]``.
 
-Nothing that is in a checkpoint is ever run.
+No code in a checkpoint is run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ignite_core.handlers.checkpoint.storage.scan import Manifest, find_manifest
 
 __all__ = ["main"]
 
-#: What is said of a checkpoint, beside its own content, in this order.
+#: Entries of the manifest that are shown first, in this order.
 _FIRST = ("step", "score", "score_name", "objects", "trainer")
 
 _DIFFERENT, _TROUBLE = 1, 2
@@ -33,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        arguments: Those of the command line by default.
+        arguments: By default those of the command line.
 
     Returns:
-        The exit code: 0 if all is well; 1 if a checkpoint is damaged, or two are different; 2 if there is nothing to
-        look at.
+        The exit code: 0 for success; 1 if a checkpoint is damaged, or two are different; 2 if there is no checkpoint,
+        or it cannot be read.
 
     Example:
         >>> import tempfile
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     missing = [path for path in options.paths if not path.exists() and not manifest_path(path).exists()]
     if missing:
-        _print(f"{parser.prog}: there is no {missing[0]}", file=sys.stderr)
+        _print(f"{parser.prog}: {missing[0]} does not exist", file=sys.stderr)
         return _TROUBLE
     try:
         code: int = options.command(*options.paths, **({"most": options.most} if "most" in options else {}))
@@ -64,18 +64,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print(text: object, file: TextIO | None = None) -> None:
-    """Everything is printed here: what is in a checkpoint does not reach the terminal as it is."""
+    """Print without control characters, which a checkpoint may contain."""
     print(shown(text).replace("\n", "\\n"), file=file)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ignite_core.checkpoint", description="Look at checkpoints.")
+    parser = argparse.ArgumentParser(prog="python -m ignite_core.checkpoint", description="Inspect checkpoints.")
     commands = parser.add_subparsers(required=True)
-    show = commands.add_parser("show", help="what is in a checkpoint, or which ones are in a folder")
+    show = commands.add_parser("show", help="show the content of a checkpoint, or list those in a folder")
     show.set_defaults(command=_show)
-    verify = commands.add_parser("verify", help="whether a checkpoint, or each one in a folder, is what was saved")
+    verify = commands.add_parser("verify", help="verify a checkpoint, or each one in a folder")
     verify.set_defaults(command=_verify)
-    diff = commands.add_parser("diff", help="what is different in two checkpoints")
+    diff = commands.add_parser("diff", help="show the differences between two checkpoints")
     diff.set_defaults(command=_diff)
     diff.add_argument("--most", type=int, default=10, metavar="N", help="differences shown (default: 10)")
     for command, names in ((show, ["PATH"]), (verify, ["PATH"]), (diff, ["PATH", "PATH"])):
@@ -90,13 +90,13 @@ def _show(path: Path) -> int:
     if _is_folder_of_checkpoints(path):
         return _list(path)
     manifest = find_manifest(path)
-    _print(path if manifest is not None else f"{path}: nothing stands beside it that tells of it")
+    _print(path if manifest is not None else f"{path}: has no manifest")
     if manifest is not None:
         _show_manifest(manifest)
     if manifest is not None and manifest.kind == "folder":
         lines = [(name, _bytes(file.size)) for name, file in manifest.files.items()]
     else:
-        lines = [(name, _said(value)) for name, value in _entries(load(path))]
+        lines = [(name, _text(value)) for name, value in _entries(load(path))]
     width = max((len(name) for name, _ in lines), default=0)
     for name, text in lines:
         _print(f"  {name:{width}}  {text}")
@@ -113,7 +113,7 @@ def _list(folder: Path) -> int:
     for damage in found.damaged.values():
         _print(f"damaged: {damage.reason}")
     if not found.manifests and not found.damaged:
-        _print(f"{folder}: there is no checkpoint in it that something tells of")
+        _print(f"{folder}: no checkpoint with a manifest found")
     return 0
 
 
@@ -135,14 +135,14 @@ def _verify(path: Path) -> int:
         paths = [path / manifest.name for manifest in found.manifests]
         damaged = [damage.reason for damage in found.damaged.values()]
         if not paths and not damaged:
-            _print(f"{path}: there is no checkpoint in it that something tells of")
+            _print(f"{path}: no checkpoint with a manifest found")
     for one in paths:
         try:
             manifest = verify_checkpoint(one)
         except CheckpointError as error:
             damaged.append(str(error))
         else:
-            _print(f"{one}: {'whole' if manifest is not None else 'safe to load; nothing tells whether it is whole'}")
+            _print(f"{one}: {'whole' if manifest is not None else 'safe to load; not verified, as it has no manifest'}")
     for reason in damaged:
         _print(f"damaged: {reason}")
     return _DIFFERENT if damaged else 0
@@ -166,7 +166,7 @@ def _diff(one: Path, two: Path, most: int) -> int:
 
 
 def _entries(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything in nested mappings, lists and tuples, by the keys that lead to it."""
+    """The leaves of nested mappings, lists and tuples, by the keys that lead to them."""
     is_list = isinstance(value, list | tuple)
     if (isinstance(value, Mapping) or is_list) and value:
         for key, inner in enumerate(value) if is_list else value.items():
@@ -176,7 +176,7 @@ def _entries(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path or "(all)", value
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, Tensor):
         size = _bytes(value.numel() * value.element_size())
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}, {size}"
@@ -185,15 +185,15 @@ def _said(value: Any) -> str:
 
 
 def _difference(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
-    """What is different in an entry; None if nothing is."""
+    """The difference of an entry; None if there is none."""
     if name not in first or name not in second:
         return f"only in the {'first' if name in first else 'second'}"
     one, two = first[name], second[name]
     if not (isinstance(one, Tensor) and isinstance(two, Tensor)):
         same = type(one) is type(two) and (one == two or (one != one and two != two))
-        return None if same else f"{_said(one)}, and {_said(two)}"
+        return None if same else f"{_text(one)}, and {_text(two)}"
     if one.dtype != two.dtype or one.shape != two.shape:
-        return f"{_said(one)}, and {_said(two)}"
+        return f"{_text(one)}, and {_text(two)}"
     if _bits(one).equal(_bits(two)):
         return None
     if one.dtype.is_floating_point or one.dtype.is_complex:
@@ -205,7 +205,7 @@ def _difference(name: str, first: Mapping[str, Any], second: Mapping[str, Any]) 
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """The bytes of each number: a NaN is like another of the same bytes."""
+    """The bytes of each number, so that equal NaNs compare as equal."""
     return tensor.contiguous().reshape(-1, 1).view(torch.uint8)
 
 
@@ -229,6 +229,6 @@ def _date(manifest: Manifest) -> str:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BrokenPipeError:  # whoever reads has seen enough; nothing is left to be told at the exit either
+    except BrokenPipeError:  # the reader has closed the pipe; flushing at exit must not fail either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(_TROUBLE)

@@ -20,11 +20,11 @@ from ignite_core.engine import Engine, Events
 from ignite_core.exceptions import RankFailed
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint
 from ignite_core.handlers.checkpoint.storage import fs as files
-from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.metrics import Accuracy
 from ignite_core.testing import run_distributed
 from tests.distributed.launching import by_hand, launch
 from tests.faults.sizes import FULL
+from tests.handlers.checkpoint.newest import load_newest
 
 pytestmark = pytest.mark.skipif(not dist.is_gloo_available(), reason="needs the gloo backend, this torch has none")
 

@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import Checkpoint, StopOnSignal, vote_of
-from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.handlers.stopping.loader_workers import shielded
 from ignite_core.testing import run_distributed
 from tests.faults.sizes import sized
+from tests.handlers.checkpoint.newest import load_newest
 
 #: How a run ended, its clean-ups, the iteration and the steps of its checkpoints.
 Outcome = tuple[str, list[str], int, list[int]]

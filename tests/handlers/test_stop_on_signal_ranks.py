@@ -19,10 +19,10 @@ from torch import nn
 from ignite_core import distributed as idist
 from ignite_core.engine import Engine, Events
 from ignite_core.handlers import Checkpoint, StopOnSignal, vote_of
-from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.testing import run_distributed
 from tests.distributed.launching import own_environment, torchrun
 from tests.faults.sizes import FULL
+from tests.handlers.checkpoint.newest import load_newest
 
 SCRIPT = Path(__file__).with_name("signalled.py")
 EVERY = 3

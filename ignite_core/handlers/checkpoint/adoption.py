@@ -1,4 +1,4 @@
-"""After a resume, handlers count the checkpoints that earlier runs left in their folders as their own."""
+"""After a resume, handlers take over the checkpoints of earlier runs in their folders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Folders: TypeAlias = dict[Path, list[Manifest]]
 
 
 def checkpoint_handlers(trainer: Engine, more: Checkpoint | Iterable[Checkpoint]) -> list[Checkpoint]:
-    """The handlers that save: those attached to the trainer, that of its StopOnSignal, and those given."""
+    """The checkpoint handlers attached to the trainer, that of its StopOnSignal, and those given."""
     attached: list[Any] = [registration.handler for registration in trainer.handlers()]
     attached = [getattr(handler, "handler", handler) for handler in attached]  # of an interval trigger
     attached += [getattr(getattr(scope, "__self__", None), "_save", None) for scope in trainer.run_contexts()]
@@ -33,7 +33,7 @@ def checkpoint_handlers(trainer: Engine, more: Checkpoint | Iterable[Checkpoint]
 
 
 def scan_folders(handlers: Iterable[Checkpoint]) -> Folders:
-    """The complete checkpoints in the folder of each handler. All ranks call it; the one that saves looks.
+    """The complete checkpoints in the folder of each handler, as the saving rank sees it. All ranks must call it.
 
     Raises:
         CheckpointError: On all ranks, if a folder cannot be read.
@@ -47,15 +47,15 @@ def scan_folders(handlers: Iterable[Checkpoint]) -> Folders:
                 found[folder] = scan(folder).manifests
     except (OSError, CheckpointError) as failure:
         error = failure
-    told = share("resume: a folder of a Checkpoint could not be read", error, found)
-    return {folder: manifests for of_rank in told for folder, manifests in of_rank.items()}
+    gathered = share("resume: a folder of a Checkpoint could not be read", error, found)
+    return {folder: manifests for of_rank in gathered for folder, manifests in of_rank.items()}
 
 
 def adopt(handlers: Iterable[Checkpoint], folders: Folders, step: int | None, damaged: Collection[Path]) -> None:
-    """Let each handler take over the checkpoints in its folder that it, or one like it, has saved.
+    """Let each handler take over the checkpoints in its folder that it, or a handler like it, has saved.
 
-    One that several handlers may have saved goes to the one that keeps most, so that nothing is removed that one of
-    them would keep. Without scores, what was saved after ``step`` is left alone: the run is about to get there again.
+    One that several handlers may have saved goes to the handler that keeps most, so that nothing is removed that one of
+    them would keep. Without scores, what was saved after ``step`` is left alone, since the run will reach it again.
     """
     for folder, manifests in folders.items():
         items: dict[Checkpoint, list[Item]] = {handler: [] for handler in handlers if _folder(handler) == folder}
@@ -76,14 +76,14 @@ def _folder(handler: Checkpoint) -> Path | None:
 
 
 def _owner(handlers: list[Checkpoint], one: Manifest) -> Checkpoint | None:
-    """Which of the handlers of a folder has saved a checkpoint."""
+    """The handler of a folder that has saved a checkpoint."""
     alike = [handler for handler in handlers if _saves_such(handler, one.about)]
     by_name = [handler for handler in alike if handler._naming.fits(_name(handler, one.about), one.name)]
     return max(by_name or filter(_may_rename, alike), key=_keeps, default=None)
 
 
 def _may_rename(handler: Checkpoint) -> bool:
-    """Whether its saver is one of the user's own, which may write under another name than it is given."""
+    """Whether its saver is a custom one, which may choose another file name."""
     return not type(handler.save_handler).__module__.startswith("ignite_core.")
 
 
@@ -97,7 +97,7 @@ def _saves_such(handler: Checkpoint, about: Mapping[str, Any]) -> bool:
 
 
 def _name(handler: Checkpoint, about: Mapping[str, Any]) -> str:
-    """The name of what a handler saves; a ModelCheckpoint may not have been told the objects yet."""
+    """The name of what a handler saves; a ModelCheckpoint may not have its objects yet."""
     objects = about.get("objects")
     return object_name(handler.to_save or (objects if isinstance(objects, list) else ()))
 

@@ -31,19 +31,12 @@ from ignite_core.engine.events import EventEnum, EventName, Events
 from ignite_core.engine.registration import RemovableHandle
 from ignite_core.exceptions import RankFailed, few
 from ignite_core.handlers._global_step import clock_of
-from ignite_core.handlers.checkpoint import naming, retention, scores
+from ignite_core.handlers.checkpoint import naming, retention, savers, scores
 from ignite_core.handlers.checkpoint.hyperparameters import built_of
 from ignite_core.handlers.checkpoint.interval_trigger import IntervalTrigger
 from ignite_core.handlers.checkpoint.ranks import caught, collect_states, is_unsafe_to_save, saving_rank, share
 from ignite_core.handlers.checkpoint.restore import load_objects
-from ignite_core.handlers.checkpoint.savers import (
-    BaseSaveHandler,
-    CloseAtRunEnd,
-    DiskSaver,
-    WriteFailed,
-    as_function,
-    as_saver,
-)
+from ignite_core.handlers.checkpoint.savers import BaseSaveHandler, DiskSaver
 from ignite_core.handlers.checkpoint.sharded import is_sharded
 from ignite_core.handlers.checkpoint.states import check_objects
 
@@ -121,19 +114,9 @@ class Checkpoint:
         ext: The extension of file names, ``"pt"``.
 
     The default file name is ``{filename_prefix}_{name}_{global_step}_{score_name}={score}.pt``, where the name is that
-    of the only object or ``checkpoint``, a score has four decimals unless it is whole, and what is not given is left
-    out:
-
-    ================== ============== ========================= =================================
-    ``score_function`` ``score_name`` ``global_step_transform`` after the name
-    ================== ============== ========================= =================================
-    no                 no             no                        ``_{iteration}``
-    no                 no             yes                       ``_{global_step}``
-    yes                no             no                        ``_{score}``
-    yes                yes            no                        ``_{score_name}={score}``
-    yes                no             yes                       ``_{global_step}_{score}``
-    yes                yes            yes                       ``_{global_step}_{score_name}={score}``
-    ================== ============== ========================= =================================
+    of the only object or ``checkpoint``. It contains the score if there is a score function, after ``{score_name}=`` if
+    there is a ``score_name``; a score has four decimals unless it is whole. It contains the step if there is a
+    ``global_step_transform`` or ``keep_last``, or no score function.
 
     Raises:
         TypeError: If an argument has a wrong type.
@@ -203,16 +186,14 @@ class Checkpoint:
         self._last_key: tuple[Any, ...] = ()
         self._last_event: Any = None
         self._last_run: Any = None  # state.times of the run of the last save: another object in each run
-        self._use(as_saver(save_handler, require_empty, save_on_rank))
+        self._use(savers.as_saver(save_handler, require_empty, save_on_rank))
         if isinstance(self.save_handler, DiskSaver):
             self._naming.check()
 
     def _use(self, saver: Any) -> None:
         self.save_handler = saver
-        self._hand_over = as_function(saver)
-        self._closing = CloseAtRunEnd(saver, self.save_on_rank)
-
-    # --------------------------------------------------------------------------------------------------- when it saves
+        self._hand_over = savers.as_function(saver)
+        self._closing = savers.CloseAtRunEnd(saver, self.save_on_rank)
 
     def attach(
         self,
@@ -361,8 +342,6 @@ class Checkpoint:
             return "it saves a model that is sharded over the ranks"
         return None
 
-    # --------------------------------------------------------------------------------------------------- how it saves
-
     @property
     def _on_every_rank(self) -> bool:
         return bool(getattr(self.save_handler, "saves_on_every_rank", False))
@@ -378,7 +357,7 @@ class Checkpoint:
                 saved.kept = save.kept
                 self._remove([name for name in (*saved.to_remove, *save.removed) if name not in stay])
         except Exception as failure:
-            if isinstance(failure, WriteFailed):  # of an earlier save
+            if isinstance(failure, savers.WriteFailed):  # of an earlier save
                 saved.kept = saved.kept.without(failure.filename)
             error = caught(failure)
         gathered = share(f"Checkpoint: {save.filename} {doing}", error, getattr(self.save_handler, "_written", None))
@@ -409,8 +388,6 @@ class Checkpoint:
             yield
         finally:
             vars(self).update(before)
-
-    # --------------------------------------------------------------------------------------------- what it has saved
 
     @property
     def n_saved(self) -> int | None:
@@ -493,8 +470,6 @@ class Checkpoint:
         kept, removed = self._retention.of(items)
         self._saved = retention.SavedCheckpoints(kept, items[-1].filename if items else None, removed)
 
-    # ------------------------------------------------------------------------------------------------------- loading
-
     load_objects = staticmethod(load_objects)
 
     def reload_objects(
@@ -518,8 +493,6 @@ class Checkpoint:
             )
         filename = self._naming.filename(**{"name": naming.object_name(self.to_save), **filename_components})
         self.load_objects(to_load, self.save_handler.dirname / filename, **(load_kwargs or {}))
-
-    # ------------------------------------------------------------------------------------------------------- helpers
 
     setup_filename_pattern = staticmethod(naming.filename_pattern)
     get_default_score_fn = staticmethod(scores.get_default_score_fn)

@@ -1,4 +1,4 @@
-"""Reading what :class:`~ignite_core.handlers.DCPSaver` has written, on any number of ranks: each reads its part."""
+"""Read the folders of :class:`~ignite_core.handlers.DCPSaver`, on any number of ranks: each reads its shards."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ __all__ = ["read_folder"]
 
 
 def read_folder(path: Path, objects: Mapping[str, Any], *, verify: Verify = "full", is_verified: bool = False) -> Any:
-    """What was saved of objects, spread over the ranks as the objects are now. All ranks make the call.
+    """The states of objects, sharded as the objects are now. All ranks must call it.
 
-    Rank 0 compares all files with the manifest beside the folder; each rank compares those that it reads, which may lie
-    on a disk of its own. Nothing is changed: the states are new.
+    Rank 0 compares all files with the manifest; each rank compares the files that it reads, which may be on a local
+    disk. The objects are not changed.
 
     Args:
         path: The folder; the same on all ranks.
-        objects: What it is read for, by name. Of a sharded one each rank reads its part, of another one everything;
-            the tensors of those that are not among them are None.
+        objects: Objects by name. Of a sharded one each rank reads its shards, of another one everything; sharded
+            tensors of objects that are not given are None.
         verify: ``"full"`` compares every byte, ``"size"`` sizes only.
         is_verified: Rank 0 has compared every byte already.
 
@@ -69,7 +69,7 @@ def read_folder(path: Path, objects: Mapping[str, Any], *, verify: Verify = "ful
 
 
 def _verified(path: Path, verify: Verify) -> tuple[Path, dict[str, FileDigest]]:
-    """Where the files are (a save that died may have left them under another name), and what they must be."""
+    """Where the files are (a dead save may have left them under another name), and their digests."""
     manifest = find_manifest(path)
     if manifest is None or manifest.kind != "folder":
         raise CheckpointError(f"{path}: is no folder that DCPSaver has written")
@@ -77,8 +77,8 @@ def _verified(path: Path, verify: Verify) -> tuple[Path, dict[str, FileDigest]]:
     return data_path(path.parent, manifest), dict(manifest.files)
 
 
-class _Spread:
-    """Stands in a state for a tensor that is spread, until it is read."""
+class _ShardedTensor:
+    """A sharded tensor in a state, before it is read."""
 
     def __init__(self, name: str, shape: list[int], dtype: str, parts: list[Part]) -> None:
         self.name, self.shape, self.parts = name, tuple(shape), parts
@@ -97,12 +97,12 @@ class _Spread:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def allocate(self, layout: Layout, path: tuple[Any, ...]) -> None:
-        """Make room for it: for this rank's part of it, where the object is spread."""
+        """Allocate it, or this rank's shards of it if the object is sharded."""
         like = layout.like(path, self.shape)
         if like is None:
             self.tensor = torch.zeros(self.shape, dtype=self.dtype)
             return
-        from torch.distributed.tensor import zeros  # loaded already, or there were no `like`
+        from torch.distributed.tensor import zeros  # loaded already: `like` is a DTensor
 
         mesh, placements = like.device_mesh, like.placements
         self.tensor = zeros(self.shape, dtype=self.dtype, device_mesh=mesh, placements=placements)
@@ -113,7 +113,7 @@ def _are_sizes(values: Any) -> bool:
 
 
 class _Folder:
-    """A folder, of which one file is open at a time: what is compared is what is read."""
+    """A folder, of which one file is open at a time: the bytes that are verified are the bytes that are read."""
 
     def __init__(self, path: Path, digests: Mapping[str, FileDigest], verify: Verify) -> None:
         self._path, self._digests, self._verify = path, digests, verify
@@ -125,7 +125,7 @@ class _Folder:
         self._name, self._fd = "", -1
 
     def _open(self, name: str) -> int:
-        """Open a file of the checkpoint, and compare it."""
+        """Open a file of the checkpoint, and verify it."""
         place = self._path / name
         if name not in self._digests:
             raise CheckpointError(f"{place}: is no file of this checkpoint")
@@ -139,7 +139,7 @@ class _Folder:
     def read(self, objects: Mapping[str, Any]) -> Any:
         saved = _load_checked(self._open(COMMON), self._path / COMMON)
         try:
-            spread = {tuple(place): _Spread(*facts) for place, *facts in saved["spread"]}
+            spread = {tuple(place): _ShardedTensor(*facts) for place, *facts in saved["spread"]}
             tree = mapped(lambda path, leaf: spread.get(path, leaf), saved["state"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{self._path / COMMON}: is not what DCPSaver writes: {error}") from error
@@ -147,17 +147,17 @@ class _Folder:
         for _, obj, state in paired(objects, by_name(objects, tree), self._path.name):
             _allocate(unwrapped(obj), state)
         self._fill({one.name: one for one in spread.values() if one.tensor is not None})
-        return mapped(lambda path, leaf: leaf.tensor if isinstance(leaf, _Spread) else leaf, tree)
+        return mapped(lambda path, leaf: leaf.tensor if isinstance(leaf, _ShardedTensor) else leaf, tree)
 
     def _check_size(self, spread: Any) -> None:
-        """Nothing may be allocated that is not there."""
+        """The tensors must not be larger than the files."""
         there = sum(file.size for name, file in self._digests.items() if name.endswith(".distcp"))
         needed = sum(one.bytes for one in spread)
         if needed > there:
             raise CheckpointError(f"{self._path}: its tensors need {needed} bytes, its files have {there}")
 
-    def _fill(self, wanted: Mapping[str, _Spread]) -> None:
-        """Read, of each tensor, what this rank has room for."""
+    def _fill(self, wanted: Mapping[str, _ShardedTensor]) -> None:
+        """Read the shards of this rank."""
         if not wanted:
             return
         from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner  # slow to import
@@ -178,7 +178,7 @@ class _Folder:
             raise CheckpointError(f"{self._path}: its parts do not fit together: {error}") from error
 
     def _parts(self, plan: Any, parts: Mapping[Any, Part]) -> Iterator[tuple[Any, Tensor]]:
-        """Each item of the plan, with the values for it; a part that several items are in is read once."""
+        """Each item of the plan with its values; a shard that several items need is read once."""
         places = {id(item): parts[item.storage_index.fqn, tuple(item.storage_index.offset)] for item in plan.items}
         known, whole = None, torch.empty(0)
         for item in sorted(plan.items, key=lambda item: places[id(item)][2:]):
@@ -216,20 +216,20 @@ def _load_checked(fd: int, where: Path) -> Any:
 
 
 def _allocate(obj: Any, state: Any) -> None:
-    """Make room for what is spread in the state of an object."""
+    """Allocate the sharded tensors in the state of an object."""
     layout = Layout(obj)
     wrappers = Wrappers(obj) if isinstance(obj, nn.Module) else None
 
     def allocate(path: tuple[Any, ...], leaf: Any) -> Any:
-        if isinstance(leaf, _Spread):
+        if isinstance(leaf, _ShardedTensor):
             leaf.allocate(layout, path if wrappers is None else (wrappers.dressed(path[0]), *path[1:]))
         return leaf
 
     mapped(allocate, state)
 
 
-def _metadata(wanted: Mapping[str, _Spread]) -> Any:
-    """What torch.distributed.checkpoint needs to know to plan the reading."""
+def _metadata(wanted: Mapping[str, _ShardedTensor]) -> Any:
+    """The metadata by which torch.distributed.checkpoint plans the reading."""
     from torch.distributed.checkpoint.metadata import (
         ChunkStorageMetadata,
         Metadata,
@@ -237,15 +237,15 @@ def _metadata(wanted: Mapping[str, _Spread]) -> Any:
         TensorStorageMetadata,
     )
 
-    def of(one: _Spread) -> Any:
+    def of(one: _ShardedTensor) -> Any:
         chunks = [ChunkStorageMetadata(torch.Size(part[0]), torch.Size(part[1])) for part in one.parts]
         return TensorStorageMetadata(TensorProperties(one.dtype), torch.Size(one.shape), chunks)
 
     return Metadata({name: of(one) for name, one in wanted.items()})
 
 
-def _check_complete(plan: Any, wanted: Mapping[str, _Spread]) -> None:
-    """Every element that there is room for is read."""
+def _check_complete(plan: Any, wanted: Mapping[str, _ShardedTensor]) -> None:
+    """Check that every allocated element is read."""
     found = dict.fromkeys(wanted, 0)
     for item in plan.items:
         found[item.dest_index.fqn] += math.prod(item.lengths)

@@ -1,8 +1,8 @@
-"""Checkpoints that all ranks write together: each its part of what is spread over them, in a folder.
+"""Sharded checkpoints: all ranks write their shards into one folder.
 
-In the folder stand the files of torch.distributed.checkpoint: ``*.distcp`` hold the parts of the tensors that are
-spread, ``.metadata`` is for other tools. Everything else is in ``common.pt``, with where each part belongs and stands:
-what is pickled in ``.metadata`` can run any code, so it is never read here.
+The folder has the files of torch.distributed.checkpoint: ``*.distcp`` contain the shards, ``.metadata`` is for other
+tools. Everything else is in ``common.pt``, with the place of each shard: ``.metadata`` is a pickle that can run any
+code, so it is never read by ignite_core.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from ignite_core.handlers.checkpoint.storage.plain_values import check_loadable
 
 __all__ = ["COMMON", "DCPSaver", "Part"]
 
-#: The file of everything that is not spread over the ranks.
+#: The file of everything that is not sharded.
 COMMON = "common.pt"
 
-#: Where a part of a tensor begins in it, its shape; in which file it stands, from which byte on, and how many.
+#: A shard: its offsets in the tensor, its shape; its file, the first byte there, and the number of bytes.
 Part: TypeAlias = tuple[list[int], list[int], str, int, int]
 
 T = TypeVar("T")
 
 
 class DCPSaver(DiskSaver):
-    """Saves a sharded model (FSDP2) without putting it together: every rank writes its part of it.
+    """Saves a sharded model (FSDP2) without gathering it: every rank writes its shards.
 
-    A checkpoint is a folder. It appears under its name, with ``NAME.json`` beside it, when the parts of all ranks are
-    on the disk, which all ranks see (it is shared). It can be loaded on any number of ranks, into a sharded model or a
-    plain one, with ``resume`` or ``Checkpoint.load_objects``. The save is synchronous: all ranks wait until it is
-    complete; if one of them fails, all raise, and nothing is changed.
+    A checkpoint is a folder. It appears under its name, with ``NAME.json`` beside it, when the shards of all ranks are
+    on the disk, which all ranks must share. It can be loaded on any number of ranks, into a sharded model or a plain
+    one, with ``resume`` or ``Checkpoint.load_objects``. The save is synchronous: all ranks wait until it is complete;
+    if one of them fails, all raise, and nothing is changed.
 
     Args:
-        dirname: The folder that the checkpoints are in.
-        options: The other arguments of :class:`~ignite_core.handlers.DiskSaver`.
+        dirname: The folder of the checkpoints.
+        options: Further arguments of :class:`~ignite_core.handlers.DiskSaver`.
 
     Example:
         >>> import os, tempfile
@@ -59,10 +59,10 @@ class DCPSaver(DiskSaver):
     saves_on_every_rank: ClassVar[bool] = True
 
     def __call__(self, checkpoint: Mapping[str, Any], filename: str, metadata: Mapping[str, Any] | None = None) -> None:
-        """Write a folder. All ranks call it, each with its own state.
+        """Write a folder. All ranks must call it, each with its state.
 
         Raises:
-            CheckpointError: On all ranks, if one of them failed; it says which, and with what.
+            CheckpointError: On all ranks, if one of them failed, with its number and its error.
         """
         about = {"world_size": idist.get_world_size(), **self._about(metadata)}
         save = _Save(self._target(filename), about)
@@ -75,10 +75,10 @@ class DCPSaver(DiskSaver):
         share(save.what, error, None)
 
     def remove(self, filename: str) -> None:
-        """Remove a checkpoint. All ranks call it.
+        """Remove a checkpoint. All ranks must call it.
 
         Raises:
-            CheckpointError: On all ranks, if the disk refuses.
+            CheckpointError: On all ranks, if the disk fails.
         """
         path, error = self._path(filename), None
         if idist.get_rank() == 0 and filename != self._spared:
@@ -90,25 +90,25 @@ class DCPSaver(DiskSaver):
 
 
 class _Save:
-    """One save. A rank that fails at any step tells so when the others next exchange something, and all raise."""
+    """One save. If a rank fails at any step, the next exchange reports it, and all ranks raise."""
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
-        self.what = f"DCPSaver: {path} (step {about.get('step')}) was not saved, older checkpoints stand"
+        self.what = f"DCPSaver: {path} (step {about.get('step')}) was not saved, older checkpoints stay"
         self.state: Any = None
         self.path, self._about = path, about
         self._agreed: CheckpointError | None = None
 
     def lead(self) -> None:
-        """What rank 0 does: it makes the folder, and commits it when all have written."""
+        """Rank 0: create the folder, and commit it when all ranks have written."""
         try:
             storage.publish_folder(self.path, self._fill, self._about)
         except Exception:
-            if self._agreed is not None:  # the others have raised it, whatever cleaning up has met since
+            if self._agreed is not None:  # the others have raised it, whichever error cleaning up has caused since
                 raise self._agreed from None
             raise
 
     def follow(self) -> None:
-        """What the others do."""
+        """Other ranks: write into the folder of rank 0."""
         self._write(Path(self._exchange("")[0]))
 
     def _fill(self, folder: Path) -> None:
@@ -141,10 +141,10 @@ class _Save:
             raise CheckpointError(f"{self.path} (step {step}): is not saved, as it {error}") from error
 
     def _write_spread(self, folder: Path, spread: dict[str, Any]) -> dict[str, list[Part]]:
-        """The steps of torch.distributed.checkpoint, with an exchange of ours after each.
+        """The steps of torch.distributed.checkpoint, with an exchange after each.
 
         Returns:
-            On rank 0, which parts there are of each tensor.
+            On rank 0, the shards of each tensor.
         """
         # slow to import
         from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
@@ -174,7 +174,7 @@ class _Save:
 
 
 def _split(state: Any) -> tuple[Any, dict[str, Any]]:
-    """A state in two parts: what is not spread, with the places of the rest; and that, by names of one level."""
+    """Split a state: what is not sharded, with the places of the sharded tensors; and these by flat names."""
     kind = dtensor_type()
     spread: dict[str, Any] = {}
     places: list[tuple[list[Any], str, list[int], str]] = []

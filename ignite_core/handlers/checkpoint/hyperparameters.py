@@ -1,8 +1,8 @@
-"""Hyperparameters of optimizers and of torch's schedulers: those a script sets, beside those a checkpoint brings back.
+"""Hyperparameters of optimizers and of torch's schedulers: those that a script sets, and those of a checkpoint.
 
-What a script sets is noted when it makes a :class:`~ignite_core.handlers.Checkpoint` and when it calls ``resume``, and
-saved in the manifest. A later start compares its own with these, not with the values at the time of the save, which a
-schedule may have moved.
+What a script sets is read when it creates a :class:`~ignite_core.handlers.Checkpoint` and when it calls ``resume``, and
+saved in the manifest. A later start compares its values with these, not with the values at the time of the save, which
+a schedule may have changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Built", "built_of", "differences", "keep_built", "saved_of"]
 #: By the place of an object in a checkpoint, its hyperparameters: one value, or one for each parameter group.
 Built: TypeAlias = dict[str, dict[str, list[Any]]]
 
-#: So many differences are listed in a message.
+#: The number of differences that a message lists.
 _SHOWN = 6
 
 
@@ -47,9 +47,9 @@ def built_of(objects: Any) -> Built:
 
 
 def saved_of(about: Any, payload: Any) -> Built:
-    """What the script that saved a checkpoint had set, as its manifest says.
+    """What the script that saved a checkpoint had set, according to its manifest.
 
-    Without that, the rates that schedulers of torch note in optimizers when they are made.
+    Without that, the initial rates that schedulers of torch add to optimizers.
     """
     if isinstance(about, Mapping):
         return {
@@ -71,11 +71,11 @@ def _initial_rates(state: Any, path: str = "") -> Iterator[tuple[str, dict[str, 
 
 
 def differences(saved: Built, *own: Built) -> list[str]:
-    """Where this script sets another value than the one that saved, in words.
+    """Describe where this script sets other values than the one that saved.
 
     Args:
-        saved: Of the checkpoint.
-        own: Of this script, as noted at several moments: a value that was the saved one at any of them is not another.
+        saved: Those of the checkpoint.
+        own: Those of this script, read at several times: a value that was the saved one at any time is no difference.
     """
     found = []
     for path, values in own[0].items():
@@ -87,14 +87,14 @@ def differences(saved: Built, *own: Built) -> list[str]:
 
 
 def keep_built(objects: Mapping[str, Any], keys: Collection[str], built: Built, saved: Built) -> None:
-    """Give loaded optimizers and schedulers the values of this script again.
+    """Restore the values of this script in loaded optimizers and schedulers.
 
-    A rate that a scheduler of torch, loaded too, has moved since the run began is moved by the same factor.
+    A rate that a scheduler of torch, loaded too, has changed since the start of the run is changed by the same factor.
 
     Args:
-        objects: Which were loaded.
-        keys: What is kept.
-        built: What this script had set before it loaded them.
+        objects: The loaded objects.
+        keys: The hyperparameters to restore.
+        built: What this script had set before loading.
         saved: What the script that saved them had set.
     """
     loaded = {path: unwrapped(obj) for path, obj in leaves(objects, "load_state_dict")}
@@ -115,7 +115,7 @@ def keep_built(objects: Mapping[str, Any], keys: Collection[str], built: Built, 
 
 
 def _keep(group: dict[str, Any], key: str, mine: Any, before: Any) -> None:
-    """Set a value of a parameter group that was loaded."""
+    """Set a value of a loaded parameter group."""
     now = _plain(group.get(key))
     is_moved = now != before and isinstance(now, float) and isinstance(before, float) and before != 0
     value = now * (mine / before) if is_moved else tuple(mine) if isinstance(mine, list) else mine
@@ -128,7 +128,7 @@ def _keep(group: dict[str, Any], key: str, mine: Any, before: Any) -> None:
 
 
 def _keep_rates(scheduler: LRScheduler) -> None:
-    """Let a scheduler of torch, and those in it, count from the rates that its optimizer begins with."""
+    """Set the base rates of a scheduler of torch, and of those in it, to the initial rates of its optimizer."""
     groups = scheduler.optimizer.param_groups
     if hasattr(scheduler, "base_lrs"):
         scheduler.base_lrs = [group.get("initial_lr", group["lr"]) for group in groups]
@@ -138,21 +138,21 @@ def _keep_rates(scheduler: LRScheduler) -> None:
 
 
 def _groups(obj: Any) -> list[dict[str, Any]]:
-    """Hyperparameters as plain values; those of a scheduler as of one group."""
+    """Hyperparameters by group, as plain values; a scheduler has one group."""
     if isinstance(obj, Optimizer):
         return [_settings({**group, "lr": group.get("initial_lr", group.get("lr"))}) for group in obj.param_groups]
     return [_settings(obj.state_dict())] if isinstance(obj, LRScheduler) else []
 
 
 def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What may be set: not what counts, nor what follows from the rate of the optimizer."""
+    """Without counters, and without what follows from the rate of the optimizer."""
     left_out = ("params", "param_names", "initial_lr", "last_epoch", "base_lrs", "best")
     plain = {key: _plain(value) for key, value in values.items() if key not in left_out and not key.startswith("_")}
     return {key: value for key, value in plain.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:
-    """A number, a string or a few of them, as JSON knows it; None for anything else."""
+    """A number, a string or a list of them, as in JSON; None for anything else."""
     if isinstance(value, Tensor):
         value = value.item() if value.numel() == 1 else None
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What a checkpoint is called: by default ``{filename_prefix}_{name}_{global_step}_{score_name}={score}.pt``."""
+"""File names of checkpoints: by default ``{filename_prefix}_{name}_{global_step}_{score_name}={score}.pt``."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["EXTENSION", "Naming", "filename_pattern", "object_name", "shown_scor
 
 EXTENSION = "pt"
 
-#: What the name of a file cannot have.
+#: Characters that a file name cannot have.
 _FORBIDDEN = re.compile(r"[/\0]" if os.name == "posix" else r'[<>:"/\\|?*\0]')
 
-#: What may stand in braces in a pattern of the user's own.
+#: What may be in braces in a custom pattern.
 _PARTS = ("filename_prefix", "name", "global_step", "score_name", "score", "ext")
 
 
 def filename_pattern(
     with_prefix: bool = True, with_score: bool = True, with_score_name: bool = True, with_global_step: bool = True
 ) -> str:
-    """The pattern of a name with these parts.
+    """The pattern of file names with these parts.
 
     Args:
         with_prefix: Begin with ``{filename_prefix}_``.
-        with_score: Have ``{score}`` in it.
-        with_score_name: Have ``{score_name}=`` before the score.
-        with_global_step: Have ``{global_step}`` in it.
+        with_score: Contain ``{score}``.
+        with_score_name: Contain ``{score_name}=`` before the score.
+        with_global_step: Contain ``{global_step}``.
 
     Raises:
-        ValueError: If neither the score nor the step is in it, or the name of a score without the score.
+        ValueError: If it contains neither the score nor the step, or the name of a score without the score.
 
     Example:
         >>> filename_pattern()
@@ -64,7 +64,7 @@ def filename_pattern(
 
 
 def shown_score(score: Any) -> str:
-    """A score as it stands in a name: whole numbers as they are, others with four decimals, none as ``none``.
+    """A score in a file name: integers as they are, other numbers with four decimals, None as ``none``.
 
     Example:
         >>> shown_score(12), shown_score(0.123456), shown_score(None)
@@ -80,14 +80,14 @@ class Naming:
     """How one handler names its checkpoints.
 
     Args:
-        prefix: What names begin with; may be empty.
-        has_score: There is a score function.
-        score_name: What the score is of. As in the name of an object, a slash in it is an underscore in file names.
-        pattern: The user's own pattern.
+        prefix: Prefix of the names; may be empty.
+        has_score: Whether there is a score function.
+        score_name: Name of the score. As in names of objects, a slash in it becomes an underscore in file names.
+        pattern: A custom pattern.
 
     Raises:
-        TypeError: If the pattern is no string.
-        ValueError: If there is something else in its braces than what a name is made of.
+        TypeError: If the pattern is not a string.
+        ValueError: If its braces contain anything else than the parts of a name.
     """
 
     prefix: str = ""
@@ -108,10 +108,10 @@ class Naming:
             )
 
     def check(self) -> None:
-        """Make sure that the names are those of files.
+        """Check that the names are valid file names.
 
         Raises:
-            ValueError: If they are not, whatever the step and the score.
+            ValueError: If they are not.
         """
         try:
             check_name(self.filename("checkpoint", 0, 0.0))
@@ -122,15 +122,15 @@ class Naming:
             ) from None
 
     def basename(self, name: str) -> str:
-        """What the names of one handler have in common."""
+        """The common beginning of the names of one handler."""
         return f"{self.prefix}_{_plain(name)}" if self.prefix else _plain(name)
 
     def fits(self, name: str | None, filename: str, number: str = ".+") -> bool:
-        """Whether a file may have been named so, at some step and with some score.
+        """Whether a file may have this name, at some step and with some score.
 
         Args:
-            name: Of the object in it; None if it is not known yet.
-            filename: To be looked at.
+            name: Name of the object in it; None if it is not known yet.
+            filename: The name of the file.
             number: A regular expression for steps and scores.
 
         Example:
@@ -143,7 +143,7 @@ class Naming:
         return any(re.fullmatch(_expression(text, known, number), filename) is not None for text in texts)
 
     def _patterns(self) -> list[str]:
-        """Without a pattern of the user's own: with the step and, where there is a score, without it."""
+        """The default patterns: with the step, and if there is a score also without it."""
         has_name = self.has_score and self.score_name is not None
         steps = (True, False) if self.has_score else (True,)
         return [filename_pattern(bool(self.prefix), self.has_score, has_name, has_step) for has_step in steps]
@@ -152,9 +152,9 @@ class Naming:
         """The name of a checkpoint.
 
         Args:
-            name: Of the object in it; ``checkpoint`` if there are several.
-            global_step: None leaves it out.
-            score: As a number, or as it is to be shown.
+            name: Name of the object in it; ``checkpoint`` if there are several.
+            global_step: The step; None leaves it out.
+            score: A number, or a string that is used as it is.
 
         Example:
             >>> Naming("best", has_score=True, score_name="accuracy").filename("model", 9, 0.77)
@@ -181,7 +181,7 @@ class Naming:
 
 
 def _expression(pattern: str, known: Mapping[str, str], number: str) -> str:
-    """A regular expression for the names that a pattern gives."""
+    """A regular expression for the names of a pattern."""
     parts = Formatter().parse(pattern)
     return "".join(re.escape(text) + ("" if part is None else known.get(part, number)) for text, part, _, _ in parts)
 
@@ -191,5 +191,5 @@ def _plain(name: Any) -> str:
 
 
 def object_name(names: Collection[str]) -> str:
-    """What stands for the objects in a name: that of a single one, else ``checkpoint``."""
+    """The name for the objects in a file name: that of the only one, else ``checkpoint``."""
     return next(iter(names)) if len(names) == 1 else "checkpoint"

@@ -1,7 +1,7 @@
-"""Putting saved states into objects: into all of them, or into none.
+"""Load saved states into objects: into all of them, or into none.
 
-Everything that can be looked at beforehand is: names, keys, shapes. What can still fail then is loaded first, with a
-copy of what was there; modules whose keys and shapes all fit, and which load as torch does, come last and need no copy.
+Names, keys and shapes are checked beforehand. Objects whose loading may still fail are loaded first, with a backup;
+modules whose keys and shapes all fit, and which load as torch does, come last and need no backup.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ignite_core.handlers.checkpoint.storage.load import load
 
 __all__ = ["Restoring", "load_objects"]
 
-#: What a module's key ends with for something of its own that need not be a tensor.
+#: Suffix of the key of a module's extra state, which need not be a tensor.
 _EXTRA = "_extra_state"
 
-#: So many complaints about keys are listed in a message.
+#: The number of problems that a message lists.
 _SHOWN = 6
 
 
@@ -68,16 +68,16 @@ def load_objects(
 
 
 class Restoring:
-    """States that fit the objects they are for, to be loaded in two steps.
+    """States that were checked against their objects, to be loaded in two steps.
 
     Args:
-        objects: By name; nested mappings, lists and tuples of objects are objects too.
-        states: What was saved: by name, or the bare state of a single object.
-        source: Where it comes from, for messages.
-        options: Handed to ``load_state_dict`` of modules, such as ``strict=False``.
+        objects: Objects by name; also nested mappings, lists and tuples of objects.
+        states: The states by name, or the bare state of a single object.
+        source: Where they come from, for messages.
+        options: Arguments of ``load_state_dict`` of modules, such as ``strict=False``.
 
     Raises:
-        CheckpointError: If an object has no state here, or a module other keys or shapes. Nothing was changed.
+        CheckpointError: If an object has no state, or a module has other keys or shapes. Nothing was changed.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -106,46 +106,46 @@ class Restoring:
         """Load everything.
 
         Raises:
-            CheckpointError: If an object does not take its state; those loaded before it are put back.
+            CheckpointError: If an object does not accept its state; those loaded before it are restored.
         """
         try:
             self.load_risky()
             self.load_safe()
         except BaseException:
-            self.put_back()  # if it is interrupted between the two
+            self.roll_back()  # if it is interrupted between the two
             raise
 
     def load_risky(self) -> None:
-        """Load what may fail; everything is put back if it does, or if it is interrupted (Ctrl-C)."""
+        """Load what may fail; if it does, or is interrupted (Ctrl-C), everything is restored."""
         self._undo = []
         try:
             for part in self._risky:
-                part.keep()
+                part.back_up()
                 self._undo.append(part)
                 part.load()
         except BaseException as error:
-            left = "All objects were left as they were" + "".join(f", but for {why}" for why in self.put_back())
+            left = "All objects were left as they were" + "".join(f", but for {why}" for why in self.roll_back())
             if not isinstance(error, Exception):
                 error.add_note(f"Interrupted while objects were being loaded. {left}")
                 raise
             raise CheckpointError(
-                f"{part.source}: {part.path!r}, a {type(part.obj).__name__}, does not take what was saved of it: "
+                f"{part.source}: {part.path!r}, a {type(part.obj).__name__}, does not accept its saved state: "
                 f"{type(error).__name__}: {error}. {left}"
             ) from error
 
-    def put_back(self) -> list[str]:
-        """Undo :meth:`load_risky` until :meth:`load_safe` begins; returns what would not be put back, and why."""
+    def roll_back(self) -> list[str]:
+        """Undo :meth:`load_risky` until :meth:`load_safe` begins; returns what could not be restored, and why."""
         lost = []
         undo, self._undo = self._undo, []
         for part in reversed(undo):
             try:
-                part.put_back()
-            except BaseException as error:  # the others go back all the same
-                lost.append(f"{part.path!r}, which does not take back its own state: {type(error).__name__}: {error}")
+                part.roll_back()
+            except BaseException as error:  # the others are restored all the same
+                lost.append(f"{part.path!r}, which does not accept its former state: {type(error).__name__}: {error}")
         return lost
 
     def load_safe(self) -> None:
-        """Load what was found to fit. It was not copied, so an interruption is raised when all of it is loaded."""
+        """Load what fits. It has no backup, so an interruption is raised when all of it is loaded."""
         try:
             self._undo = []
             for part in self._safe:
@@ -153,7 +153,7 @@ class Restoring:
         except Exception:
             raise
         except BaseException:
-            for part in self._safe if not self._undo else ():  # else it had not begun, and the rest is put back
+            for part in self._safe if not self._undo else ():  # else it had not begun, and the rest is restored
                 part.load()
             raise
 
@@ -168,23 +168,23 @@ class _Part:
         self.options = options if isinstance(self.obj, nn.Module) else {}
         self.state = state
         self.complaints: list[str] = []
-        self.is_safe = is_zero(self.obj)  # to tell its state, all ranks would have to be asked
-        self._kept: Any = None
+        self.is_safe = is_zero(self.obj)  # its state for a backup would need all ranks
+        self._backup: Any = None
         if isinstance(self.obj, nn.Module):
             self._compare()
 
     def _compare(self) -> None:
-        """Look at keys and shapes. Modules with a way of their own to load may make up for what does not fit."""
+        """Compare keys and shapes. Modules with custom loading may accept what does not fit."""
         if not isinstance(self.state, Mapping):
             self.complaints = [f"a module needs a mapping, got {type(self.state).__name__}"]
             return
         own = self.obj.state_dict()
         self.state = Wrappers(self.obj).put_on(self.state, own)
         found = list(_differences(own, self.state, self.options.get("strict", True)))
-        own_ways = [path for path, part in self.obj.named_modules(remove_duplicate=False) if _has_own_way(part)]
-        self.complaints = [text for key, text in found if not any(_is_within(key, path) for path in own_ways)]
+        custom = [path for path, part in self.obj.named_modules(remove_duplicate=False) if _has_custom_loading(part)]
+        self.complaints = [text for key, text in found if not any(_is_within(key, path) for path in custom)]
         trusted = not found and all(_loads_as_torch_does(part) for part in self.obj.modules())
-        self.is_safe = trusted or is_sharded(own)  # no copy is taken of what lies on many devices
+        self.is_safe = trusted or is_sharded(own)  # no backup of what is sharded over devices
 
     def load(self) -> None:
         if isinstance(self.obj, nn.Module) and not self.options:
@@ -193,33 +193,33 @@ class _Part:
             state = copy.deepcopy(self.state) if self.options.get("assign") else self.state
             self.obj.load_state_dict(state, **self.options)
         else:
-            # A copy: what was read is mapped from the file, and must not be kept when that is removed.
+            # A copy: what was read is mapped from the file, which would stay open.
             state = copy.deepcopy(self.state)
             if is_zero(self.obj) or not hasattr(self.obj, "state_dict"):
                 self.obj.load_state_dict(state)
             else:
                 load_sharded(self.obj, state)
 
-    def keep(self) -> None:
-        """Remember what the object holds; of one without ``state_dict`` nothing."""
+    def back_up(self) -> None:
+        """Back up the state of the object, if it has a ``state_dict``."""
         if not hasattr(self.obj, "state_dict"):
             return
-        if isinstance(self.obj, torch.optim.Optimizer):  # it takes over other tensors and leaves its own alone
-            self._kept = self.obj.state_dict()
+        if isinstance(self.obj, torch.optim.Optimizer):  # it replaces its tensors, and does not change them
+            self._backup = self.obj.state_dict()
         elif isinstance(self.obj, nn.Module):
             own = self.obj.state_dict()
-            self._kept = {key: value if is_lazy(value) else copy.deepcopy(value) for key, value in own.items()}
+            self._backup = {key: value if is_lazy(value) else copy.deepcopy(value) for key, value in own.items()}
         else:
-            self._kept = copy.deepcopy(self.obj.state_dict())
+            self._backup = copy.deepcopy(self.obj.state_dict())
 
-    def put_back(self) -> None:
+    def roll_back(self) -> None:
         if not hasattr(self.obj, "state_dict"):
             raise AttributeError("it has no state_dict()")
         if not isinstance(self.obj, nn.Module):
-            self.obj.load_state_dict(self._kept)
+            self.obj.load_state_dict(self._backup)
             return
-        own = self.obj.state_dict()  # not by load_state_dict: that may be what failed
-        for key, value in self._kept.items():
+        own = self.obj.state_dict()  # not by load_state_dict, which may be what failed
+        for key, value in self._backup.items():
             if isinstance(value, Tensor) and not is_lazy(value):
                 own[key].copy_(value)
             elif key.endswith(_EXTRA):
@@ -227,7 +227,7 @@ class _Part:
 
 
 def _differences(own: Mapping[str, Any], state: Mapping[str, Any], strict: bool) -> Iterator[tuple[str, str]]:
-    """Keys of a module and of a state where they do not fit, with what is wrong."""
+    """Keys where a module and a state do not fit, and what is wrong."""
     if strict:
         yield from ((key, f"{key} is missing") for key in own if key not in state)
         yield from ((key, f"{key} is not known") for key in state if key not in own)
@@ -246,8 +246,8 @@ def _is_within(key: str, path: str) -> bool:
     return not path or key == path or key.startswith(f"{path}.")
 
 
-def _has_own_way(module: nn.Module) -> bool:
-    """Whether a module changes what it is given before it loads it, as batch norm does with old states."""
+def _has_custom_loading(module: nn.Module) -> bool:
+    """Whether a module may change a state before it loads it, as batch norm does with old states."""
     changed = type(module)._load_from_state_dict is not nn.Module._load_from_state_dict
     return changed or type(module).load_state_dict is not nn.Module.load_state_dict or bool(_hooks(module))
 

@@ -1,4 +1,4 @@
-"""One call that makes a run go on from the newest checkpoint that is whole."""
+"""Continue a run from the newest valid checkpoint."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from ignite_core.handlers.checkpoint.storage.scan import Damage, Manifest, Verif
 
 __all__ = ["Resumed", "resume"]
 
-#: What a trainer is called in a checkpoint that does not say.
+#: The name of the trainer in a checkpoint that does not say.
 _TRAINER = "trainer"
 
-#: What the names of checkpoints end with: a path that ends so is one of a single checkpoint, which must be there.
+#: Suffixes of checkpoints: a path with one of them is that of a single checkpoint, which must exist.
 _SUFFIXES = (f".{EXTENSION}", ".pth", ".ckpt", ".tar", ".bin")
 
-#: So many names are listed in a message.
+#: The number of names that a message lists.
 _SHOWN = 6
 
 
@@ -43,12 +43,12 @@ class Resumed:
     """What :func:`resume` did.
 
     Attributes:
-        path: The checkpoint that was loaded; None if there was none, and the run starts afresh.
-        step: Iterations that the run had done when it was saved, as noted beside it.
-        epoch: Epochs that the trainer has done now; of one that was saved before EPOCH_COMPLETED, those before it.
+        path: The checkpoint that was loaded; None if there was none, and the run starts from the beginning.
+        step: Iterations that the run had done when it was saved, according to the manifest.
+        epoch: Epochs that the trainer has completed now; an epoch that was saved before EPOCH_COMPLETED is not counted.
         iteration: Iterations that the trainer has done now.
-        objects: Names of what was loaded.
-        skipped: Newer checkpoints that could not be used, with the reason of each.
+        objects: Names of the loaded objects.
+        skipped: Newer checkpoints that could not be used, each with the reason.
 
     Example:
         >>> print(Resumed(Path("runs/checkpoint_30.pt"), 30, 3, 30, ("model", "trainer")))
@@ -86,37 +86,37 @@ def resume(
     checkpoint: Checkpoint | Iterable[Checkpoint] = (),
     keep: Collection[str] = (),
 ) -> Resumed:
-    """Load the newest whole checkpoint that holds everything asked for; the next ``trainer.run`` goes on from there.
+    """Load the newest valid checkpoint that contains all objects; the next ``trainer.run`` continues from there.
 
-    A checkpoint that is damaged is passed over, with a warning, for the one before it. Everything is loaded, or, if
-    anything does not fit, nothing. Each :class:`~ignite_core.handlers.Checkpoint` takes over what it has saved into its
-    own folder, whichever that is, so that its best score and ``n_saved`` count the files of earlier runs too. On
-    several ranks all make the call; the first one alone looks at the folder, and all load the same.
+    A damaged checkpoint is skipped, with a warning, for the one before it. Either all objects are loaded, or, if
+    anything does not fit, none. Each :class:`~ignite_core.handlers.Checkpoint` takes over what it has saved into its
+    folder, so that its best score and ``n_saved`` count the files of earlier runs too. On several ranks all must call
+    it; only the first one searches the folder, and all load the same checkpoint.
 
     Args:
-        trainer: The engine whose run goes on. It must have been saved too; it is found under the name that it was saved
+        trainer: The engine whose run continues. It must have been saved too; it is found under the name it was saved
             under, and need not be in ``to_load``.
         to_load: Names, as they were saved, and objects with ``load_state_dict``.
-        folder: Where the checkpoints are. One that is not there, or has none, means a fresh start. A path of a single
-            checkpoint (``*.pt``) is taken as it is, also one that was not saved by this library; it must be there.
+        folder: Where the checkpoints are. If it does not exist, or has none, the run starts from the beginning. Or the
+            path of a single checkpoint (``*.pt``), also of one that was not saved by this library; it must exist.
         prefix: Only checkpoints whose names begin with it.
-        verify: ``"full"`` compares every byte with what was saved, ``"size"`` only sizes.
-        map_location: As of :func:`torch.load`; objects put what they are given where they need it.
+        verify: ``"full"`` compares every byte with the manifest, ``"size"`` only sizes.
+        map_location: As for :func:`torch.load`; objects move their states where they need them.
         strict: Modules must have exactly the saved keys.
         checkpoint: Handlers, besides those attached to ``trainer``, that take over their files: those of evaluators.
         keep: Hyperparameters of optimizers and of torch's schedulers, such as ``("lr", "weight_decay")``, that stay as
-            this script sets them. By default the saved ones are loaded, with one warning where the script has been
-            changed since. A rate that a scheduler of torch, loaded too, has moved is moved by the same factor.
+            this script sets them. By default the saved ones are loaded, with one warning if the script has been changed
+            since. A rate that a scheduler of torch, loaded too, has changed is changed by the same factor.
 
     Returns:
         What was done; ``print`` it.
 
     Raises:
         TypeError: If an object has no ``load_state_dict``.
-        ValueError: If nothing that is loaded has a hyperparameter that is to be kept.
-        CheckpointError: If there are checkpoints, but none that is whole, or none that holds what is asked for; if the
-            newest whole one does not fit the objects, or a named one is not there. Nothing was changed then. On several
-            ranks all raise it.
+        ValueError: If no loaded object has a hyperparameter named in ``keep``.
+        CheckpointError: If there are checkpoints, but none is valid, or none contains all objects; if the newest valid
+            one does not fit the objects, or the named one does not exist. Nothing was changed then. On several ranks
+            all raise it.
 
     Example:
         >>> import tempfile
@@ -154,7 +154,7 @@ def resume(
 
 
 def _built(to_load: Mapping[str, Any], keep: Collection[str]) -> Built:
-    """What the script has set."""
+    """The hyperparameters that the script has set."""
     if isinstance(keep, str):
         raise TypeError(f"resume: keep must be names of hyperparameters, as in ('lr',), got {keep!r}")
     built = built_of(to_load)
@@ -168,7 +168,7 @@ def _built(to_load: Mapping[str, Any], keep: Collection[str]) -> Built:
 def _settle(
     objects: Mapping[str, Any], keep: Collection[str], built: Built, saved: Built, handlers: Iterable[Checkpoint]
 ) -> None:
-    """Keep what is to be kept; say once what else the script sets in vain. Later saves note what is in force now."""
+    """Apply ``keep``; warn once about other differences. Later saves contain the values that are in use now."""
     keep_built(objects, keep, built, saved)
     in_force = {
         path: {**values, **{key: each for key, each in saved.get(path, {}).items() if key not in keep}}
@@ -189,16 +189,16 @@ def _settle(
 
 @dataclass(frozen=True)
 class _Found:
-    """What the first rank found, newest first."""
+    """What the first rank has found, newest first."""
 
     folder: Path
     known: list[Manifest]
     damaged: dict[str, Damage]
-    single: Manifest | None = None  # the path of this one was given
+    single: Manifest | None = None  # the checkpoint whose path was given
 
 
 def _look(place: Path, prefix: str | None) -> _Found:
-    """What there is, as the first rank sees it; the others do not look."""
+    """Search the folder on the first rank, and send the result to all."""
     error: Exception | None = None
     found = _Found(place, [], {})
     if idist.get_rank() == 0:
@@ -227,8 +227,8 @@ def _look_here(place: Path, prefix: str | None) -> _Found:
     foreign = [path for path in place.glob(f"*.{EXTENSION}") if path.name.startswith(prefix or "")]
     if foreign and not found.known:
         warnings.warn(
-            f"resume: nothing stands beside the {len(foreign)} .{EXTENSION} files in {place}, so they are not known to "
-            "be whole, and the run starts afresh; pass the path of one to take it",
+            f"resume: the {len(foreign)} .{EXTENSION} files in {place} have no manifest, so they cannot be verified, "
+            "and the run starts from the beginning; pass the path of one to load it",
             stacklevel=4,
         )
     if found.known:
@@ -237,23 +237,23 @@ def _look_here(place: Path, prefix: str | None) -> _Found:
 
 
 def _warn_of_lost_manifest(folder: Path, known: list[Manifest], files: list[Path]) -> None:
-    """A file that is named like the newest checkpoint, is newer, and has no manifest: it has lost it, it seems."""
+    """Warn of a file named like the newest checkpoint that is newer and has no manifest: it seems to have lost it."""
     newest, names = known[0], {one.name for one in known}
     try:
         time = (folder / newest.name).stat().st_mtime_ns
         lost = [path.name for path in files if path.stat().st_mtime_ns > time and not manifest_path(path).exists()]
-    except OSError:  # one is removed meanwhile
+    except OSError:  # one was removed meanwhile
         return
     alike = [name for name in lost if name not in names and name.startswith(f"{newest.about.get('basename')}_")]
     if alike:
-        text = f"resume: {max(alike)} is newer than {newest.name}, but has no manifest that tells whether it is whole"
-        warnings.warn(f"{shown(text)}: it is passed over; pass the path of it to take it", stacklevel=5)
+        text = f"resume: {max(alike)} is newer than {newest.name}, but has no manifest, so it cannot be verified"
+        warnings.warn(f"{shown(text)}: it is skipped; pass its path to load it", stacklevel=5)
 
 
 def _there(folder: Path) -> str:
-    """The checkpoints in a folder in words, for an error."""
+    """The checkpoints in a folder, for an error."""
     if not folder.is_dir():
-        return "its folder is not there either"
+        return "its folder does not exist either"
     names = [one.name for one in scan(folder).manifests]
     names += sorted({path.name for path in folder.iterdir() if path.suffix in _SUFFIXES} - set(names))
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -261,7 +261,7 @@ def _there(folder: Path) -> str:
 
 
 def _chosen(found: _Found, to_load: Mapping[str, Any], trainer: Engine) -> list[Manifest]:
-    """Those that hold what is asked for.
+    """Those that contain all objects.
 
     Raises:
         CheckpointError: If there is none.
@@ -293,7 +293,7 @@ def _holds(about: Mapping[str, Any], wanted: Collection[str]) -> bool:
 def _first_whole(
     found: _Found, chosen: Iterable[Manifest], verify: Verify, map_location: Any
 ) -> tuple[Manifest, Any, dict[str, str]]:
-    """The newest that every rank can read, what is in it (of a folder: nothing yet), and why newer ones were not taken.
+    """The newest that every rank can read, its content (of a folder: None), and why newer ones were skipped.
 
     Raises:
         CheckpointError: If there is none.
@@ -305,8 +305,8 @@ def _first_whole(
             payload = _read(found.folder / one.name, one.kind, verify, map_location)
         except CheckpointError as failure:
             error = caught(failure)
-        told = idist.all_gather_object(None if error is None else str(error))
-        reasons = {reason for reason in told if reason is not None}
+        gathered = idist.all_gather_object(None if error is None else str(error))
+        reasons = {reason for reason in gathered if reason is not None}
         if not reasons:
             damaged = found.damaged.items()
             skipped |= {name: bad.reason for name, bad in damaged if bad.serial is None or bad.serial > one.serial}
@@ -320,9 +320,9 @@ def _first_whole(
 
 
 def _read(path: Path, kind: str, verify: Verify, map_location: Any) -> Any:
-    """What is in a file: each rank compares the bytes that it loads, which may lie on a disk of its own.
+    """Load a file; each rank verifies what it loads, which may be on a local disk.
 
-    Of a folder nothing is read yet; the first rank compares all of it, for the choice.
+    A folder is not read yet; the first rank verifies all of it.
     """
     if kind == "file":
         return load(path, verify=verify, map_location=map_location)
@@ -332,7 +332,7 @@ def _read(path: Path, kind: str, verify: Verify, map_location: Any) -> Any:
 
 
 def _with_trainer(trainer: Engine, to_load: Mapping[str, Any], one: Manifest, payload: Any) -> dict[str, Any]:
-    """What is to be loaded, the trainer under the name that it was saved under."""
+    """The objects to load, with the trainer under the name it was saved under."""
     held = one.about.get("objects")  # a single object is saved bare, so the payload may not say
     held = held if isinstance(held, list) else list(payload) if isinstance(payload, Mapping) else []
     objects = {name: obj for name, obj in to_load.items() if obj is not trainer}
@@ -372,5 +372,5 @@ def _load_everywhere(
         share(what, error, None)
         restoring.load_safe()
     except BaseException:  # another rank failed, or this one was interrupted
-        restoring.put_back()
+        restoring.roll_back()
         raise

@@ -1,4 +1,4 @@
-"""Where checkpoints go: a folder, or whatever a saver of your own does with them."""
+"""Where checkpoints are saved: in a folder, or by a custom saver."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _LATE = -1000
 
 
 class BaseSaveHandler(ABC):
-    """What :class:`~ignite_core.handlers.Checkpoint` hands checkpoints to; derive from it to put them elsewhere.
+    """Saves the checkpoints of :class:`~ignite_core.handlers.Checkpoint`; derive from it to save them elsewhere.
 
     Attributes:
-        saves_on_every_rank: Of the class: all ranks call the saver, each with its own part. By default one rank does.
+        saves_on_every_rank: A class attribute: all ranks call the saver, each with its part. By default one rank does.
 
     Example:
         >>> from ignite_core.engine import Engine, Events
@@ -65,26 +65,22 @@ class BaseSaveHandler(ABC):
 
         Args:
             checkpoint: States by name, or the state of a single object.
-            filename: What it is called.
-            metadata: What is known of it: ``basename`` (prefix and name), ``score_name``, ``priority`` (higher is
-                better), ``score``, ``step`` (iterations), ``objects`` (their names), ``trainer`` (which of
-                them is the engine), ``world_size``; ``hyperparameters`` that the script has set, if there are any.
+            filename: The file name.
+            metadata: ``basename`` (prefix and name), ``score_name``, ``priority`` (higher is better), ``score``,
+                ``step`` (iterations), ``objects`` (their names), ``trainer`` (the name of the engine), ``world_size``;
+                ``hyperparameters`` that the script has set, if there are any.
         """
 
     @abstractmethod
     def remove(self, filename: str) -> None:
-        """Remove a checkpoint that was saved; it may be gone already.
+        """Remove a checkpoint that was saved; it may not exist any more.
 
-        It is called when the newer one has been saved, so a saver with one name for all must not remove that.
+        It is called after a newer one was saved, so a saver that uses one name for all must not remove that.
         """
 
 
 class WriteFailed(CheckpointError):  # noqa: N818 - says what happened
-    """A checkpoint could not be written in the background.
-
-    Attributes:
-        filename: Of the checkpoint.
-    """
+    """The checkpoint ``filename`` could not be written in the background."""
 
     def __init__(self, message: str, filename: str) -> None:
         super().__init__(message)
@@ -94,26 +90,26 @@ class WriteFailed(CheckpointError):  # noqa: N818 - says what happened
 class DiskSaver(BaseSaveHandler):
     """Saves checkpoints as files of a folder, which :func:`torch.load` reads.
 
-    A file appears under its name when all of it is on the disk, with a small one beside it, ``NAME.json``, which says
-    what it is and how to tell that it is whole. A save that fails leaves everything as it was.
+    A file appears under its name when all of it is on the disk, with its manifest ``NAME.json`` beside it, which has
+    its digest. A save that fails changes nothing.
 
-    On several ranks only ``save_on_rank`` looks at the folder.
+    On several ranks only ``save_on_rank`` accesses the folder.
 
     Args:
         dirname: The folder; ``~`` is the home folder.
-        atomic: Accepted as in pytorch-ignite; a save is never seen half done here.
-        create_dir: Make the folder if it is not there.
-        require_empty: There must be no ``.pt`` file in the folder, so that two runs do not mix.
-        save_on_rank: The rank that makes and checks the folder. With a :class:`~ignite_core.handlers.Checkpoint` its
-            own ``save_on_rank`` writes.
-        kwargs: Handed to :func:`torch.save`.
+        atomic: Accepted as in pytorch-ignite; in ignite_core a save is always atomic.
+        create_dir: Create the folder if it does not exist.
+        require_empty: The folder must not contain ``.pt`` files, so that two runs do not mix.
+        save_on_rank: The rank that creates and checks the folder. The rank that writes is ``save_on_rank`` of the
+            :class:`~ignite_core.handlers.Checkpoint`.
+        kwargs: Arguments of :func:`torch.save`.
 
     Attributes:
         dirname: The folder, as a path.
 
     Raises:
-        TypeError: If :func:`torch.save` does not take an argument of ``kwargs``.
-        ValueError: If the folder is not there, or not empty. On several ranks it is raised on ``save_on_rank``.
+        TypeError: If ``kwargs`` has an argument that :func:`torch.save` does not accept.
+        ValueError: If the folder does not exist, or is not empty. On several ranks it is raised on ``save_on_rank``.
 
     Example:
         >>> import tempfile
@@ -124,8 +120,8 @@ class DiskSaver(BaseSaveHandler):
         ['run.pt', 'run.pt.json'] {'epoch': 3}
     """
 
-    _written: str | None = None  # the file of the last save
-    _spared: str | None = None  # a file that is not removed at present
+    _written: str | None = None  # file name of the last save
+    _spared: str | None = None  # a file that must not be removed now
 
     def __init__(
         self,
@@ -149,9 +145,9 @@ class DiskSaver(BaseSaveHandler):
         """Write a file.
 
         Raises:
-            CheckpointError: If that did not succeed; it names the file, the step and what failed. Also if there is
-                something in it that could never be loaded safely: an object that is neither tensor nor number, string,
-                list, tuple, set or dictionary. Its place in the state is named. Scalars of numpy are saved as numbers.
+            CheckpointError: If it could not be written, with the file, the step and the reason. Also if the state
+                contains something that could not be loaded again safely: anything but tensors, numbers, strings, lists,
+                tuples, sets and dictionaries; its place in the state is named. Scalars of numpy are saved as numbers.
         """
         about = self._about(metadata)
         path = self._target(filename)
@@ -164,9 +160,9 @@ class DiskSaver(BaseSaveHandler):
 
     @contextmanager
     def removing(self) -> Iterator[None]:
-        """Inside, older checkpoints are removed, and the file of the last save stays.
+        """While older checkpoints are removed, keep the file of the last save.
 
-        A subclass may give one name to all, so that the name of an older one leads to it.
+        A subclass may write all checkpoints to one file, which an older name then means too.
         """
         self._spared = self._written
         try:
@@ -175,22 +171,22 @@ class DiskSaver(BaseSaveHandler):
             self._spared = None
 
     def _target(self, filename: str) -> Path:
-        """Where a save goes."""
+        """The path of a save."""
         self._written = filename
         return self._path(filename)
 
     def _path(self, filename: str) -> Path:
-        check_name(filename)  # it may come from a file, and must not lead out of the folder
+        check_name(filename)  # it may be read from a file, and must not lead out of the folder
         return self.dirname / filename
 
     def _plain(self, checkpoint: Any, path: Path, about: Mapping[str, Any]) -> Any:
         """The state as it is saved, of values that can be loaded again."""
         objects = about.get("objects", ())
-        name = str(objects[0]) if len(objects) == 1 else ""  # else the names are the keys
+        name = str(objects[0]) if len(objects) == 1 else ""  # else the keys are the names
         return plain_state(checkpoint, f"{path} (step {about.get('step')})", name)
 
     def _about(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What stands beside the file, as JSON knows it: a score that is no number is left out."""
+        """The entries of the manifest, as JSON: a score that is not finite is left out."""
         about = dict(metadata or {})
         for name in ("score", "priority"):
             if isinstance(about.get(name), float) and not math.isfinite(about[name]):
@@ -202,7 +198,7 @@ def _prepare(folder: Path, create: bool, require_empty: bool) -> None:
     if create:
         _make(folder)
     if not folder.is_dir():
-        raise ValueError(f"DiskSaver: there must be a folder {str(folder)!r}; make it, or pass create_dir=True")
+        raise ValueError(f"DiskSaver: there must be a folder {str(folder)!r}; create it, or pass create_dir=True")
     if not require_empty:
         return
     found = sorted(name for name in os.listdir(folder) if name.endswith(f".{EXTENSION}"))
@@ -215,7 +211,7 @@ def _prepare(folder: Path, create: bool, require_empty: bool) -> None:
 
 
 def _make(folder: Path) -> None:
-    """Make a folder and those above it, and wait until their names are on the disk."""
+    """Create a folder and its parents, and wait until their names are on the disk."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     for place in reversed(missing):
         files.mkdir(place)
@@ -223,7 +219,7 @@ def _make(folder: Path) -> None:
 
 
 def as_saver(handler: Any, require_empty: bool, save_on_rank: int) -> Any:
-    """A saver; of a folder a :class:`DiskSaver`."""
+    """The saver itself, or a :class:`DiskSaver` of a folder."""
     if isinstance(handler, str | os.PathLike):
         return DiskSaver(handler, require_empty=require_empty, save_on_rank=save_on_rank)
     if not callable(handler):
@@ -234,12 +230,12 @@ def as_saver(handler: Any, require_empty: bool, save_on_rank: int) -> Any:
 
 
 def as_function(saver: Callable[..., Any]) -> Callable[[Any, str, Mapping[str, Any]], Any]:
-    """A saver as a function of three arguments; one of the user's own may take two."""
+    """A saver as a function of three arguments; a custom one may have two."""
     try:
         inspect.signature(saver).bind(None, None, None)
     except TypeError:
         return lambda checkpoint, filename, metadata: saver(checkpoint, filename)
-    except ValueError:  # a builtin that does not tell
+    except ValueError:  # a builtin without a signature
         pass
     return saver
 

@@ -1,7 +1,7 @@
-"""States whose tensors are spread over the ranks (FSDP2), as whole tensors and back.
+"""Gather states whose tensors are sharded over the ranks (FSDP2), and shard them again.
 
-A whole state has the keys and shapes that the same model has when nothing is sharded: a file written from a sharded
-model loads into a plain one, and the other way round.
+A full state has the keys and shapes of the same model without sharding: a file written from a sharded model loads into
+a plain one, and vice versa.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "dtensor_type", "full", "is_sharded", "load_sharded", "mapped"]
 
-#: Where something stands in a state: the keys that lead to it.
+#: The keys that lead to a value in a state.
 Path = tuple[Any, ...]
 
 
@@ -39,14 +39,14 @@ def is_sharded(state: Any) -> bool:
 
 
 def full(state: Any, rank: int | None = 0) -> Any:
-    """The same state with whole tensors. All ranks make the call, with the same keys in the same order.
+    """The same state with full tensors. All ranks must call it, with the same keys in the same order.
 
     Args:
         state: Nested mappings, lists and tuples.
-        rank: Who gets the tensors, on the CPU; the others get None in their place. None: everyone.
+        rank: The rank that gets the tensors, on the CPU; others get None in their place. None: all ranks.
 
     Returns:
-        A new structure where something was sharded; everything else is as it is, not copied.
+        New containers around what was sharded; the rest is not copied.
 
     Example:
         >>> state = {"weight": torch.ones(2)}
@@ -73,16 +73,16 @@ def full(state: Any, rank: int | None = 0) -> Any:
 
 
 def load_sharded(obj: Any, full_state: Any, **options: Any) -> None:
-    """``obj.load_state_dict`` with whole tensors, of which each rank takes its part. Nothing is exchanged.
+    """``obj.load_state_dict`` with full tensors, of which each rank takes its shards. Nothing is exchanged.
 
     Args:
         obj: A model, an optimizer, or anything with ``state_dict`` and ``load_state_dict``, sharded or not.
-        full_state: As :func:`full` gave it, or as it was saved where nothing was sharded; the same on all ranks.
-        options: Of ``obj.load_state_dict``, such as ``strict``.
+        full_state: A state of :func:`full`, or of a model that was not sharded; the same on all ranks.
+        options: Arguments of ``obj.load_state_dict``, such as ``strict``.
 
     Raises:
-        ValueError: If the optimizer keeps something for a sharded parameter that has another shape than that, and has
-            done no step yet which would show how it is spread.
+        ValueError: If the optimizer has a tensor for a sharded parameter that has another shape than the parameter, and
+            has done no step yet which would show how it is sharded.
 
     Example:
         >>> model = torch.nn.Linear(2, 1)
@@ -97,13 +97,13 @@ def load_sharded(obj: Any, full_state: Any, **options: Any) -> None:
 
 
 class Layout:
-    """How the state of an object is spread over the ranks.
+    """How the state of an object is sharded over the ranks.
 
     Args:
-        obj: What the state is of. Without ``state_dict()`` nothing of it is spread.
+        obj: The object; without ``state_dict()`` it is not sharded.
 
     Attributes:
-        is_sharded: Whether any of it is.
+        is_sharded: Whether any of its tensors is sharded.
     """
 
     def __init__(self, obj: Any) -> None:
@@ -116,10 +116,10 @@ class Layout:
         self.is_sharded = is_sharded(self._parameters) or is_sharded(self._own)
 
     def like(self, path: Path, shape: tuple[int, ...]) -> DTensor | None:
-        """The tensor to take for a model when one of this shape is to be put there; None: it is not spread.
+        """A tensor that is sharded as one of this shape at ``path`` must be; None if that is not sharded.
 
-        An optimizer that has done no step yet has nothing there. Then what has the shape of the parameter is spread as
-        the parameter is, and a single number not at all.
+        An optimizer that has done no step yet has no tensors. Then a tensor with the shape of the parameter is sharded
+        as the parameter is, and a scalar is not sharded.
         """
         kind = dtensor_type()
         if kind is None:
@@ -143,23 +143,23 @@ class Layout:
         return like
 
     def spread(self, path: Path, leaf: Any) -> Any:
-        """A leaf of a whole state as the object needs it: this rank's part of a tensor that is spread."""
+        """A leaf of a full state as the object needs it: this rank's shards of a sharded tensor."""
         if not isinstance(leaf, Tensor) or isinstance(leaf, dtensor_type() or ()):
             return leaf
         like = self.like(path, tuple(leaf.shape))
         return leaf if like is None else _part_of(leaf, like)
 
     def _parameter(self, path: Path) -> Any:
-        """The parameter that an optimizer keeps this for."""
+        """The parameter of an entry in the state of an optimizer."""
         if len(path) != 3 or path[0] != "state" or not isinstance(path[1], int):
             return None
         return self._parameters[path[1]] if 0 <= path[1] < len(self._parameters) else None
 
 
 def mapped(change: Callable[[Path, Any], Any], state: Any, path: Path = ()) -> Any:
-    """A structure of mappings, lists and tuples, in which ``change`` was called with each path and leaf.
+    """Nested mappings, lists and tuples with ``change(path, leaf)`` in place of each leaf.
 
-    It is a new one on the way to what was changed; the rest, with its types, stays as it is.
+    Containers around changed leaves are new; the others, with their types, stay as they are.
     """
     if isinstance(state, Mapping):
         values = {key: mapped(change, value, (*path, key)) for key, value in state.items()}
@@ -168,7 +168,7 @@ def mapped(change: Callable[[Path, Any], Any], state: Any, path: Path = ()) -> A
         if not isinstance(state, OrderedDict):
             return values
         copied = OrderedDict(values)
-        vars(copied).update(vars(state))  # a module notes the versions of its parts there
+        vars(copied).update(vars(state))  # the state of a module has its metadata there
         return copied
     if isinstance(state, list | tuple):
         items = [mapped(change, value, (*path, number)) for number, value in enumerate(state)]
@@ -179,8 +179,8 @@ def mapped(change: Callable[[Path, Any], Any], state: Any, path: Path = ()) -> A
 
 
 def _part_of(whole: Tensor, like: DTensor) -> DTensor:
-    """A tensor that all ranks have, spread as ``like``: each keeps its part, without a word to the others."""
-    from torch.distributed.tensor import DTensor, Replicate  # loaded already, or there were no `like`
+    """Shard a tensor that all ranks have as ``like`` is: each keeps its shards, without communication."""
+    from torch.distributed.tensor import DTensor, Replicate  # loaded already: `like` is a DTensor
 
     everywhere = [Replicate()] * like.device_mesh.ndim
     with torch.no_grad():
@@ -189,7 +189,7 @@ def _part_of(whole: Tensor, like: DTensor) -> DTensor:
 
 
 def dtensor_type() -> Any:
-    """The class, if anybody has loaded it: as long as nobody has, nothing is sharded."""
+    """The class DTensor, if it is loaded; before, nothing is sharded."""
     module = sys.modules.get("torch.distributed.tensor")
     return getattr(module, "DTensor", None)
 
@@ -206,7 +206,7 @@ def _leaves(state: Any) -> Iterator[Any]:
 
 
 def _at(state: Any, key: Any) -> Any:
-    """What stands under a key; None if there is nothing."""
+    """The value of a key; None if there is none."""
     if isinstance(state, Mapping):
         return state.get(key)
     if isinstance(state, list | tuple):

@@ -1,7 +1,7 @@
-"""Snapshots: what a state is at one moment, copied into buffers that are kept from one save to the next.
+"""Snapshots: copies of a state in a buffer that is kept from one save to the next.
 
-The buffers are one piece of memory that is shared with child processes: a forked worker of a DataLoader does not make
-the next copy pay for each page again.
+The buffer is memory shared with child processes: after a DataLoader has forked a worker, the next copy does not cause a
+page fault for each page.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 __all__ = ["Snapshot"]
 
-#: Storages begin at multiples of this: what vector instructions and torch's own files keep to.
+#: Alignment of storages, as for vector instructions and in torch's files.
 _ALIGNMENT = 64
 
 _Storages = dict[tuple[int, int], torch.UntypedStorage]
 
 
 class Snapshot:
-    """Copies states into memory that is allocated once, and again only when a state needs more.
+    """Copies states into a buffer that is allocated once, and again only if a state is larger.
 
     Example:
         >>> weights = torch.ones(2, 3)
@@ -45,13 +45,13 @@ class Snapshot:
         self._buffers: list[torch.UntypedStorage] = []
 
     def take(self, state: Any) -> Any:
-        """A copy of ``state``, which stays what it is until the next call.
+        """A copy of ``state``, which is valid until the next call.
 
         Args:
-            state: Tensors in dicts, lists and tuples; what is none of these is copied by :func:`copy.deepcopy`.
+            state: Tensors in dicts, lists and tuples; other objects are copied by :func:`copy.deepcopy`.
 
         Returns:
-            The same structure. Tensors are on the CPU, and those that shared memory share it again.
+            The same structure. Tensors are on the CPU, and those that share memory share it in the copy too.
         """
         copier = _Copier()
         copied = copier.copy(state)
@@ -72,7 +72,7 @@ class Snapshot:
         return copied
 
     def close(self) -> None:
-        """Give the memory back. The next :meth:`take` allocates it again."""
+        """Free the buffer. The next :meth:`take` allocates it again."""
         self._sizes, self._buffers = [], []
         if self._memory is not None:
             self._memory.close()
@@ -96,7 +96,7 @@ class Snapshot:
 
 
 class _Memory:
-    """Bytes that are shared with child processes."""
+    """Memory that is shared with child processes."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -110,7 +110,7 @@ class _Memory:
         return torch.frombuffer(self._bytes, dtype=torch.uint8, count=size, offset=offset).untyped_storage()
 
     def pin(self) -> None:
-        """Let a GPU copy into it while the CPU goes on. Where the driver refuses, copies are slower, nothing else."""
+        """Let a GPU copy into it while the CPU continues. If the driver refuses, copies are only slower."""
         if not self._pinned and int(torch.cuda.cudart().cudaHostRegister(self.address, self.size, 0)) == 0:  # type: ignore[no-untyped-call]
             self._pinned.append(self.address)
 
@@ -126,7 +126,7 @@ class _Copier:
     def __init__(self) -> None:
         self.tensors: list[tuple[Tensor, Tensor]] = []
         self.devices: set[torch.device] = set()  # other than the CPU
-        self._memo: dict[int, Any] = {}  # as deepcopy has it: what is there twice stays one
+        self._memo: dict[int, Any] = {}  # as in deepcopy: an object in two places stays one
 
     def storages(self) -> _Storages:
         found = (original.untyped_storage() for original, _ in self.tensors)
@@ -148,7 +148,7 @@ class _Copier:
             return copied
         for key, item in value.items():
             copied[key] = self.copy(item)
-        if kind is OrderedDict:  # that of a module has the versions of its parts as an attribute
+        if kind is OrderedDict:  # the state of a module has its metadata as an attribute
             vars(copied).update({name: self.copy(item) for name, item in vars(value).items()})
         return copied
 
@@ -174,7 +174,7 @@ _CONTAINERS = (dict, OrderedDict, list, tuple)
 
 
 def _is_plain(value: Tensor) -> bool:
-    """Whether a tensor is nothing but a view of a storage that has bytes."""
+    """Whether a tensor is a strided view of a storage that has bytes."""
     return (
         value.layout is torch.strided
         and not (value.is_quantized or value.is_conj() or value.is_neg() or value.is_meta)
@@ -185,7 +185,7 @@ def _is_plain(value: Tensor) -> bool:
 def _copy(
     original: Tensor, storage: torch.UntypedStorage, clone: Tensor, buffer: torch.UntypedStorage, non_blocking: bool
 ) -> None:
-    """Copy all that a tensor is a view of. As tensors is faster, where it is a view of everything."""
+    """Copy the storage of a tensor; copying the tensor is faster, if it views the whole storage."""
     if original.nbytes == storage.nbytes() and original.is_contiguous():
         clone.copy_(original, non_blocking=non_blocking)
     else:

@@ -1,4 +1,4 @@
-"""What is saved of an object: the state inside its wrappers, under the names that it has without them."""
+"""States of objects, and nestings of them; the state of a module has the keys it would have without wrappers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def leaves(tree: Any, method: str, path: str = "") -> Iterator[tuple[str, Any]]:
-    """What is in nested mappings, lists and tuples, by its place; an object with ``method`` is not looked into."""
+    """The leaves of nested mappings, lists and tuples, by their place; an object with ``method`` is a leaf."""
     if not hasattr(tree, method) and isinstance(tree, Mapping | list | tuple):
         for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree):
             yield from leaves(value, method, place_of(key, path))
@@ -37,12 +37,12 @@ def leaves(tree: Any, method: str, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def place_of(key: Any, path: str = "") -> str:
-    """Where something stands in a nesting, as ``schedulers[0]``."""
+    """A place in a nesting, as ``schedulers[0]``."""
     return f"{path}[{key!r}]" if path else str(key)
 
 
 def each_object(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The same nesting with what ``function`` makes of each object in it."""
+    """The same nesting, with ``function`` applied to each object."""
     if hasattr(tree, "state_dict"):
         return function(tree)
     if isinstance(tree, Mapping):
@@ -53,10 +53,10 @@ def each_object(function: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def check_objects(objects: Any, method: str, where: str) -> None:
-    """Make sure that each object can be saved, or loaded.
+    """Check that each object can be saved, or loaded.
 
     Raises:
-        TypeError: If it is no mapping of names to objects that have ``method``.
+        TypeError: If it is not a mapping of names to objects that have ``method``.
     """
     if not isinstance(objects, Mapping):
         raise TypeError(f"{where}: the objects must be a mapping of names to them, got {type(objects).__name__}")
@@ -66,7 +66,7 @@ def check_objects(objects: Any, method: str, where: str) -> None:
 
 
 def paired(objects: Any, states: Any, source: str, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Place, object and state of each."""
+    """Place, object and state of each object."""
     if hasattr(objects, "load_state_dict"):
         yield path, objects, states
         return
@@ -76,12 +76,12 @@ def paired(objects: Any, states: Any, source: str, path: str = "") -> Iterator[t
         place = place_of(key, path)
         if not isinstance(held, Mapping) or key not in held:
             known = list(held) if isinstance(held, Mapping) else type(held).__name__
-            raise CheckpointError(f"{source}: there is nothing of {place!r} in it, but of {known}; load what is there")
+            raise CheckpointError(f"{source}: it contains no state of {place!r}, only of {known}; load what is there")
         yield from paired(objects[key], held[key], source, place)
 
 
 def by_name(objects: Mapping[str, Any], states: Any) -> Any:
-    """States by name, also where that of a single object was saved bare."""
+    """States by name, also if that of a single object was saved bare."""
     if len(objects) != 1:
         return states
     (name,) = objects
@@ -90,7 +90,7 @@ def by_name(objects: Mapping[str, Any], states: Any) -> Any:
 
 
 def unwrapped(obj: Any) -> Any:
-    """The module inside DataParallel, DistributedDataParallel and torch.compile, in whatever order; others as they are.
+    """The module inside DataParallel, DistributedDataParallel and torch.compile, in any order; others as they are.
 
     Example:
         >>> model = nn.Linear(2, 1)
@@ -103,9 +103,9 @@ def unwrapped(obj: Any) -> Any:
 
 
 def state_of(obj: Any, save_on_rank: int) -> Any:
-    """The state of an object without a trace of wrappers. All ranks call it.
+    """The state of an object without a trace of wrappers. All ranks must call it.
 
-    A ZeroRedundancyOptimizer is put together on ``save_on_rank``; on the others its state is None.
+    The state of a ZeroRedundancyOptimizer is gathered on ``save_on_rank``; on other ranks it is None.
     """
     obj = unwrapped(obj)
     if is_zero(obj) and idist.get_world_size() > 1:
@@ -116,7 +116,7 @@ def state_of(obj: Any, save_on_rank: int) -> Any:
 
 
 class Wrappers:
-    """Where inside a module there are wrapped ones, which put a name of their own into the keys of its state.
+    """The wrapped modules inside a module. Each wrapper adds its name to the keys of the state.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(2, 1), DataParallel(nn.Linear(1, 1)))
@@ -129,7 +129,7 @@ class Wrappers:
         self._names = {path: inner for path, part in parts if (inner := _inner_name(part)) is not None}
 
     def bare(self, key: str) -> str:
-        """A key as it is without the wrappers."""
+        """A key without the names of wrappers."""
         if not self._names:
             return key
         path: list[str] = []
@@ -141,7 +141,7 @@ class Wrappers:
         return ".".join(kept)
 
     def dressed(self, key: str) -> str:
-        """A key without the wrappers as it is with them."""
+        """A key with the names of wrappers."""
         if not self._names:
             return key
         path: list[str] = []
@@ -152,15 +152,15 @@ class Wrappers:
         return ".".join(path)
 
     def taken_off(self, state: Any) -> Any:
-        """The state of the module under the names that it has without the wrappers."""
+        """The state of the module, with keys as without the wrappers."""
         return renamed(state, {key: self.bare(key) for key in state}, self.bare) if self._names else state
 
     def put_on(self, state: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
-        """A state that was saved, under the names that the module has.
+        """A saved state, with the keys of this module.
 
         Args:
-            state: As saved here, or by others, with the names of wrappers that this module may not have.
-            own: What the module calls its own.
+            state: As it was saved; it may have names of wrappers that this module does not have.
+            own: The state of the module now.
         """
         plain: dict[str, list[str]] = {}
         for name in own:
@@ -177,7 +177,7 @@ class Wrappers:
 
 
 def renamed(state: Mapping[str, Any], names: Mapping[str, str], prefixes: Callable[[str], str]) -> Any:
-    """A state under other names; what torch notes beside it (versions, by prefix) goes with it."""
+    """A state with other keys, and its metadata of torch (versions by prefix)."""
     new = OrderedDict((names[key], value) for key, value in state.items())
     metadata = getattr(state, "_metadata", None)
     if metadata is not None:
@@ -186,20 +186,20 @@ def renamed(state: Mapping[str, Any], names: Mapping[str, str], prefixes: Callab
 
 
 def _plain(key: str) -> str:
-    """A key without what may be the names of wrappers."""
+    """A key without parts that may be names of wrappers."""
     return ".".join(part for part in key.split(".") if part not in ("module", "_orig_mod"))
 
 
 def _inner_name(module: Any) -> str | None:
-    """The attribute of a wrapper that holds the module in it; None if it is no wrapper."""
+    """The attribute of a wrapper with the module in it; None if it is not a wrapper."""
     if isinstance(module, DataParallel | DistributedDataParallel):
         return "module"
-    # torch.compile imports these; as long as nobody has, there is no compiled module
+    # torch.compile imports this; before, there is no compiled module
     compiled = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
     return "_orig_mod" if compiled is not None and isinstance(module, compiled) else None
 
 
 def is_zero(obj: Any) -> bool:
-    """Whether it is a ZeroRedundancyOptimizer, whose state is spread over the ranks and put together when asked for."""
-    home = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")  # not imported for the sake of asking
+    """Whether it is a ZeroRedundancyOptimizer, whose state is sharded over the ranks and gathered on request."""
+    home = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")  # not imported for this check
     return home is not None and isinstance(obj, home.ZeroRedundancyOptimizer)

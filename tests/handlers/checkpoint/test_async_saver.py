@@ -27,11 +27,12 @@ from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers import AsyncDiskSaver, Checkpoint, DiskSaver
 from ignite_core.handlers.checkpoint import async_saver
 from ignite_core.handlers.checkpoint.savers import WriteFailed
-from ignite_core.handlers.checkpoint.storage.load import load, load_newest
+from ignite_core.handlers.checkpoint.storage.load import load
 from ignite_core.testing import run_distributed
 from tests.faults import io_shim
 from tests.faults.sizes import FULL, sized
 from tests.handlers.checkpoint.comparing import manifests, read_manifest
+from tests.handlers.checkpoint.newest import load_newest
 from tests.handlers.checkpoint.scenarios import leftovers
 
 ROOT = Path(__file__).parents[3]

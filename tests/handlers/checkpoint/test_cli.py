@@ -53,7 +53,7 @@ def test_it_is_a_command(folder: Path) -> None:
 
     wrong = command("show", folder / "nowhere.pt")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert f"there is no {folder / 'nowhere.pt'}" in wrong.stderr
+    assert f"{folder / 'nowhere.pt'} does not exist" in wrong.stderr
 
 
 def test_a_command_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,9 +102,9 @@ def test_verify_of_a_file_that_nothing_tells_of(tmp_path: Path, capsys: pytest.C
     torch.save({"a": 1}, tmp_path / "foreign.pt")
 
     assert main(["verify", str(tmp_path / "foreign.pt")]) == 0
-    assert "safe to load; nothing tells whether it is whole" in capsys.readouterr().out
+    assert "safe to load; not verified, as it has no manifest" in capsys.readouterr().out
     assert main(["verify", str(tmp_path)]) == 0
-    assert "there is no checkpoint in it" in capsys.readouterr().out
+    assert "no checkpoint with a manifest found" in capsys.readouterr().out
 
 
 def test_diff_tells_the_first_entries_that_are_different_and_by_how_much(

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.handlers.checkpoint.storage.scan import Manifest
 from tests.faults import io_shim
 from tests.faults.sizes import sized
 from tests.handlers.checkpoint.crashes import Disk, crash_states, read_disk
+from tests.handlers.checkpoint.newest import load_newest
 from tests.handlers.checkpoint.scenarios import SCENARIOS, content, leftovers, save_file
 
 #: States tried of each scenario after each operation, and of each scenario at least.

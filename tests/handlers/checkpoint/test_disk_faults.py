@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from ignite_core.exceptions import CheckpointError
-from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.handlers.checkpoint.storage.scan import Manifest
 from tests.faults import io_shim
 from tests.faults.sizes import FULL
 from tests.handlers.checkpoint.comparing import manifests
+from tests.handlers.checkpoint.newest import load_newest
 from tests.handlers.checkpoint.scenarios import SCENARIOS, Scenario, content, leftovers, save_file, save_folder
 
 ROOT = Path(__file__).parents[3]

@@ -98,6 +98,6 @@ def test_states_of_metrics_are_not_loaded(tmp_path: Path) -> None:
     accuracy.update((torch.tensor([[0.0, 1.0]]), torch.tensor([1])))
     path, _ = saved_by_ignite(tmp_path, False, accuracy=accuracy)
 
-    with pytest.raises(CheckpointError, match="'accuracy', a Accuracy, does not take what was saved of it"):
+    with pytest.raises(CheckpointError, match="'accuracy', a Accuracy, does not accept its saved state"):
         Checkpoint.load_objects({"accuracy": ignite_core.metrics.Accuracy()}, path)
     Checkpoint.load_objects(build(*OURS, False), path)  # without it

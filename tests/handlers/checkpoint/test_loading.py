@@ -18,10 +18,11 @@ from torch import nn
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers.checkpoint.storage import load as loading
 from ignite_core.handlers.checkpoint.storage.commit import publish, remove
-from ignite_core.handlers.checkpoint.storage.load import load, load_newest, verify_checkpoint
+from ignite_core.handlers.checkpoint.storage.load import load, verify_checkpoint
 from ignite_core.handlers.checkpoint.storage.safety import check
 from ignite_core.rng import rng_state
 from tests.faults.sizes import sized
+from tests.handlers.checkpoint.newest import load_newest
 
 
 def save(path: Path, value: Any, **about: Any) -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers.checkpoint.storage.commit import publish, publish_folder
-from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.handlers.checkpoint.storage.manifest import (
     FileDigest,
     Manifest,
@@ -28,6 +27,7 @@ from ignite_core.handlers.checkpoint.storage.scan import scan
 from tests.faults.sizes import sized
 from tests.handlers.checkpoint import malicious
 from tests.handlers.checkpoint.comparing import manifests, read_manifest
+from tests.handlers.checkpoint.newest import load_newest
 
 PATH = Path("folder/run.pt.json")
 FIRST = Manifest(

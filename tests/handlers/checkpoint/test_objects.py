@@ -109,7 +109,7 @@ def test_lists_and_dictionaries_of_objects_are_saved_and_loaded() -> None:
 
     assert torch.equal(target["nets"][1]["head"].weight, source["nets"][1]["head"].weight)
     assert torch.equal(target["other"][0].weight, source["other"][0].weight)
-    with pytest.raises(CheckpointError, match=r"there is nothing of 'nets\[2\]' in it, but of \[0, 1\]"):
+    with pytest.raises(CheckpointError, match=r"it contains no state of 'nets\[2\]', only of \[0, 1\]"):
         Checkpoint.load_objects({**target, "nets": [*target["nets"], nn.Linear(1, 1)]}, seen[0])
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ignite_core.handlers.checkpoint.storage.load import load_newest
 from ignite_core.handlers.checkpoint.storage.scan import Manifest, scan
 from tests.faults.sizes import sized
+from tests.handlers.checkpoint.newest import load_newest
 from tests.handlers.checkpoint.scenarios import content
 
 ROOT = Path(__file__).parents[3]

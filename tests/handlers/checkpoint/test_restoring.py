@@ -129,7 +129,7 @@ def test_the_message_names_object_and_key_and_what_is_wrong() -> None:
         Checkpoint.load_objects(target, {"net": {"weight": torch.ones(3), "other": torch.ones(1)}})
 
 
-def test_a_module_that_fails_in_a_way_of_its_own_is_put_back() -> None:
+def test_a_module_that_fails_in_a_custom_way_is_restored() -> None:
     class Own(nn.Linear):
         def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
             super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
@@ -137,9 +137,7 @@ def test_a_module_that_fails_in_a_way_of_its_own_is_put_back() -> None:
 
     target = {"first": nn.Linear(1, 1), "own": Own(1, 1)}
     before = {name: copy.deepcopy(obj.state_dict()) for name, obj in target.items()}
-    with pytest.raises(
-        CheckpointError, match=r"'own', a Own, does not take what was saved of it: RuntimeError: too late"
-    ):
+    with pytest.raises(CheckpointError, match=r"'own', a Own, does not accept its saved state: RuntimeError: too late"):
         Checkpoint.load_objects(target, {"first": nn.Linear(1, 1).state_dict(), "own": nn.Linear(1, 1).state_dict()})
 
     assert same({name: obj.state_dict() for name, obj in target.items()}, before)
@@ -189,7 +187,7 @@ def test_a_part_of_what_was_saved_may_be_loaded_and_what_is_missing_is_said() ->
     Checkpoint.load_objects({"model": target["model"]}, states(source))
     assert same(states(target)["model"], states(source)["model"])
 
-    with pytest.raises(CheckpointError, match=r"there is nothing of 'ema' in it, but of \['model', 'optimizer'"):
+    with pytest.raises(CheckpointError, match=r"it contains no state of 'ema', only of \['model', 'optimizer'"):
         Checkpoint.load_objects({"ema": nn.Linear(1, 1), "model": target["model"]}, states(source))
 
 
@@ -269,7 +267,7 @@ def test_interrupted_at_any_line_the_objects_are_as_they_were_or_all_loaded(name
         def trace(frame: Any, event: str, _: Any, number: int = number, left: Any = left) -> Any:
             if frame.f_code.co_filename != sources:
                 return None
-            if event == "line" and frame.f_code.co_name != "put_back" and next(left) == number:
+            if event == "line" and frame.f_code.co_name != "roll_back" and next(left) == number:
                 raise KeyboardInterrupt
             return trace
 
@@ -301,7 +299,7 @@ class OnlyLoads:
 def test_what_has_only_load_state_dict_is_loaded_last() -> None:
     one, two, counter = OnlyLoads(), OnlyLoads(), Counter()
     Checkpoint.load_objects({"one": one}, {"one": {"a": 1}})
-    with pytest.raises(CheckpointError, match=r"'counter', a Counter, does not take"):
+    with pytest.raises(CheckpointError, match=r"'counter', a Counter, does not accept"):
         Checkpoint.load_objects({"one": one, "counter": counter}, {"one": 2, "counter": {"value": "x", "tensor": 0}})
     assert (one.state, counter.value) == ({"a": 1}, 0)
 

@@ -157,7 +157,7 @@ def test_a_checkpoint_of_the_trainer_alone_is_resumed(is_named: bool, has_manife
 def test_a_named_checkpoint_that_is_not_there_is_an_error_with_those_that_are(name: str, tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.train(1)
-    there = r"its folder has \['checkpoint_4.pt'\]" if "/" not in name else "its folder is not there either"
+    there = r"its folder has \['checkpoint_4.pt'\]" if "/" not in name else "its folder does not exist either"
     with pytest.raises(CheckpointError, match=f"there must be a checkpoint '.*{name}', {there}"):
         resume(run.trainer, run.objects, tmp_path / name)
 
@@ -418,7 +418,7 @@ def test_checkpoints_of_pytorch_ignite_are_loaded(tmp_path: Path) -> None:
     assert our_trainer.state.iteration == 12
     assert checkpointer.last_checkpoint == "checkpoint_12.pt"
     with pytest.warns(
-        UserWarning, match=r"nothing stands beside the 2 .pt files in .*the run starts afresh; pass the path"
+        UserWarning, match=r"the 2 .pt files in .* have no manifest, .*the run starts from the beginning; pass the path"
     ):
         assert resume(Engine(lambda engine, batch: None), {"model": ours}, tmp_path).path is None
     again = Engine(lambda engine, batch: None)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ignite_core.exceptions import CheckpointError, shown
+from ignite_core.exceptions import CheckpointError
 from ignite_core.handlers.checkpoint.storage.hashing import Hasher
 from ignite_core.handlers.checkpoint.storage.manifest import open_file
 from ignite_core.handlers.checkpoint.storage.safety import check
 from ignite_core.handlers.checkpoint.storage.scan import (
     Manifest,
-    Scan,
     Verify,
     check_data,
     check_digest,
@@ -24,10 +21,9 @@ from ignite_core.handlers.checkpoint.storage.scan import (
     data_path,
     find_manifest,
     manifest_path,
-    scan,
 )
 
-__all__ = ["load", "load_newest", "load_open", "verify_checkpoint"]
+__all__ = ["load", "load_open", "load_with_manifest", "stamps", "verify_checkpoint"]
 
 #: Where open files have names.
 _FDS = Path("/dev/fd")
@@ -56,7 +52,7 @@ def verify_checkpoint(path: str | os.PathLike[str], verify: Verify = "full") -> 
         ...     print(verify_checkpoint(f"{folder}/foreign.pt"))
         None
     """
-    place = _resolved(path)
+    place = Path(os.path.realpath(path))
     manifest = find_manifest(place)
     if manifest is not None and manifest.kind == "folder":
         check_data(data_path(place.parent, manifest), manifest, verify)
@@ -90,20 +86,21 @@ def load(path: str | os.PathLike[str], *, verify: Verify = "full", map_location:
         ...     load(f"{folder}/foreign.pt")
         {'epoch': 3}
     """
-    return _load_whole(_resolved(path), verify, map_location)[0]
+    return load_with_manifest(path, verify, map_location)[0]
 
 
-def _load_whole(place: Path, verify: Verify, map_location: Any) -> tuple[Any, Manifest | None]:
+def load_with_manifest(path: str | os.PathLike[str], verify: Verify, map_location: Any) -> tuple[Any, Manifest | None]:
     """The content of a file and its manifest, both of the same save, even if it is replaced meanwhile."""
+    place = Path(os.path.realpath(path))  # the manifest is beside the target of a symbolic link
     for _ in range(_ATTEMPTS):
-        before = _stamps(place)
+        before = stamps(place)
         try:
             manifest = find_manifest(place)
             if manifest is not None and manifest.kind == "folder":
                 raise CheckpointError(f"{place}: is a folder, which DCPSaver.load() reads")
             return _load_one(place, manifest, verify, map_location), manifest
         except CheckpointError:
-            if _stamps(place) == before:  # else another one is taking its place
+            if stamps(place) == before:  # else another one is taking its place
                 raise
     raise CheckpointError(f"{place}: is replaced faster than it can be read")
 
@@ -121,102 +118,6 @@ def _load_one(path: Path, manifest: Manifest | None, verify: Verify, map_locatio
         return loaded
     finally:
         os.close(fd)
-
-
-def load_newest(
-    folder: str | os.PathLike[str],
-    prefix: str | None = None,
-    *,
-    verify: Verify = "full",
-    map_location: Any = "cpu",
-    read: Callable[[Path, Manifest], Any] | None = None,
-) -> tuple[Any, Manifest]:
-    """Load the newest valid checkpoint in a folder; if there are newer damaged ones, a warning names them.
-
-    Args:
-        folder: Where the checkpoints are.
-        prefix: Only checkpoints whose names begin with it.
-        verify: As in :func:`load`.
-        map_location: As in :func:`load`.
-        read: Called instead of :func:`load`, with the path of a verified checkpoint and its manifest.
-
-    Returns:
-        The content of the checkpoint, and its manifest.
-
-    Raises:
-        CheckpointError: If there is none.
-
-    Example:
-        >>> import tempfile
-        >>> from ignite_core.handlers.checkpoint.storage.commit import publish
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for step in (1, 2):
-        ...         manifest = publish(Path(folder, f"run_{step}.pt"), lambda file: torch.save({"at": step}, file))
-        ...     loaded, manifest = load_newest(folder)
-        ...     print(loaded, manifest.name)
-        {'at': 2} run_2.pt
-    """
-    place = Path(folder)
-
-    def read_one(manifest: Manifest) -> tuple[Any, Manifest | None]:
-        if read is None:
-            return _load_whole(place / manifest.name, verify, map_location)
-        return _read_whole(place / manifest.name, verify, read)
-
-    found = scan(place, prefix)
-    for _ in range(_ATTEMPTS):
-        loaded, manifest, failures = _first_whole(found, read_one)
-        if manifest is not None and not failures:
-            return loaded, manifest
-        again = scan(place, prefix)
-        if again == found:  # nothing was saved or deleted meanwhile
-            break
-        found = again
-    reasons = "; ".join(failures)
-    if manifest is None:
-        which = f" whose name begins with {prefix!r}" if prefix else ""
-        raise CheckpointError(
-            f"{place}: there is no checkpoint{which} that can be loaded" + f": {reasons}" * bool(reasons)
-        )
-    newest = shown(place / manifest.name)
-    warnings.warn(f"{newest} is loaded, as a newer checkpoint cannot be: {reasons}", stacklevel=2)
-    return loaded, manifest
-
-
-def _first_whole(
-    found: Scan, read: Callable[[Manifest], tuple[Any, Manifest | None]]
-) -> tuple[Any, Manifest | None, list[str]]:
-    """The newest that can be read, and what is wrong with those that are newer, or may be."""
-    failures: list[str] = []
-    loaded, whole = None, None
-    for manifest in found.manifests:
-        try:
-            loaded, whole = read(manifest)
-        except (CheckpointError, OSError) as error:
-            failures.append(str(error))
-        if whole is not None:
-            break
-    return loaded, whole, failures + found.damage_since(0 if whole is None else whole.serial)
-
-
-def _read_whole(path: Path, verify: Verify, read: Callable[[Path, Manifest], Any]) -> tuple[Any, Manifest | None]:
-    """What ``read`` returns for the checkpoint at ``path``, if it was not replaced meanwhile."""
-    before = _stamps(path)
-    try:
-        manifest = verify_checkpoint(path, verify)
-        loaded = None if manifest is None else read(data_path(path.parent, manifest), manifest)
-    except Exception as error:
-        if _stamps(path) != before:
-            raise CheckpointError(f"{path}: was replaced while it was read") from error
-        raise
-    if _stamps(path) != before:
-        raise CheckpointError(f"{path}: was replaced while it was read")
-    return loaded, manifest
-
-
-def _resolved(path: str | os.PathLike[str]) -> Path:
-    """The target of a symbolic link: the manifest is beside that."""
-    return Path(os.path.realpath(path))
 
 
 def _check_open(fd: int, path: Path, manifest: Manifest | None, verify: Verify) -> None:
@@ -263,7 +164,7 @@ def load_open(fd: int, path: Path, map_location: Any = "cpu") -> Any:
         raise CheckpointError(f"{path}: cannot be loaded: {error}") from error
 
 
-def _stamps(path: Path) -> list[tuple[int, ...] | None]:
+def stamps(path: Path) -> list[tuple[int, ...] | None]:
     """Inodes and times, which change if a checkpoint or its manifest is replaced."""
     stamps: list[tuple[int, ...] | None] = []
     for place in (path, manifest_path(path)):

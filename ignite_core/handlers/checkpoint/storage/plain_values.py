@@ -1,4 +1,4 @@
-"""States that can be loaded again: numpy's numbers become Python's, and what could not be loaded is refused."""
+"""States that can be loaded again: numpy scalars become Python numbers, and what could not be loaded is refused."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from ignite_core.handlers.checkpoint.storage import safety
 
 __all__ = ["check_loadable", "plain_state"]
 
-#: What is saved as it is; subclasses (of enums, of numpy) are not.
+#: Types that are saved as they are; subclasses (enums, numpy) are not.
 _PLAIN = frozenset(
     {bool, int, float, complex, str, bytes, bytearray, NoneType, Tensor, nn.Parameter}
     | {torch.Size, torch.device, torch.dtype}
 )
 _CONTAINERS = frozenset({dict, OrderedDict, Counter, list, tuple, set})
 
-#: Numbers and texts of numpy, by the kind of their dtype.
+#: The kinds of dtype of numpy's numbers and strings.
 _NUMPY_KINDS = "biufcSU"
 
 _MOST_DEEP = 100
 
 
-class _Refused(Exception):  # noqa: N818 - found on the way, and made a CheckpointError at the door
+class _Refused(Exception):  # noqa: N818 - becomes a CheckpointError
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.keys: list[Any] = []  # from the inside to the outside
 
 
 def plain_state(state: Any, where: str, name: str = "") -> Any:
-    """The same state with numbers of Python in place of those of numpy: scalars, and arrays without dimensions.
+    """The same state with Python numbers in place of numpy scalars and of arrays without dimensions.
 
     Args:
-        state: Tensors, numbers and texts in dicts, lists, tuples and sets.
+        state: Tensors, numbers and strings in dicts, lists, tuples and sets.
         where: The file, for the message.
-        name: Of the object whose state it is; empty if the names of objects are its keys.
+        name: Name of the object whose state it is; empty if the names of objects are its keys.
 
     Returns:
-        The state itself where nothing had to be changed. Otherwise new containers on the way to what was changed.
+        The state itself if nothing had to be changed, otherwise with new containers around what was changed.
 
     Raises:
-        CheckpointError: If there is something in it that could not be loaded; it names the place.
+        CheckpointError: If it contains something that could not be loaded; it names the place.
 
     Example:
         >>> import numpy
@@ -67,7 +67,7 @@ def plain_state(state: Any, where: str, name: str = "") -> Any:
 
 
 def check_loadable(fd: int) -> None:
-    """Make sure that an open file can be loaded again.
+    """Check that an open file can be loaded again.
 
     Raises:
         CheckpointError: What is wrong, in words that follow the name of the file.
@@ -75,7 +75,7 @@ def check_loadable(fd: int) -> None:
     safety.check(fd)
     if not _declared():
         return
-    try:  # a class that was declared safe may hold one that was not
+    try:  # an object of a class that was declared safe may contain one that was not
         torch.load(f"/dev/fd/{fd}", mmap=True, weights_only=True)
     except Exception as error:
         found = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
@@ -83,7 +83,7 @@ def check_loadable(fd: int) -> None:
 
 
 def _declared() -> set[Any]:
-    """What the user has declared safe, not torch itself."""
+    """Classes that the user, not torch itself, has declared safe."""
     entries = torch.serialization.get_safe_globals()
     classes = {entry[0] if isinstance(entry, tuple) else entry for entry in entries}
     return {entry for entry in classes if not str(getattr(entry, "__module__", "")).startswith("torch.")}
@@ -92,7 +92,7 @@ def _declared() -> set[Any]:
 class _Walk:
     def __init__(self) -> None:
         self._declared = _declared()
-        self._done: dict[int, Any] = {}  # containers that are in several places stay one
+        self._done: dict[int, Any] = {}  # a container in several places stays one
         self._open: set[int] = set()
 
     def plain(self, value: Any, depth: int) -> Any:
@@ -107,7 +107,7 @@ class _Walk:
         if number is not None:
             return number
         if kind in self._declared or isinstance(value, Tensor | torch.UntypedStorage | torch.storage.TypedStorage):
-            return value  # what torch.save makes of it is looked at when it is written
+            return value  # it is checked after torch.save has written it
         raise _Refused(_reason(value))
 
     def _container(self, value: Any, kind: Any, depth: int) -> Any:
@@ -120,7 +120,7 @@ class _Walk:
                 keys, items = self._each(value, value, depth), self._each(value.values(), value, depth)
                 if not (_are_same(keys, value) and _are_same(items, value.values())):
                     result = kind(dict(zip(keys, items, strict=True)))
-                    if kind is OrderedDict:  # a module keeps the versions of its parts as an attribute
+                    if kind is OrderedDict:  # the state of a module has its metadata as an attribute
                         vars(result).update(vars(value))
         elif not _are_plain(value):
             items = self._each(value, range(len(value)), depth)
@@ -149,14 +149,14 @@ def _are_same(values: Iterable[Any], others: Iterable[Any]) -> bool:
 
 
 def _number(value: Any) -> Any:
-    """A scalar of numpy, or an array without dimensions, as a value of Python; None if it is neither."""
+    """The Python value of a numpy scalar or an array without dimensions; None for anything else."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not (isinstance(value, numpy.generic) or type(value) is numpy.ndarray):
         return None
     if value.ndim or value.dtype.kind not in _NUMPY_KINDS:
         return None
     number = value.item()
-    return number if type(number) in _PLAIN else None  # numpy.longdouble has digits that no float has
+    return number if type(number) in _PLAIN else None  # numpy.longdouble has more digits than a float
 
 
 def _reason(value: Any) -> str:

@@ -68,10 +68,6 @@ class Scan:
     damaged: dict[str, Damage]
     unfinished: dict[Path, ManifestFile]
 
-    def damage_since(self, serial: int) -> list[str]:
-        """What is wrong with those that are newer, or may be; older ones may just be being deleted."""
-        return [damage.reason for damage in self.damaged.values() if damage.serial is None or damage.serial > serial]
-
 
 def scan(folder: Path, prefix: str | None = None) -> Scan:
     """Read all manifests in a folder.
