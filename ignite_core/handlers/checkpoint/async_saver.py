@@ -218,16 +218,7 @@ class _Writes:
 
 
 class Background:
-    """Runs jobs in the order in which they were given, in a thread that ends when there are none.
-
-    Example:
-        >>> done = []
-        >>> background = Background()
-        >>> background.give(lambda: done.append(1)), background.give(lambda: done.append(2))
-        (True, True)
-        >>> background.wait(10.0), done
-        (True, [1, 2])
-    """
+    """Runs jobs in the order in which they were given, in a thread that ends when there are none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

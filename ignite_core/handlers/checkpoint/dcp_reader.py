@@ -42,13 +42,6 @@ def read_folder(path: Path, objects: Mapping[str, Any], *, verify: Verify = "ful
 
     Raises:
         CheckpointError: If the folder is damaged, not safe, or does not fit; on several ranks all raise it.
-
-    Example:
-        >>> from ignite_core.handlers import DCPSaver
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     DCPSaver(folder)({"weights": torch.ones(2)}, "run_10")
-        ...     read_folder(Path(folder, "run_10"), {})
-        {'weights': tensor([1., 1.])}
     """
     states = None
     folder: tuple[Path, dict[str, FileDigest]] = (path, {})

@@ -28,13 +28,7 @@ _SHOWN = 6
 
 
 def built_of(objects: Any) -> Built:
-    """The hyperparameters of optimizers and schedulers, by the place of each.
-
-    Example:
-        >>> import torch
-        >>> built_of({"optimizer": torch.optim.SGD([torch.zeros(1)], lr=0.1)})["optimizer"]["lr"]
-        [0.1]
-    """
+    """The hyperparameters of optimizers and schedulers, by the place of each."""
     built = {}
     for path, obj in leaves(objects, "state_dict"):
         groups = _groups(unwrapped(obj))

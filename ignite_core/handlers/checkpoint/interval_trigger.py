@@ -28,16 +28,6 @@ class IntervalTrigger:
 
     Raises:
         ValueError: If ``every_s`` is not a positive number.
-
-    Example:
-        >>> from ignite_core.engine import Engine, Events
-        >>> times = iter([0.0, 50.0, 100.0, 150.0, 200.0, 250.0])
-        >>> trainer = Engine(lambda engine, batch: None)
-        >>> trigger = IntervalTrigger(lambda engine: print(engine.state.iteration), 100, lambda: next(times), 0)
-        >>> handle = trainer.add_event_handler(Events.ITERATION_COMPLETED, trigger)
-        >>> state = trainer.run(range(6))
-        3
-        5
     """
 
     collective = "Checkpoint by the clock"

@@ -64,12 +64,7 @@ def filename_pattern(
 
 
 def shown_score(score: Any) -> str:
-    """A score in a file name: integers as they are, other numbers with four decimals, None as ``none``.
-
-    Example:
-        >>> shown_score(12), shown_score(0.123456), shown_score(None)
-        ('12', '0.1235', 'none')
-    """
+    """A score in a file name: integers as they are, other numbers with four decimals, None as ``none``."""
     if score is None:
         return "none"
     return f"{score}" if isinstance(score, numbers.Integral) else f"{score:.4f}"
@@ -108,11 +103,7 @@ class Naming:
             )
 
     def check(self) -> None:
-        """Check that the names are valid file names.
-
-        Raises:
-            ValueError: If they are not.
-        """
+        """Check that the names are valid file names. Raises ValueError if they are not."""
         try:
             check_name(self.filename("checkpoint", 0, 0.0))
         except CheckpointError as error:
@@ -132,10 +123,6 @@ class Naming:
             name: Name of the object in it; None if it is not known yet.
             filename: The name of the file.
             number: A regular expression for steps and scores.
-
-        Example:
-            >>> Naming("run").fits("model", "run_model_30.pt"), Naming("run", pattern="latest.pt").fits("model", "a.pt")
-            (True, False)
         """
         values = {"filename_prefix": self.prefix, "name": name, "score_name": self.score_name, "ext": EXTENSION}
         known = {part: number if value is None else re.escape(_plain(value)) for part, value in values.items()}
@@ -155,12 +142,6 @@ class Naming:
             name: Name of the object in it; ``checkpoint`` if there are several.
             global_step: The step; None leaves it out.
             score: A number, or a string that is used as it is.
-
-        Example:
-            >>> Naming("best", has_score=True, score_name="accuracy").filename("model", 9, 0.77)
-            'best_model_9_accuracy=0.7700.pt'
-            >>> Naming().filename("checkpoint", 1000)
-            'checkpoint_1000.pt'
         """
         pattern = self.pattern
         if pattern is None:

@@ -78,12 +78,6 @@ class Restoring:
 
     Raises:
         CheckpointError: If an object has no state, or a module has other keys or shapes. Nothing was changed.
-
-    Example:
-        >>> model = nn.Linear(2, 1)
-        >>> Restoring({"model": model}, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, "example").load()
-        >>> model.weight.tolist()
-        [[1.0, 1.0]]
     """
 
     def __init__(self, objects: Mapping[str, Any], states: Any, source: str, **options: Any) -> None:

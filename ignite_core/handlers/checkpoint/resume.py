@@ -261,11 +261,7 @@ def _there(folder: Path) -> str:
 
 
 def _chosen(found: _Found, to_load: Mapping[str, Any], trainer: Engine) -> list[Manifest]:
-    """Those that contain all objects.
-
-    Raises:
-        CheckpointError: If there is none.
-    """
+    """Those that contain all objects. Raises CheckpointError if there is none."""
     if found.single is not None:
         return [found.single]
     wanted = [name for name, obj in to_load.items() if obj is not trainer]

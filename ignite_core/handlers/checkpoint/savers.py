@@ -246,17 +246,6 @@ class CloseAtRunEnd:
     Args:
         saver: Closed on the rank that saves; all ranks raise what its ``close`` raises.
         save_on_rank: The rank that saves.
-
-    Example:
-        >>> from ignite_core.engine import Engine
-        >>> class Saver:
-        ...     def close(self):
-        ...         print("closed")
-        >>> trainer = Engine(lambda engine, batch: print("step"))
-        >>> CloseAtRunEnd(Saver(), 0).attach(trainer)
-        >>> state = trainer.run([1])
-        step
-        closed
     """
 
     def __init__(self, saver: Any, save_on_rank: int) -> None:

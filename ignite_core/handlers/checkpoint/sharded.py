@@ -28,12 +28,7 @@ Path = tuple[Any, ...]
 
 
 def is_sharded(state: Any) -> bool:
-    """Whether there is a :class:`~torch.distributed.tensor.DTensor` in nested mappings, lists and tuples.
-
-    Example:
-        >>> is_sharded({"weight": torch.ones(2), "steps": [1, 2]})
-        False
-    """
+    """Whether there is a :class:`~torch.distributed.tensor.DTensor` in nested mappings, lists and tuples."""
     kind = dtensor_type()
     return kind is not None and any(isinstance(leaf, kind) for leaf in _leaves(state))
 
@@ -47,11 +42,6 @@ def full(state: Any, rank: int | None = 0) -> Any:
 
     Returns:
         New containers around what was sharded; the rest is not copied.
-
-    Example:
-        >>> state = {"weight": torch.ones(2)}
-        >>> full(state)["weight"] is state["weight"]
-        True
     """
     kind = dtensor_type()
     if kind is None or not is_sharded(state):
@@ -83,12 +73,6 @@ def load_sharded(obj: Any, full_state: Any, **options: Any) -> None:
     Raises:
         ValueError: If the optimizer has a tensor for a sharded parameter that has another shape than the parameter, and
             has done no step yet which would show how it is sharded.
-
-    Example:
-        >>> model = torch.nn.Linear(2, 1)
-        >>> load_sharded(model, {"weight": torch.ones(1, 2), "bias": torch.zeros(1)})
-        >>> model.weight.tolist()
-        [[1.0, 1.0]]
     """
     layout = Layout(obj)
     if layout.is_sharded:

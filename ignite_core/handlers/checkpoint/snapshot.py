@@ -25,19 +25,7 @@ _Storages = dict[tuple[int, int], torch.UntypedStorage]
 
 
 class Snapshot:
-    """Copies states into a buffer that is allocated once, and again only if a state is larger.
-
-    Example:
-        >>> weights = torch.ones(2, 3)
-        >>> snapshot = Snapshot()
-        >>> copied = snapshot.take({"tied": [weights, weights.T], "lr": 0.1})
-        >>> weights.zero_()
-        tensor([[0., 0., 0.],
-                [0., 0., 0.]])
-        >>> copied["tied"][0], copied["tied"][1].data_ptr() == copied["tied"][0].data_ptr()
-        (tensor([[1., 1., 1.],
-                [1., 1., 1.]]), True)
-    """
+    """Copies states into a buffer that is allocated once, and again only if a state is larger."""
 
     def __init__(self) -> None:
         self._memory: _Memory | None = None

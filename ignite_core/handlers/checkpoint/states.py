@@ -90,13 +90,7 @@ def by_name(objects: Mapping[str, Any], states: Any) -> Any:
 
 
 def unwrapped(obj: Any) -> Any:
-    """The module inside DataParallel, DistributedDataParallel and torch.compile, in any order; others as they are.
-
-    Example:
-        >>> model = nn.Linear(2, 1)
-        >>> unwrapped(DataParallel(model)) is model
-        True
-    """
+    """The module inside DataParallel, DistributedDataParallel and torch.compile, in any order; others as they are."""
     while (inner := _inner_name(obj)) is not None:
         obj = getattr(obj, inner)
     return obj
@@ -116,13 +110,7 @@ def state_of(obj: Any, save_on_rank: int) -> Any:
 
 
 class Wrappers:
-    """The wrapped modules inside a module. Each wrapper adds its name to the keys of the state.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(2, 1), DataParallel(nn.Linear(1, 1)))
-        >>> Wrappers(model).bare("1.module.weight"), Wrappers(model).dressed("1.weight")
-        ('1.weight', '1.module.weight')
-    """
+    """The wrapped modules inside a module. Each wrapper adds its name to the keys of the state."""
 
     def __init__(self, module: nn.Module) -> None:
         parts = module.named_modules(remove_duplicate=False)

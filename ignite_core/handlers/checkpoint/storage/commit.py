@@ -77,13 +77,6 @@ def publish(
     Raises:
         CheckpointError: If the disk fails, with the file, the step and what was being done. A checkpoint that was there
             is unchanged, unless the last steps of replacing it have failed: then it may be the new one.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     manifest = publish(Path(folder, "run.bin"), lambda file: file.write(b"weights"), {"step": 3})
-        ...     print(sorted(os.listdir(folder)), manifest.files["run.bin"].size)
-        ['run.bin', 'run.bin.json'] 7
     """
     with _saving(path, about) as save:
         lock = save.hold(create_file(save.data))
@@ -104,13 +97,6 @@ def publish_folder(path: Path, fill: Callable[[Path], object], about: Mapping[st
     Raises:
         CheckpointError: As in :func:`publish`; also if the folder contains anything but files and folders, or if
             ``path`` exists and is not a checkpoint of this library.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     manifest = publish_folder(Path(folder, "run"), lambda place: Path(place, "a").write_bytes(b"weights"))
-        ...     print(sorted(os.listdir(folder)), list(manifest.files))
-        ['run', 'run.json'] ['a']
     """
     with _saving(path, about) as save:
         save.hold(create_folder(save.data))

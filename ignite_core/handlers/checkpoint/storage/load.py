@@ -44,13 +44,6 @@ def verify_checkpoint(path: str | os.PathLike[str], verify: Verify = "full") -> 
 
     Raises:
         CheckpointError: If it is damaged or not safe to load.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     torch.save({"epoch": 3}, f"{folder}/foreign.pt")
-        ...     print(verify_checkpoint(f"{folder}/foreign.pt"))
-        None
     """
     place = Path(os.path.realpath(path))
     manifest = find_manifest(place)
@@ -149,11 +142,7 @@ def _harm(fd: int, *, crc: bool) -> CheckpointError | None:
 
 
 def load_open(fd: int, path: Path, map_location: Any = "cpu") -> Any:
-    """Load an open file that was checked.
-
-    Raises:
-        CheckpointError: If torch cannot load it.
-    """
+    """Load an open file that was checked. Raises CheckpointError if torch cannot load it."""
     mapped = _FDS / str(fd)  # torch maps a file only by a name
     try:
         if mapped.exists():

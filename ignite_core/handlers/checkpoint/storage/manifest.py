@@ -76,11 +76,6 @@ class Manifest:
         saved_at: Time of the save in seconds since 1970; informative only.
         uuid: Unique to this save.
         about: What the saver has added, as JSON.
-
-    Example:
-        >>> manifest = Manifest("m.pt", "file", {"m.pt": FileDigest(3, "ab" * 32)}, 1, 0.0, "0", {"step": 7})
-        >>> manifest.step, manifest.score
-        (7, None)
     """
 
     name: str
@@ -116,11 +111,7 @@ class ManifestFile:
 
 
 def check_name(name: str) -> None:
-    """Check the file name of a checkpoint.
-
-    Raises:
-        CheckpointError: If it is not valid.
-    """
+    """Check the file name of a checkpoint. Raises CheckpointError if it is not valid."""
     is_name = isinstance(name, str) and "\0" not in name
     try:
         size = len(os.fsencode(name)) if is_name else 0
@@ -168,12 +159,7 @@ _KNOWN: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def manifest_path(path: Path) -> Path:
-    """Path of the manifest of the checkpoint at ``path``.
-
-    Example:
-        >>> manifest_path(Path("runs/model_3.pt")).as_posix()
-        'runs/model_3.pt.json'
-    """
+    """Path of the manifest of the checkpoint at ``path``."""
     name = path.name + SUFFIX
     if len(os.fsencode(name)) > _NAME_BYTES:
         name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + SUFFIX

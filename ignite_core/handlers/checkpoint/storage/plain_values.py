@@ -49,14 +49,6 @@ def plain_state(state: Any, where: str, name: str = "") -> Any:
 
     Raises:
         CheckpointError: If it contains something that could not be loaded; it names the place.
-
-    Example:
-        >>> import numpy
-        >>> plain_state({"param_groups": [{"lr": numpy.float64(0.1)}]}, "run.pt")
-        {'param_groups': [{'lr': 0.1}]}
-        >>> plain_state({"param_groups": [{"lr": numpy.ones(2)}]}, "run.pt", "adam")
-        Traceback (most recent call last):
-        ignite_core.exceptions.CheckpointError: run.pt: is not saved, as adam.param_groups[0].lr is a numpy array ...
     """
     try:
         return _Walk().plain(state, 0)

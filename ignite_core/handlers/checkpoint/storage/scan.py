@@ -78,15 +78,6 @@ def scan(folder: Path, prefix: str | None = None) -> Scan:
 
     Raises:
         CheckpointError: If the folder cannot be read.
-
-    Example:
-        >>> import tempfile
-        >>> from ignite_core.handlers.checkpoint.storage.commit import publish
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     for step in (1, 2):
-        ...         manifest = publish(Path(folder, f"run_{step}"), lambda file: file.write(b"weights"), {"step": step})
-        ...     [(manifest.name, manifest.step) for manifest in scan(Path(folder), "run_").manifests]
-        [('run_2', 2), ('run_1', 1)]
     """
     before = _listing(folder)
     for _ in range(_ATTEMPTS):
@@ -212,11 +203,7 @@ def check_data(path: Path, manifest: Manifest, verify: Verify = "full") -> None:
 
 
 def check_file(fd: int, path: Path, expected: FileDigest, verify: Verify) -> None:
-    """Compare an open file with its size and digest.
-
-    Raises:
-        CheckpointError: If it differs.
-    """
+    """Compare an open file with its size and digest. Raises CheckpointError if it differs."""
     size = os.fstat(fd).st_size
     if size != expected.size:
         raise CheckpointError(f"{path}: is damaged: it must have {expected.size} bytes, has {size}")

@@ -162,15 +162,6 @@ def recover(folder: Path) -> None:
 
     Files of saves in progress, in this process or another, are left alone, and so are all files that were not made by
     this library. What cannot be deleted stays, with a warning.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     left = temp_path(Path(folder), new_uuid(), "data")
-        ...     size = left.write_bytes(b"half of the weig")
-        ...     recover(Path(folder))
-        ...     os.listdir(folder)
-        []
     """
     if not folder.is_dir():
         return  # creating a file in it will fail with a better message
