@@ -229,30 +229,38 @@ class _DryRun:
         stack: list[Any] = []
         below: list[list[Any]] = []
         memo: dict[int, Any] = {}
+        costs = _COSTS
         try:
             opcodes: Iterable[Any] = pickletools.genops(data if len(data) < _MOST_TEXT else _Chunks(data))
             for opcode, argument, place in opcodes:
                 name = opcode.name
-                self._take(_COSTS.get(name, 64))
-                if name in ("BINPUT", "LONG_BINPUT"):
+                self._left -= costs.get(name, 40)
+                if self._left < 0:
+                    self._take(0)
+                if name == "BINPUT" or name == "LONG_BINPUT":
                     if argument > len(memo):  # torch.save counts; other numbers could collide
                         raise IndexError(argument)
                     memo[argument] = stack[-1]
-                elif name in ("BINGET", "LONG_BINGET"):
+                elif name == "BINGET" or name == "LONG_BINGET":
                     stack.append(memo[argument])
                 elif name in _NUMBERS:
                     stack.append(argument)
-                elif name in ("BINUNICODE", "SHORT_BINSTRING"):
+                elif name == "BINUNICODE" or name == "SHORT_BINSTRING":
                     self._take(len(argument) * (2 if argument.isascii() else 5))
                     stack.append(argument)
-                elif name in _CONSTANTS:
-                    stack.append(_CONSTANTS[name])
                 elif name == "MARK":
                     below.append(stack)
                     stack = []
                 elif name == "TUPLE":
                     items, stack = stack, below.pop()
                     stack.append(tuple(items))
+                elif name == "REDUCE" or name == "NEWOBJ":
+                    function, arguments = _popped(stack, 2)
+                    stack.append(self._call(function, arguments))
+                elif name == "BINPERSID":
+                    stack.append(self._storage(*stack.pop()))
+                elif name in _CONSTANTS:
+                    stack.append(_CONSTANTS[name])
                 elif name in _TUPLES:
                     stack.append(tuple(_popped(stack, _TUPLES[name])))
                 elif name in _EMPTY:
@@ -266,14 +274,9 @@ class _DryRun:
                 elif name == "GLOBAL":
                     self._take(len(argument))
                     stack.append(self._find(argument))
-                elif name in ("REDUCE", "NEWOBJ"):
-                    function, arguments = _popped(stack, 2)
-                    stack.append(self._call(function, arguments))
                 elif name == "BUILD":
                     (state,) = _popped(stack, 1)
                     _set_state(stack[-1], state)
-                elif name == "BINPERSID":
-                    stack.append(self._storage(*stack.pop()))
                 elif name == "LONG1":
                     if argument.bit_length() > 64:
                         raise CheckpointError("holds an integer of more than 64 bits; let state_dict() return a text")
@@ -294,7 +297,7 @@ class _DryRun:
     def _fill(self, node: Any, items: list[Any], kinds: tuple[str, ...]) -> None:
         if type(node) is not _Node or node.kind not in kinds or ("list" not in kinds and len(items) % 2):
             raise TypeError(kinds)
-        self._take(32 * len(items))
+        self._take((8 if kinds == ("list",) else 32) * len(items))
         node += items
 
     def _find(self, argument: str) -> _Global:
@@ -505,8 +508,9 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _EMPTY = {"EMPTY_LIST": "list", "EMPTY_DICT": "dict", "EMPTY_SET": "set"}
 _FILLS = {"APPEND": ("list",), "APPENDS": ("list",), "SETITEM": _MAPPINGS, "SETITEMS": _MAPPINGS}
 
-#: About how many bytes an opcode allocates, where it is not 64.
+#: About how many bytes an opcode allocates, where it is not 40.
 _COSTS = {
+    **dict.fromkeys((*_NUMBERS, "LONG1"), 48),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), 100),
     **dict.fromkeys(("MARK", "TUPLE", *_TUPLES, "EMPTY_LIST", "BINUNICODE", "SHORT_BINSTRING", "GLOBAL"), 176),
     **dict.fromkeys(("EMPTY_DICT", "EMPTY_SET", "BINPERSID"), 320),
