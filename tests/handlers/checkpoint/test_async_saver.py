@@ -559,7 +559,7 @@ atexit.register(fail_late)
 atexit.register(save_late)  # runs after the functions of the library
 import torch
 from ignite_core.handlers import AsyncDiskSaver
-from ignite_core.handlers.checkpoint import files
+from ignite_core.handlers.checkpoint.storage import fs as files
 atexit.register(save_early)
 saver, state = AsyncDiskSaver(sys.argv[1]), {"a": torch.ones(10)}
 sync = files.fsync
