@@ -92,15 +92,16 @@ class Dispatch:
         Raises:
             ValueError: If the event was not registered, and does not register itself.
         """
+        try:
+            return self._channels[event]  # checked only if it is not found: this is called for each event fired
+        except (KeyError, TypeError):
+            pass
         if not isinstance(event, str | CallableEventWithFilter):
             raise TypeError(f"an event must come from an EventEnum or be a str, got {event!r}")
-        channel = self._channels.get(event)
-        if channel is None:
-            if isinstance(event, str) or not event.bare.registers_itself:
-                raise ValueError(_unknown_event(event, self._channels))
-            self.register(event.bare, None)
-            channel = self._channels[event.bare]
-        return channel
+        if isinstance(event, str) or not event.bare.registers_itself:
+            raise ValueError(_unknown_event(event, self._channels))
+        self.register(event.bare, None)
+        return self._channels[event.bare]
 
     def add(
         self,
