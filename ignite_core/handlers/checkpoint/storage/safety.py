@@ -21,7 +21,7 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -63,10 +63,6 @@ def check(fd: int, *, crc: bool = False) -> None:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryFile() as file:
-        ...     torch.save({"weight": torch.ones(3), "lr": 0.1}, file)
-        ...     file.flush()
-        ...     check(file.fileno(), crc=True)
-        >>> with tempfile.TemporaryFile() as file:
         ...     torch.save({"loss": torch.nn.MSELoss()}, file)
         ...     file.flush()
         ...     check(file.fileno())
@@ -93,9 +89,6 @@ def check(fd: int, *, crc: bool = False) -> None:
         pickled = data[begin:end]
     sizes = {name.removeprefix("data/"): end - begin for name, (begin, end, _) in records.items()}
     _DryRun(sizes, size + _MOST_BYTES - len(pickled), _MOST_VALUES + len(pickled)).run(pickled)
-
-
-# ------------------------------------------------------------------------------------------------------- the archive
 
 
 def _records(data: mmap.mmap, size: int) -> dict[str, tuple[int, int, int]]:
@@ -166,9 +159,6 @@ def _crc(data: mmap.mmap, begin: int, end: int) -> int:
         return zlib.crc32(record)
 
 
-# -------------------------------------------------------------------------------------------------------- the pickle
-
-
 class _Chunks(io.BytesIO):
     """A large pickle; no text in it may be very long, since each byte may become four."""
 
@@ -199,18 +189,15 @@ class _Node(list[Any]):
         return id(self)
 
 
-class _Storage:
-    def __init__(self, size: int, item_size: int) -> None:
-        self.size, self.item_size = size, item_size
+class _Storage(NamedTuple):
+    size: int
+    item_size: int
 
 
 class _DryRun:
     """The stack machine of a pickle, with stand-ins for the objects that it builds.
 
-    Args:
-        sizes: Bytes of each storage, by its key.
-        left: Bytes that loading may take.
-        most_values: Values that a walk through everything may meet.
+    ``sizes`` are the bytes of each storage by its key, ``left`` those that loading may take.
     """
 
     def __init__(self, sizes: Mapping[str, int], left: int, most_values: int) -> None:
@@ -220,21 +207,16 @@ class _DryRun:
         self._declared = _declared()
 
     def run(self, data: bytes) -> None:
-        """Check a pickle.
-
-        Raises:
-            CheckpointError: Naming what is refused.
-        """
+        """Check a pickle. Raises a CheckpointError that names what is refused."""
         place = 0
         stack: list[Any] = []
         below: list[list[Any]] = []
         memo: dict[int, Any] = {}
-        costs = _COSTS
         try:
             opcodes: Iterable[Any] = pickletools.genops(data if len(data) < _MOST_TEXT else _Chunks(data))
             for opcode, argument, place in opcodes:
                 name = opcode.name
-                self._left -= costs.get(name, 40)
+                self._left -= _COSTS.get(name, 40)
                 if self._left < 0:
                     self._take(0)
                 if name == "BINPUT" or name == "LONG_BINPUT":
@@ -330,8 +312,6 @@ class _DryRun:
             raise CheckpointError(f"says that the record data/{key[:20]} has {size} bytes, but it {there_is}")
         return _Storage(size, _STORAGES[kind])
 
-    # --------------------------------------------------------------------------------- the functions in the pickle
-
     def tensor(self, storage: _Storage, offset: int, size: Any, stride: Any, *rest: Any) -> _Node:
         """A view of a storage must lie within it, and must not be much larger (the same bytes many times)."""
         if len(_sizes(size)) != len(_sizes(stride)) or type(offset) is not int or offset < 0 or _has_hooks(rest[1:2]):
@@ -378,8 +358,6 @@ class _DryRun:
             raise TypeError(source)
         self._take(2 * len(source))
         return _Node("bytearray")
-
-    # ------------------------------------------------------------------------------------------------ the result
 
     def _measure(self, value: Any, depth: int = 0) -> tuple[int, int]:
         """Number of values in a container, counted wherever it is used, and how deep they are nested."""
