@@ -14,8 +14,6 @@ from ignite_core.handlers.checkpoint.storage import fs as files
 from ignite_core.handlers.checkpoint.storage.commit import publish
 from tests.faults import io_shim
 
-ROOT = Path(__file__).parents[2]
-
 #: What a first save does, in order; a change of it is a change of the commit order.
 FIRST_SAVE = [
     "create .data",
@@ -111,7 +109,7 @@ test_io_shim.save(Path(sys.argv[1]))
 
 
 def run_child(folder: Path, told: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "IGNITE_IO_SHIM": told}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "IGNITE_IO_SHIM": told}
     command = [sys.executable, "-c", CHILD, str(folder)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 

@@ -35,7 +35,6 @@ from tests.handlers.checkpoint.comparing import manifests, read_manifest
 from tests.handlers.checkpoint.newest import load_newest
 from tests.handlers.checkpoint.scenarios import leftovers
 
-ROOT = Path(__file__).parents[3]
 #: For what must happen soon, on a machine that may be busy with other things.
 LONG_S = 60.0
 
@@ -393,7 +392,7 @@ sys.exit(code)
 
 
 def run(script: str, *arguments: object, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
 

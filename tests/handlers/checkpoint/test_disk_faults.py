@@ -18,8 +18,6 @@ from tests.handlers.checkpoint.comparing import manifests
 from tests.handlers.checkpoint.newest import load_newest
 from tests.handlers.checkpoint.scenarios import SCENARIOS, Scenario, content, leftovers, save_file, save_folder
 
-ROOT = Path(__file__).parents[3]
-
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +81,7 @@ def test_a_kill_at_any_operation_loses_nothing_that_was_saved(name: str, torn: s
     """R1, R8: a process is ended at operation k, for every k, and once after the last."""
     command = [sys.executable, "-c", KILLS, name, torn, str(tmp_path / "kills")]
     (tmp_path / "kills").mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     (tmp_path / "another").mkdir()

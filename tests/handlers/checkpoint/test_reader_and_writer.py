@@ -15,8 +15,6 @@ from tests.faults.sizes import sized
 from tests.handlers.checkpoint.newest import load_newest
 from tests.handlers.checkpoint.scenarios import content
 
-ROOT = Path(__file__).parents[3]
-
 WRITER = """
 import sys
 from pathlib import Path
@@ -45,7 +43,7 @@ def read(path: Path, manifest: Manifest) -> tuple[int | None, set[bytes]]:
 def test_a_reader_always_finds_a_whole_checkpoint(kind: str, keep: int, tmp_path: Path) -> None:
     rounds = sized(30, 500)
     command = [sys.executable, "-c", WRITER, str(tmp_path), kind, str(keep), str(rounds)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"

@@ -33,8 +33,6 @@ from tests.faults import io_shim
 from tests.handlers.checkpoint.comparing import manifests, read_manifest
 from tests.handlers.checkpoint.scenarios import content, save_file, save_folder
 
-ROOT = Path(__file__).parents[3]
-
 
 def listed(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
@@ -299,7 +297,7 @@ check = {"None" if check is None else "lambda fd: None"}
 save = lambda: publish(Path(sys.argv[1], "run.bin"), lambda file: file.write(bytes(20 * 2**20)), check=check)
 atexit.register(save)
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -529,7 +527,7 @@ path = Path(sys.argv[1])
 
 def slow_save(path: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", SLOW_SAVE, str(path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -611,7 +609,7 @@ def test_a_manifest_without_data_is_a_leftover(tmp_path: Path) -> None:
 def test_storage_does_not_need_torch() -> None:
     """The process that writes for an asynchronous saver starts without it."""
     code = "import sys, ignite_core.handlers.checkpoint.storage.commit; sys.exit('torch' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=False).returncode == 0
 
