@@ -429,8 +429,8 @@ def test_ranks_that_are_out_of_step_are_told_so_and_can_join_again() -> None:
 
     advice = "so the ranks are out of step; call idist.finalize() and then idist.initialize() on all of them"
     assert first == (
-        "RuntimeError: idist.all_reduce: rank 0 left a collective (idist.all_reduce) because of another rank's failure, "
-        f"{advice}"
+        "RuntimeError: idist.all_reduce: rank 0 left a collective (idist.all_reduce) because of another rank's "
+        f"failure, {advice}"
     )
     assert second == (
         "RuntimeError: idist.all_reduce: rank 1 went on after its failure (OwnError: ), but another rank had left a "
