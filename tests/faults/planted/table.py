@@ -63,8 +63,8 @@ def replace(patch: pytest.MonkeyPatch, owner: Any, name: str, wrong: Any) -> Non
     patch.setattr(owner, name, wrong)
     if not isinstance(owner, ModuleType) or getattr(original, "__module__", None) != owner.__name__:
         return
-    for module in list(sys.modules.values()):
-        if module is not None and module.__name__.split(".")[0] in ("ignite_core", "ignite_contrib"):
+    for path, module in list(sys.modules.items()):
+        if path.partition(".")[0] in ("ignite_core", "ignite_contrib"):
             for key in [key for key, value in vars(module).items() if value is original]:
                 patch.setattr(module, key, wrong)
 
