@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.planted import PLANTED, Planted
+from tests.faults.planted.table import Planted, all_planted
 from tests.faults.sizes import FULL
 
+PLANTED = all_planted()
 ROOT = Path(__file__).parents[2]
 
 #: What pytest returns when tests have run and some failed; anything else means that the test itself is out of order.

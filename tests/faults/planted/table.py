@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-__all__ = ["PLANTED", "Planted", "altered", "nothing", "plant", "planted", "replace", "wrap"]
+__all__ = ["Planted", "all_planted", "altered", "nothing", "plant", "planted", "replace", "wrap"]
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 #: The modules of this package that hold bugs; each row is added when its module is imported.
-ROOMS = ("checkpoint", "savers", "storage", "handlers", "engine", "distributed", "loggers")
+_ROOMS = ("checkpoint", "savers", "storage", "handlers", "engine", "distributed", "loggers")
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,29 @@ class Planted:
     caught_by: str  #: as pytest takes it; a ``-k`` expression may follow after a blank
 
 
-PLANTED: list[Planted] = []
+_planted: list[Planted] = []
 
 
 def planted(name: str, caught_by: str) -> Callable[[Plant], Plant]:
     """Add a function that plants a bug to the table."""
 
     def add(plant: Plant) -> Plant:
-        PLANTED.append(Planted(name, plant, caught_by))
+        _planted.append(Planted(name, plant, caught_by))
         return plant
 
     return add
 
 
+def all_planted() -> list[Planted]:
+    """The whole table."""
+    for room in _ROOMS:
+        importlib.import_module(f"tests.faults.planted.{room}")
+    return list(_planted)
+
+
 def plant(name: str) -> None:
     """Plant a bug in this process until it ends."""
-    for room in ROOMS:
-        importlib.import_module(f"tests.faults.planted.{room}")
-    (bug,) = (bug for bug in PLANTED if bug.name == name)
+    (bug,) = (bug for bug in all_planted() if bug.name == name)
     bug.plant(pytest.MonkeyPatch())
 
 
