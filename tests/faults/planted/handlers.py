@@ -131,12 +131,11 @@ def done_again(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.handlers.voting.vote import Vote
 
     def decide(original: Any, self: Any, requested: Any, actions: Any) -> None:
-        own = self._flags.numbers
-        before = list(own)
+        before, requested = list(self._flags.numbers), list(requested)
         original(self, requested, actions)
         for place, number in enumerate(requested):
             if before[place] == number:
-                own[place] = number
+                self._flags.numbers[place] = number
 
     wrap(patch, Vote, "_decide", decide)
 

@@ -73,7 +73,11 @@ def previous_is_not_announced(patch: pytest.MonkeyPatch) -> None:
 def error_of_the_disk_is_lost(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.handlers.checkpoint.storage import hashing
 
-    wrap(patch, hashing, "original_errors", lambda original: contextlib.nullcontext())
+    @contextlib.contextmanager
+    def any_errors(original: Any) -> Iterator[None]:
+        yield
+
+    wrap(patch, hashing, "original_errors", any_errors)
 
 
 @planted(
@@ -280,6 +284,7 @@ def overlapping_entries(patch: pytest.MonkeyPatch) -> None:
             return infos
 
     patch.setattr(safety, "zipfile", altered(safety.zipfile, ZipFile=ZipFile))
+    wrap(patch, safety, "_directory", lambda original, *args: (original(*args)[0], math.inf))
 
 
 @planted(
