@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
 
 __all__ = ["clock_of", "global_step_from_engine", "step_of"]
 
@@ -14,7 +14,7 @@ __all__ = ["clock_of", "global_step_from_engine", "step_of"]
 _OF_WHOLE_EPOCHS: Final = frozenset({Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, Events.COMPLETED})
 
 
-def clock_of(engine: Engine, event: Any = None) -> Engine:
+def clock_of(engine: Engine, event: EventName | None = None) -> Engine:
     """The engine that provides the global step of an event: ``engine`` itself, or the engine that runs it.
 
     An engine that another one runs for a single epoch is an evaluator: at events of its epoch or run, the global step
@@ -40,7 +40,7 @@ def clock_of(engine: Engine, event: Any = None) -> Engine:
     return engine
 
 
-def step_of(engine: Engine, event: Any) -> int:
+def step_of(engine: Engine, event: EventName) -> int:
     """The step that loggers use at an event.
 
     It is the count of the event: epochs at an event of an epoch or a run, iterations at other events. For an evaluator
@@ -54,7 +54,7 @@ def step_of(engine: Engine, event: Any) -> int:
 
 
 def global_step_from_engine(
-    engine: Engine, custom_event_name: Any = None, fallback_attr: str = "epoch"
+    engine: Engine, custom_event_name: EventName | None = None, fallback_attr: str = "epoch"
 ) -> Callable[[Any, Any], int]:
     """A ``global_step_transform`` that reads the counters of another engine.
 
@@ -74,7 +74,7 @@ def global_step_from_engine(
         (2, 6, 2)
     """
 
-    def global_step(_: Any, event_name: Any) -> int:
+    def global_step(_: Any, event_name: EventName) -> int:
         event = event_name if custom_event_name is None else custom_event_name
         attribute = engine.state.event_to_attr.get(event, fallback_attr)
         step: int = getattr(engine.state, attribute)

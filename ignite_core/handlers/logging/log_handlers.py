@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ignite_core.engine.engine import Engine
+from ignite_core.engine.events import EventName
 from ignite_core.exceptions import few
 from ignite_core.handlers._global_step import step_of
 from ignite_core.handlers.logging._scalars import Key, flattened, kept
@@ -39,7 +40,7 @@ __all__ = [
 _brief = reprlib.Repr()
 _brief.maxother = _brief.maxstring = 80
 
-Transform = Callable[[Engine, Any], Any]
+Transform = Callable[[Engine, EventName], Any]
 Whitelist = Iterable[str] | Callable[[str, nn.Parameter], bool]
 
 
@@ -70,7 +71,7 @@ class LogHandler(ABC):
         self.global_step_transform: Transform = global_step_transform or step_of
         self._warned: set[Key] = set()
 
-    def __call__(self, engine: Engine, logger: Any, event_name: Any) -> None:
+    def __call__(self, engine: Engine, logger: Any, event_name: EventName) -> None:
         """Log, if this process writes."""
         if not logger.writes:
             return
@@ -86,7 +87,7 @@ class LogHandler(ABC):
     def values(self, engine: Engine, logger: Any) -> dict[Key, Any]:
         """The values to log now, by name."""
 
-    def _step(self, engine: Engine, event_name: Any) -> int:
+    def _step(self, engine: Engine, event_name: EventName) -> int:
         step: Any = self.global_step_transform(engine, event_name)
         if not isinstance(step, numbers.Integral):
             raise TypeError(f"{type(self).__name__}: global_step_transform must return an integer, got {step!r}")
@@ -131,7 +132,7 @@ class OutputHandler(LogHandler):
         ValueError: If there is nothing to log.
 
     Example:
-        >>> from ignite_core.engine import Events
+        >>> from ignite_core.engine import EventName, Events
         >>> from ignite_core.handlers import BaseLogger
         >>> class Screen(BaseLogger):
         ...     def scalars(self, step, values):

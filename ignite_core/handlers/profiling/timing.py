@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
 from ignite_core.handlers._arguments import check_engine, check_keys, integer, number
 
 __all__ = ["Timer"]
@@ -65,10 +65,10 @@ class Timer:
     def attach(
         self,
         engine: Engine,
-        start: Any = Events.STARTED,
-        pause: Any = Events.COMPLETED,
-        resume: Any = None,
-        step: Any = None,
+        start: EventName = Events.STARTED,
+        pause: EventName = Events.COMPLETED,
+        resume: EventName | None = None,
+        step: EventName | None = None,
     ) -> Timer:
         """Control the timer by events of an engine; at the same event, in the order of the arguments.
 

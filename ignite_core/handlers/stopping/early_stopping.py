@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ignite_core.distributed import utils as idist
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
 from ignite_core.engine.registration import RemovableHandle, weak_call
 from ignite_core.exceptions import few
 from ignite_core.handlers._arguments import check_engine, check_keys, choice, integer, number
@@ -109,9 +109,9 @@ class EarlyStopping:
         engine: Engine,
         evaluator: Any = None,
         reset_engine: Engine | None = None,
-        reset_event: Any = Events.STARTED,
+        reset_event: EventName = Events.STARTED,
         *,
-        event: Any = Events.COMPLETED,
+        event: EventName = Events.COMPLETED,
         metric: str | None = None,
     ) -> RemovableHandle:
         """Check the score at the end of each evaluation, and reset at the start of a new run of the trainer.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ignite_core.engine.describe import describe
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
 from ignite_core.engine.registration import RemovableHandle, weak_call
 from ignite_core.handlers._arguments import check_engine
 from ignite_core.handlers.stopping._nonfinite import DeviceFlags, Place, find_nonfinite, holds_numbers, show
@@ -60,7 +60,7 @@ class TerminateOnNan:
         self._monitors: weakref.WeakKeyDictionary[Engine, _Monitor] = weakref.WeakKeyDictionary()
         self._latest: _Monitor | None = None  # a cache: the monitor that was used last
 
-    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> RemovableHandle:
+    def attach(self, engine: Engine, event: EventName = Events.ITERATION_COMPLETED) -> RemovableHandle:
         """Check the output of an engine each time ``event`` is fired.
 
         Args:
@@ -90,7 +90,7 @@ class TerminateOnNan:
             monitor = self._latest = self._monitor(engine, engine.last_event_name)
         monitor.check_output(engine)
 
-    def _monitor(self, engine: Engine, event: Any) -> _Monitor:
+    def _monitor(self, engine: Engine, event: EventName | None) -> _Monitor:
         monitor = self._monitors.get(engine)
         if monitor is None:
             monitor = self._monitors[engine] = _Monitor(engine, event, self._output_transform, self._stop)
@@ -118,7 +118,7 @@ class _Monitor:
     def __init__(
         self,
         engine: Engine,
-        event: Any,
+        event: EventName | None,
         output_transform: Callable[[Any], Any] | None,
         stop: Callable[[Engine, int], None],
     ) -> None:

@@ -6,10 +6,9 @@ import logging
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 from ignite_core.engine.engine import Engine
-from ignite_core.engine.events import Events
+from ignite_core.engine.events import EventName, Events
 from ignite_core.engine.registration import RemovableHandle, weak_call
 from ignite_core.handlers._arguments import check_engine, number
 from ignite_core.handlers.voting.vote import Request, vote_of
@@ -50,7 +49,7 @@ class TimeLimit:
         self._ends = 0.0
         self._requests: weakref.WeakKeyDictionary[Engine, Request] = weakref.WeakKeyDictionary()
 
-    def attach(self, engine: Engine, event: Any = Events.ITERATION_COMPLETED) -> RemovableHandle:
+    def attach(self, engine: Engine, event: EventName = Events.ITERATION_COMPLETED) -> RemovableHandle:
         """Check the time each time ``event`` of an engine is fired; on all ranks.
 
         Returns:

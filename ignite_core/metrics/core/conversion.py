@@ -20,10 +20,10 @@ def unchanged(output: Any) -> Any:
     return output
 
 
-def as_transform(transform: Any, who: str) -> Callable[[Any], Any]:
+def as_transform(transform: object, who: str) -> Callable[[Any], Any]:
     """An ``output_transform`` as a function; it may be a key or a path of keys."""
     if callable(transform):
-        return transform  # type: ignore[no-any-return]
+        return transform
     path = transform if isinstance(transform, tuple) else (transform,)
     if not path or not all(isinstance(key, str | int) and not isinstance(key, bool) for key in path):
         raise TypeError(
