@@ -160,7 +160,7 @@ class Engine:
         """The registered handlers in the order in which they run: by event, and within an event by priority.
 
         Args:
-            event_name: Only those of this event, or of several joined by ``|``, whatever their filters. By default all:
+            event_name: Only those of this event, or of several joined by ``|``, with any filter. By default all:
                 those of the loop in its order, then those of custom events. An unknown event is a ValueError.
 
         Example:

@@ -204,7 +204,7 @@ class CallableEventWithFilter:
             once: The one count, or the list of counts, at which it is due; each at least 1.
             before: Due where ``count < before``; at least 0.
             after: Due where ``count > after``; at least 0.
-            priority: Handlers of a higher priority run first, whatever the order of registration.
+            priority: Handlers of a higher priority run first, regardless of the order of registration.
 
         Raises:
             TypeError: If a number is not an integer (a bool is not) or ``event_filter`` is not callable.

@@ -64,7 +64,7 @@ def test_a_bug_is_planted_in_each_process_that_imports_the_library() -> None:
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {show!r}]); {show}"
 
     assert run_with("", "-c", code).stdout.split() == ["True", "True"]
-    assert run_with("a dataset is not told the epoch", "-c", code).stdout.split() == ["False", "False"]
+    assert run_with("a dataset does not get the epoch", "-c", code).stdout.split() == ["False", "False"]
 
 
 def test_the_page_on_reliability_lists_what_was_planted() -> None:

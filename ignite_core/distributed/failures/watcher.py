@@ -1,4 +1,4 @@
-"""Detect that another rank has failed or is lost, wherever this one waits.
+"""Detect that another rank has failed or is lost, while this one waits or computes.
 
 A collective cannot carry an error: the other ranks wait in one that the failing rank never joins, and torch cannot
 interrupt them. So each rank has a thread that reads an error store outside of all ranks (see ``error_store.py``) and

@@ -46,7 +46,7 @@ class Position:
     left: str | None = None  #: what is left of a loaded run if not known from its numbers, see ``engine.state_dict``
     started: bool = False  #: STARTED was fired
     in_epoch: bool = False  #: EPOCH_STARTED was fired, the epoch is not over
-    epoch_is_over: bool = False  #: no batch of this epoch will follow, whatever its length
+    epoch_is_over: bool = False  #: no batch of this epoch will follow, regardless of its length
     completes: bool = True  #: EPOCH_COMPLETED follows an epoch that is over
     exhausted: bool = False  #: the data has no more batches, even if it is iterated again
     restarted: bool = False  #: the data ended and was iterated again, but has not given a batch since

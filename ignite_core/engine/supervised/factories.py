@@ -115,7 +115,7 @@ def create_supervised_trainer(
         scaler: True scales the loss with a new :class:`torch.amp.GradScaler`, which is ``engine.state.scaler`` for
             checkpoints; or your own scaler. Needs ``amp_mode="amp"``.
         gradient_accumulation_steps: Batches whose mean gradient makes one optimizer step, at least 1; each batch has
-            the same weight, whatever its size. They are counted from the start of each epoch. The last step of an
+            the same weight, regardless of its size. They are counted from the start of each epoch. The last step of an
             epoch is that of the batches left, divided by their true number, also if ``terminate_epoch()`` or the data
             cut the epoch. After ``terminate()``, or without ``EPOCH_COMPLETED``, an incomplete step is dropped.
             DistributedDataParallel synchronises once a step.

@@ -31,7 +31,8 @@ class StepEvents(EventEnum):
     - ``FORWARD_COMPLETED``: ``y_pred`` is computed and may be replaced. This and the next event are fired inside
       autocast, if it is used.
     - ``LOSS_STARTED``: the loss is computed next, from ``y_pred`` and ``y``.
-    - ``LOSS_COMPLETED``: ``loss`` is computed, the mean of this batch whatever the accumulation, and may be replaced.
+    - ``LOSS_COMPLETED``: ``loss`` is computed and may be replaced. It is the mean of this batch, not divided by the
+      number of accumulation steps.
     - ``BACKWARD_STARTED``: the backward pass of ``loss`` is next.
     - ``BACKWARD_COMPLETED``: gradients are in ``parameter.grad``. While they are accumulated, they are the sum over the
       batches so far; after the last batch they are complete, and not multiplied by a scaler.

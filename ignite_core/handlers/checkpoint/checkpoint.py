@@ -105,7 +105,7 @@ class Checkpoint:
         greater_or_equal: Of equal scores the latest stays; by default the earliest.
         save_on_rank: The rank that decides and writes, and the only one that accesses the file system; 0 if there is
             no such rank.
-        keep_last: Number of the newest that stay besides the best, whatever their score. File names then contain the
+        keep_last: Number of the newest that stay besides the best, regardless of score. File names then contain the
             step.
         require_empty: If ``save_handler`` is a folder: it must not contain ``.pt`` files.
 
@@ -260,7 +260,7 @@ class Checkpoint:
             engine.logger.warning("Checkpoint: nothing was saved after the error: %s", error)
         engine.last_event_name = event
 
-    def _save(self, engine: Engine, event: Any) -> None:
+    def _save(self, engine: Engine, event: EventName | None) -> None:
         is_unsafe = is_unsafe_to_save(engine)  # on all ranks, unless the handler that found it acts on this rank alone
         self._closing.attach(engine)
         rank = saving_rank(self.save_on_rank)
@@ -280,7 +280,7 @@ class Checkpoint:
         self._last_run = clock_of(engine, event).state.times
         engine.fire_event(CheckpointEvents.SAVED_CHECKPOINT)
 
-    def _agree(self, engine: Engine, event: Any, rank: int, is_unsafe: bool) -> _Save | None:
+    def _agree(self, engine: Engine, event: EventName | None, rank: int, is_unsafe: bool) -> _Save | None:
         """The save of ``save_on_rank``; None if the state is bad, would not stay, or was saved already."""
         error, decided = None, None
         try:
@@ -294,7 +294,7 @@ class Checkpoint:
         save: _Save | None = gathered[rank][2]
         return None if any(is_unsafe for _, is_unsafe, _ in gathered) else save
 
-    def _decide(self, engine: Engine, event: Any) -> _Save | None:
+    def _decide(self, engine: Engine, event: EventName | None) -> _Save | None:
         """What this rank would save; None if it would not stay, or was saved already."""
         clock, saved = clock_of(engine, event), self._saved
         step = clock.state.iteration

@@ -62,7 +62,7 @@ class Retention:
 
     Args:
         n_saved: Number of the best; None for all.
-        keep_last: Number of the newest that stay besides the best, whatever their priority.
+        keep_last: Number of the newest that stay besides the best, regardless of priority.
         greater_or_equal: A checkpoint that is as good as the worst of the best replaces it; by default it does not.
 
     Raises:

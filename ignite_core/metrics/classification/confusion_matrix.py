@@ -29,7 +29,7 @@ class ConfusionMatrix(Metric):
 
     Args:
         num_classes: ``C``, at least 2.
-        average: None for counts; "samples" divides them by ``N``, whatever the further dimensions; "recall" divides
+        average: None for counts; "samples" divides them by ``N``, ignoring further dimensions; "recall" divides
             each row by its sum, so that the diagonal holds the recall of each class; "precision" divides each column
             by its sum. 0/0 is 0.
 

@@ -1,4 +1,4 @@
-"""One reduction for many metrics: at most two collectives, however many metrics there are and whatever their states.
+"""One reduction for many metrics: at most two collectives, for any number of metrics with any states.
 
 Each rank packs the states of its metrics into one payload of bytes. The first collective gathers a parcel of fixed size
 from each rank: a header (a hash of the metrics, whether the rank failed, the length of its payload) and as much of the

@@ -142,7 +142,7 @@ def agreed_error_is_not_marked(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "each rank looks at the folder",
+    "each rank reads the folder",
     caught_by="tests/handlers/checkpoint/test_ranks.py::test_only_the_rank_that_saves_looks_at_the_file_system",
 )
 def each_rank_checks_the_folder(patch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def half_loaded_by_an_interrupt(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "loaded without a look",
+    "loaded unchecked",
     caught_by="tests/handlers/checkpoint/test_restoring.py::test_if_one_thing_is_wrong_nothing_is_changed",
 )
 def loaded_unchecked(patch: pytest.MonkeyPatch) -> None:
@@ -275,7 +275,7 @@ def try_the_newest_only(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "the newest, whatever is in it",
+    "the newest is taken without its contents checked",
     caught_by="tests/handlers/checkpoint/test_resume.py::test_models_that_were_saved_alone_are_passed_over",
 )
 def take_any_objects(patch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ def saver_is_not_closed(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "a write under way is dropped when a rank fails",
+    "a running write is dropped when a rank fails",
     caught_by="tests/distributed/test_failures.py::test_what_is_being_saved_when_a_rank_fails_is_whole_when_all_have_left",
 )
 def drop_writes_on_failure(patch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from tests.faults.planted.table import altered, nothing, planted, replace, wrap
 
 
 @planted(
-    "failure told after the handlers",
+    "a failure is reported after the handlers",
     caught_by="tests/distributed/test_failures.py::test_run_distributed_raises_the_error_itself_and_not_its_quotation",
 )
 def report_after_the_handlers(patch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def collective_waits(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "agreed errors are told",
+    "an error of all ranks is reported to them",
     caught_by="tests/distributed/test_failures.py::test_errors_that_the_library_tells_to_all_ranks_are_not_told_again",
 )
 def report_agreed_errors(patch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def failure_is_not_withdrawn(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "no patience with others that fail alike",
+    "no grace period for ranks that fail alike",
     caught_by="tests/distributed/test_failures.py::test_who_goes_on_without_the_failed_rank_is_told_again_after_the_grace",
 )
 def no_grace(patch: pytest.MonkeyPatch) -> None:
@@ -125,13 +125,7 @@ def no_search(patch: pytest.MonkeyPatch) -> None:
     caught_by="tests/distributed/test_lost_ranks.py::test_a_rank_that_is_busy_within_the_limit_is_not_taken_for_lost",
 )
 def no_heartbeats(patch: pytest.MonkeyPatch) -> None:
-    from ignite_core.distributed.failures.error_store import ErrorStore
-
-    def beat(original: Any, self: Any) -> None:
-        if not self.heartbeats_of(self._rank):  # a rank without any heartbeat is taken for one that has left
-            original(self)
-
-    wrap(patch, ErrorStore, "beat", beat)
+    _leave_out(patch, "beat", lambda: True)
 
 
 @planted(
@@ -175,7 +169,7 @@ def miss_who_has_left(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "no farewell at the end of the process",
+    "a process that ends does not deregister",
     caught_by="tests/distributed/test_lost_ranks.py::test_a_process_that_ends_without_finalize_is_not_taken_for_lost",
 )
 def no_farewell(patch: pytest.MonkeyPatch) -> None:
@@ -195,7 +189,7 @@ def groups_are_destroyed(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "board dies with rank 0",
+    "the error store ends with rank 0",
     caught_by="tests/distributed/test_lost_ranks.py::test_rank_0_is_named_too_where_its_address_was_set_by_hand",
 )
 def store_dies_with_rank_0(patch: pytest.MonkeyPatch) -> None:
@@ -205,7 +199,7 @@ def store_dies_with_rank_0(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "hole on the board is waited for",
+    "a missing entry of the error store is waited for",
     caught_by="tests/distributed/test_watcher.py::test_an_entry_that_never_came_is_passed_over_and_one_that_is_late_is_not",
 )
 def gap_is_waited_for(patch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def count_own_saves(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "a sampler begins anew",
+    "a sampler starts again from the first batch",
     caught_by="tests/engine/test_resume_every_cut.py::test_no_sample_is_missing_and_none_comes_twice_and_all_in_order",
 )
 def sampler_begins_again(patch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def one_batch_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "an iteration under way is done",
+    "a half-done iteration counts as done",
     caught_by="tests/engine/test_seeded_runs.py::test_saved_at_any_event_the_run_goes_on_exactly",
 )
 def iteration_in_progress_is_done(patch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def random_states_are_not_saved(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "random states are not put back", caught_by="tests/engine/test_resume_every_cut.py::test_cuts_without_accumulation"
+    "random states are not restored", caught_by="tests/engine/test_resume_every_cut.py::test_cuts_without_accumulation"
 )
 def random_states_are_not_restored(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.engine.data.reproducibility import ResumeState
@@ -96,7 +96,7 @@ def random_states_are_unchecked(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "a dataset is not told the epoch",
+    "a dataset does not get the epoch",
     caught_by="tests/engine/test_epochs_of_data.py::test_a_dataset_is_told_wherever_it_is_iterated",
 )
 def dataset_misses_the_epoch(patch: pytest.MonkeyPatch) -> None:
@@ -326,7 +326,7 @@ def memo_outlives_its_scope(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "metric errors are told twice",
+    "metric errors are reported twice",
     caught_by="tests/distributed/test_failures.py::test_errors_that_the_library_tells_to_all_ranks_are_not_told_again",
 )
 def metric_errors_are_reported_twice(patch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def resume_forgets(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "own asks only",
+    "only the rank's own requests are seen",
     caught_by="tests/handlers/test_vote.py::test_all_ranks_act_after_the_same_iteration_at_most_2k_later",
 )
 def own_requests_only(patch: pytest.MonkeyPatch) -> None:
@@ -274,7 +274,7 @@ def clean_up_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "torchrun told of failure",
+    "torchrun sees a failure",
     caught_by="tests/handlers/test_stop_on_signal.py::test_the_exit_code_is_143_but_0_under_torchrun_or_what_was_chosen",
 )
 def torchrun_hears_of_failure(patch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def torchrun_hears_of_failure(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "not put back",
+    "previous handlers are not restored",
     caught_by="tests/handlers/test_stop_on_signal.py::test_signals_are_left_alone_while_a_run_is_paused_and_caught_when_it_goes_on",
 )
 def signals_are_not_restored(patch: pytest.MonkeyPatch) -> None:
@@ -299,7 +299,7 @@ def signals_are_not_restored(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "time from first look",
+    "time counts from the first check",
     caught_by="tests/handlers/test_time_limit.py::test_time_counts_from_the_start_of_each_run_also_where_it_is_looked_at_late",
 )
 def time_from_first_check(patch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def remove_after_a_failed_write(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "a failed write is not told",
+    "a failed write is not reported",
     caught_by="tests/handlers/checkpoint/test_async_saver.py::test_an_error_is_told_once_by_the_next_save",
 )
 def failed_write_is_not_reported(patch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def failed_write_is_not_reported(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "a failed write is told again",
+    "a failed write is reported again",
     caught_by="tests/handlers/checkpoint/test_async_saver.py::test_an_error_is_told_once_by_the_next_save",
 )
 def failed_write_is_reported_again(patch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def failed_write_is_reported_again(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "what is saved anew is removed",
+    "a file that is saved again is removed",
     caught_by="tests/handlers/checkpoint/test_async_saver.py::test_what_was_to_be_removed_and_is_saved_anew_stays",
 )
 def remove_what_was_saved_again(patch: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,7 @@ def whole_state_on_another_rank(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "placements are not put back",
+    "placements are not restored",
     caught_by="tests/handlers/checkpoint/test_sharded.py::test_the_state_of_a_plain_model_loads_into_a_sharded_one",
 )
 def placements_are_not_restored(patch: pytest.MonkeyPatch) -> None:

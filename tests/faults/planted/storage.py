@@ -350,7 +350,7 @@ def write_what_torch_cannot_load(patch: pytest.MonkeyPatch) -> None:
 
 
 @planted(
-    "whatever a file names is removed",
+    "any file that a checkpoint names is removed",
     caught_by="tests/handlers/checkpoint/test_forged_files.py::test_only_own_files_are_removed",
 )
 def remove_what_a_file_names(patch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Send records from a background thread, so that logging takes no time whatever the back-end does."""
+"""Send records from a background thread, so that logging takes no time, even if the back-end is slow or down."""
 
 from __future__ import annotations
 

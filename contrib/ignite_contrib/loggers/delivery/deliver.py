@@ -128,7 +128,7 @@ def _attempt(send: Send, part: Sequence[Record]) -> tuple[Sequence[Record], Base
 
 
 def _is_available(send: Send, parts: deque[list[Record]], refused: list[Record]) -> bool:
-    """Whether the back-end accepts the first or the last of the remaining records; that record is sent thereby."""
+    """Whether the back-end accepts the first or the last of the remaining records; that record is then sent."""
     for at in (0, -1):
         if not parts:
             return False

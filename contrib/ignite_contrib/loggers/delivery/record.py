@@ -103,7 +103,7 @@ def text_of(value: Any) -> str:
 
 
 def as_line(record: Record) -> str:
-    """A record as a line of JSON, whatever its values are."""
+    """A record as a line of JSON; values of any type are accepted."""
     values = [[list(key), _encoded(value)] for key, value in record.values.items()]
     content = {"kind": record.kind, "step": record.step, "time": record.time, "values": values}
     optional = {"run": record.run, "reason": record.reason, "is_refused": record.is_refused}

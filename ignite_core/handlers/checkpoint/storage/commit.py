@@ -1,4 +1,4 @@
-"""Commit a checkpoint to the disk: complete and with a manifest, or not at all, wherever the process ends.
+"""Commit a checkpoint to the disk: complete and with a manifest, or not at all, even if the process is killed.
 
 The order of a save; each step is on the disk before the next begins:
 
@@ -215,7 +215,7 @@ class _Save:
 
     def commit(self, kind: Literal["file", "folder"], digests: Mapping[str, FileDigest]) -> Manifest:
         """Make the data, which is written and synced, the checkpoint."""
-        self.phase = "looking at what is there"
+        self.phase = "checking the existing files"
         found = scan(self._path.parent).manifests
         serial = 1 + max((manifest.serial for manifest in found), default=0)
         if serial >= LARGEST_SERIAL:

@@ -1,6 +1,6 @@
 """The manifest of a checkpoint: a small JSON file beside it, ``NAME.json``, with its digests, its step and its serial.
 
-A manifest is read strictly, since anything may have happened to it. Whatever it contains, the only error is
+A manifest is read strictly, since it may have been damaged or forged. The only error that reading it raises is
 CheckpointError, and any change is found: it contains a digest of itself, and only one spelling of it is valid.
 """
 
@@ -258,7 +258,7 @@ def parse(text: bytes, path: Path) -> ManifestFile:
     """Parse the text of the manifest file at ``path``.
 
     Raises:
-        CheckpointError: Whatever is wrong with it.
+        CheckpointError: If it is invalid in any way.
     """
     try:
         content = json.loads(text.decode("ascii"))

@@ -360,7 +360,7 @@ class _DryRun:
         return _Node("bytearray")
 
     def _measure(self, value: Any, depth: int = 0) -> tuple[int, int]:
-        """Number of values in a container, counted wherever it is used, and how deep they are nested."""
+        """Number of values in a container, counted at each use, and how deep they are nested."""
         if type(value) is not tuple and type(value) is not _Node:
             return 1, 0
         known = self._measured.get(id(value))
@@ -429,7 +429,7 @@ def _sizes(value: Any) -> Any:
     """Sizes or strides of a tensor."""
     is_right = type(value) is tuple and all(type(one) is int and 0 <= one < 2**63 for one in value)
     if not is_right or len(value) > _MOST_DIMENSIONS:
-        raise CheckpointError("has a tensor whose size or stride is none")
+        raise CheckpointError("has a tensor with an invalid size or stride")
     return value
 
 
