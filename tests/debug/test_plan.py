@@ -239,7 +239,8 @@ def test_a_plan_is_the_trace_of_the_run(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("seed", [None, 3])
 @pytest.mark.parametrize("done", [2, 4, 5, 8, 11])
-def test_a_loaded_run_is_foreseen_from_its_place(seed: int | None, done: int) -> None:
+def test_plan_of_a_loaded_run(seed: int | None, done: int) -> None:
+    """The plan starts where the loaded run continues."""
     first = Engine(lambda engine, batch: None)
     first.add_event_handler(Events.ITERATION_COMPLETED(once=done), first.terminate)
     first.run(range(4), max_epochs=3, seed=seed)
@@ -259,7 +260,7 @@ def test_a_loaded_run_is_foreseen_from_its_place(seed: int | None, done: int) ->
     assert sorted(planned) == sorted(seen)
 
 
-def test_a_run_loaded_at_its_last_iteration_is_foreseen() -> None:
+def test_plan_of_a_run_loaded_at_its_last_iteration() -> None:
     first = Engine(lambda engine, batch: None)
     saved: list[Any] = []
     first.add_event_handler(Events.ITERATION_COMPLETED(once=8), lambda: saved.append(first.state_dict()))
@@ -294,7 +295,7 @@ class Loud(DeterministicEngine):
         return super().run(*args, **kwargs)
 
 
-def test_a_plan_calls_nothing_of_a_subclass() -> None:
+def test_plan_calls_no_method_of_a_subclass() -> None:
     engine = Loud(lambda engine, batch: engine.heard.append(batch))
     TorchProfile("nowhere").attach(engine)
     engine.add_event_handler(Events.ITERATION_COMPLETED, print)
@@ -307,7 +308,7 @@ def test_a_plan_calls_nothing_of_a_subclass() -> None:
     assert (engine.heard[0], engine.heard.count(7)) == ("run", 1)
 
 
-def test_handlers_added_in_a_plan_are_removed() -> None:
+def test_handlers_added_during_plan_are_removed() -> None:
     engine = Engine(lambda engine, batch: None)
     called = []
 
@@ -324,7 +325,7 @@ def test_handlers_added_in_a_plan_are_removed() -> None:
     assert not hasattr(engine.state, "period")
 
 
-def test_filters_may_look_at_the_engine_they_know() -> None:
+def test_filters_may_read_their_engine() -> None:
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(Events.ITERATION_COMPLETED(lambda _, count: engine.state.epoch == 2), print)
 
@@ -340,11 +341,12 @@ def plan_on_first_rank() -> int:
 
 
 @pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="needs the gloo backend")
-def test_a_plan_on_one_rank_of_several_waits_for_no_other() -> None:
+def test_plan_on_one_rank() -> None:
+    """A plan on one of several ranks does not wait for the others."""
     assert run_distributed(plan_on_first_rank) == [10, 10]
 
 
-def test_a_handler_that_never_fires_is_warned_about() -> None:
+def test_warns_of_handlers_that_never_run() -> None:
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(Events.ITERATION_COMPLETED(every=1000), print)
     engine.add_event_handler(Events.ITERATION_COMPLETED(every=100), print)
@@ -356,7 +358,9 @@ def test_a_handler_that_never_fires_is_warned_about() -> None:
     assert [one.filter for one in calendar.never] == ["every=1000"]
 
 
-def test_events_of_the_step_are_not_known_and_not_warned_about() -> None:
+def test_no_warning_for_events_of_the_step() -> None:
+    """Whether the step fires a custom event is unknown."""
+
     class Own(EventEnum):
         ONE = "one"
 
@@ -385,7 +389,8 @@ def test_validations_are_marked_and_not_called() -> None:
     assert called == []
 
 
-def test_filters_see_the_virtual_state_and_the_attributes_of_the_user() -> None:
+def test_filters_see_the_planned_state() -> None:
+    """Filters see the counters of the dry run and custom attributes of the state."""
     engine = Engine(lambda engine, batch: None)
     engine.state.period = 3
     engine.add_event_handler(Events.ITERATION_COMPLETED(lambda engine, count: count % engine.state.period == 0), print)
@@ -393,7 +398,8 @@ def test_filters_see_the_virtual_state_and_the_attributes_of_the_user() -> None:
     assert list(engine.plan(1, 7).handlers[0].firings) == [(1, 3), (1, 6)]
 
 
-def test_a_checkpoint_with_a_score_may_save() -> None:
+def test_checkpoint_with_score() -> None:
+    """A checkpoint with a score is shown as one that may save."""
     engine = Engine(lambda engine, batch: None)
     checkpoint = Checkpoint({"trainer": engine}, print, score_function=lambda engine: 1.0)
     engine.add_event_handler(Events.EPOCH_COMPLETED | Events.COMPLETED, checkpoint)
@@ -404,7 +410,8 @@ def test_a_checkpoint_with_a_score_may_save() -> None:
     assert "10?" in str(calendar)
 
 
-def test_the_names_of_a_model_checkpoint_are_foreseen(tmp_path: Any) -> None:
+def test_file_names_of_model_checkpoint(tmp_path: Any) -> None:
+    """The plan shows the names of the files."""
     engine = Engine(lambda engine, batch: None)
     handler = ModelCheckpoint(tmp_path, "run", n_saved=None)
     engine.add_event_handler(Events.EPOCH_COMPLETED, handler, {"model": torch.nn.Linear(1, 1)})
@@ -415,7 +422,8 @@ def test_the_names_of_a_model_checkpoint_are_foreseen(tmp_path: Any) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_time_for_an_iteration_a_time_limit_is_only_noted() -> None:
+def test_time_limit_without_iteration_time() -> None:
+    """A time limit is only noted if the time of an iteration is not given."""
     engine = Engine(lambda engine, batch: None)
     TimeLimit(10).attach(engine)
 
@@ -440,7 +448,7 @@ def test_arguments_are_those_of_run() -> None:
         engine.plan(1, 2, run=[print])
 
 
-def test_the_length_of_the_run_before_is_known() -> None:
+def test_epoch_length_of_the_previous_run() -> None:
     engine = Engine(lambda engine, batch: None)
     engine.run(range(5), max_epochs=2)
 
@@ -448,7 +456,7 @@ def test_the_length_of_the_run_before_is_known() -> None:
     assert len(engine.plan(2).epochs) == 2  # as much is done: a new run
 
 
-def test_data_that_was_set_is_what_the_run_takes() -> None:
+def test_plan_uses_data_that_was_set() -> None:
     engine = Engine(lambda engine, batch: None)
     engine.set_data(range(7))
 
@@ -545,7 +553,8 @@ def test_the_values_of_schedules_by_name(schedule: Any, expected: dict[str, Any]
     assert {name: list(series) for name, series in calendar.values.items()} == expected
 
 
-def test_filters_see_what_schedules_write_into_the_state() -> None:
+def test_filters_see_scheduled_state() -> None:
+    """Filters see values that schedules write into the state."""
     engine = Engine(lambda engine, batch: None)
     engine.add_event_handler(Events.STARTED, OfState())
     engine.add_event_handler(Events.ITERATION_COMPLETED(lambda engine, count: count % engine.state.period == 0), print)
@@ -554,7 +563,8 @@ def test_filters_see_what_schedules_write_into_the_state() -> None:
     assert not hasattr(engine.state, "period")
 
 
-def test_a_million_iterations_keep_a_few_spans() -> None:
+def test_long_plan_is_small() -> None:
+    """A plan of a million iterations keeps a few spans."""
     engine = Engine(lambda engine, batch: None)
     for period in (1, 7, 100):
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=period), print)

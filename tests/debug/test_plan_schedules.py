@@ -55,7 +55,7 @@ def optimizer_of(groups: int) -> torch.optim.Optimizer:
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("event", EVENTS, ids=str)
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_plan_tells_the_rate_of_each_step(name: str, event: Any, groups: int) -> None:
+def test_rate_of_each_step(name: str, event: Any, groups: int) -> None:
     found: list[list[float]] = []
     optimizer = optimizer_of(groups)
     trainer = Engine(lambda engine, batch: found.append([group["lr"] for group in optimizer.param_groups]))
@@ -73,7 +73,8 @@ def test_a_plan_tells_the_rate_of_each_step(name: str, event: Any, groups: int) 
     assert sum(len(plan.values[one]) for one in names) > 0
 
 
-def test_all_parameters_of_one_cycle_are_told_by_name() -> None:
+def test_parameters_of_one_cycle() -> None:
+    """The plan shows all parameters by name."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5, momentum=0.9)
     trainer = Engine(lambda engine, batch: None)
     trainer.add_event_handler(Events.ITERATION_STARTED, OneCycle(optimizer, 1.0, 20, momentum=(0.85, 0.95)))
@@ -83,7 +84,7 @@ def test_all_parameters_of_one_cycle_are_told_by_name() -> None:
     assert all(series.at(20) is not None for series in plan.values.values())
 
 
-def test_parameters_that_are_pairs_can_be_planned() -> None:
+def test_pairs_as_parameters() -> None:
     optimizer = optimizer_of(1)
     trainer = Engine(lambda engine, batch: None)
     trainer.add_event_handler(Events.ITERATION_STARTED, LinearCyclicalScheduler(optimizer, "betas", 0.8, 0.9, 10))
@@ -92,7 +93,7 @@ def test_parameters_that_are_pairs_can_be_planned() -> None:
     assert plan.values["betas"].at(1) == 0.8
 
 
-def test_filters_see_what_a_state_scheduler_will_write() -> None:
+def test_filters_see_values_of_state_schedulers() -> None:
     trainer = Engine(lambda engine, batch: None)
     ExpStateScheduler(1.0, 0.5, "temperature", create_new=True).attach(trainer, Events.ITERATION_STARTED)
     seen: list[int] = []
@@ -108,7 +109,7 @@ def test_filters_see_what_a_state_scheduler_will_write() -> None:
     assert seen
 
 
-def test_what_nobody_can_know_is_only_noted() -> None:
+def test_unpredictable_schedules_are_noted() -> None:
     optimizer = optimizer_of(1)
     data = torch.utils.data.DataLoader(list(range(8)), batch_size=2)
     trainer = Engine(lambda engine, batch: None)
@@ -120,7 +121,8 @@ def test_what_nobody_can_know_is_only_noted() -> None:
     assert [len(one.firings) for one in plan.handlers] == [2, 2]
 
 
-def test_a_group_of_schedulers_is_told_by_name() -> None:
+def test_group_of_schedulers() -> None:
+    """The plan shows its schedulers by name."""
     optimizer = optimizer_of(2)
     schedulers = [
         LinearCyclicalScheduler(optimizer, "lr", 1.0, 0.0, 10, param_group_index=0),

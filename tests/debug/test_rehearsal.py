@@ -105,7 +105,7 @@ def test_a_dev_run_leaves_nothing_behind(tmp_path: Path, temporary: Path, begun:
     assert "accuracy" in tried.metrics[1]
 
 
-def test_a_lazy_model_must_be_initialized_before() -> None:
+def test_lazy_model_must_be_initialized() -> None:
     model = nn.LazyLinear(2)
     trainer = create_supervised_trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), nn.functional.mse_loss)
 
@@ -116,7 +116,8 @@ def test_a_lazy_model_must_be_initialized_before() -> None:
     dev_run(trainer, data=[(torch.ones(3, 4), torch.ones(3, 2))])
 
 
-def test_a_run_after_a_dev_run_is_the_one_without(tmp_path: Path) -> None:
+def test_dev_run_does_not_change_the_run(tmp_path: Path) -> None:
+    """A run after a dev run has the same result as without it."""
     weights = []
     for rehearses in (False, True):
         script = Script(tmp_path / str(rehearses))
@@ -128,7 +129,7 @@ def test_a_run_after_a_dev_run_is_the_one_without(tmp_path: Path) -> None:
     assert weights[0] == weights[1]
 
 
-def test_handlers_that_are_rarely_due_are_tried(tmp_path: Path) -> None:
+def test_rare_handlers_are_called(tmp_path: Path) -> None:
     script = Script(tmp_path)
 
     @script.trainer.on(Events.ITERATION_COMPLETED(once=5000))
@@ -142,7 +143,7 @@ def test_handlers_that_are_rarely_due_are_tried(tmp_path: Path) -> None:
     assert script.state() == before
 
 
-def test_a_checkpoint_that_cannot_be_saved_is_found_out(tmp_path: Path) -> None:
+def test_dev_run_finds_a_state_that_cannot_be_saved(tmp_path: Path) -> None:
     class Broken:
         def state_dict(self) -> dict[str, Any]:
             return {"function": lambda: None}
@@ -159,7 +160,8 @@ def test_a_checkpoint_that_cannot_be_saved_is_found_out(tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.pt")) == []
 
 
-def test_requests_to_stop_wait_for_their_time_and_filters_of_the_user_decide() -> None:
+def test_stop_requests_and_filters() -> None:
+    """Requests to stop have no effect in a dry run before they are due; filters decide as in a run."""
     engine = Engine(lambda engine, batch: None)
     called: list[str] = []
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=500), engine.terminate)
@@ -177,7 +179,8 @@ def test_requests_to_stop_wait_for_their_time_and_filters_of_the_user_decide() -
     assert str(tried).startswith("1 handlers were called, 2 were not")
 
 
-def test_profiles_and_flight_records_go_to_the_temporary_folder(tmp_path: Path, temporary: Path) -> None:
+def test_profiles_are_written_to_the_temporary_folder(tmp_path: Path, temporary: Path) -> None:
+    """So are flight records."""
     engine = Engine(lambda engine, batch: torch.ones(1) / batch)
     TorchProfile(tmp_path / "profile", wait=0, warmup=1, active=1).attach(engine)
     FlightRecorder(tmp_path / "flight").attach(engine)
@@ -190,7 +193,8 @@ def test_profiles_and_flight_records_go_to_the_temporary_folder(tmp_path: Path, 
     assert list(temporary.glob("ignite_core*")) == []
 
 
-def test_a_paused_engine_goes_on_where_it_was() -> None:
+def test_paused_engine_continues() -> None:
+    """A paused engine continues from the same place after a dry run."""
     seen: list[int] = []
     engine = Engine(lambda engine, batch: seen.append(batch))
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=2), engine.interrupt)
@@ -202,9 +206,11 @@ def test_a_paused_engine_goes_on_where_it_was() -> None:
     assert seen == [1, 2, 7, 3, 1, 2, 3]
 
 
-def test_more_objects_to_put_back_can_be_named() -> None:
+def test_restores_named_objects() -> None:
+    """Further objects to restore can be passed."""
+
     class Hidden:
-        """A step that reaches its model in a way that nobody sees."""
+        """A step whose model is not found by searching its attributes."""
 
         def __init__(self) -> None:
             self.parts = [[nn.Linear(1, 1)]]
@@ -223,7 +229,8 @@ def test_more_objects_to_put_back_can_be_named() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"epoch_length": 50}, {"max_epochs": 3}])
-def test_evaluators_are_cut_however_they_are_run(arguments: dict[str, int]) -> None:
+def test_evaluators_are_cut(arguments: dict[str, int]) -> None:
+    """Evaluators run a few iterations only, for all arguments of their run."""
     trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
     counts: list[int] = []
 
@@ -237,7 +244,7 @@ def test_evaluators_are_cut_however_they_are_run(arguments: dict[str, int]) -> N
     assert evaluator.run(range(50)).iteration == 50
 
 
-def test_a_sanity_check_leaves_nothing_behind(tmp_path: Path, temporary: Path) -> None:
+def test_sanity_check_changes_nothing(tmp_path: Path, temporary: Path) -> None:
     script = Script(tmp_path / "run")
     script.model.train()
     before = script.state()
@@ -249,7 +256,7 @@ def test_a_sanity_check_leaves_nothing_behind(tmp_path: Path, temporary: Path) -
     assert list(temporary.glob("ignite_core*")) == []
 
 
-def test_a_sanity_check_raises_what_the_evaluation_raises(tmp_path: Path) -> None:
+def test_sanity_check_raises_errors_of_the_evaluation(tmp_path: Path) -> None:
     script = Script(tmp_path)
     script.evaluator.add_event_handler(Events.COMPLETED, lambda: 1 / 0)
     before = script.state()
@@ -260,7 +267,7 @@ def test_a_sanity_check_raises_what_the_evaluation_raises(tmp_path: Path) -> Non
     assert script.state() == before
 
 
-def test_the_first_batches_come_again_and_again(tmp_path: Path) -> None:
+def test_overfit_repeats_the_first_batches(tmp_path: Path) -> None:
     script = Script(tmp_path)
     before = script.state()
 
@@ -274,7 +281,7 @@ def test_the_first_batches_come_again_and_again(tmp_path: Path) -> None:
     assert torch.equal(seen[0][0], next(iter(script.data))[0])
 
 
-def test_a_model_learns_two_batches_by_heart() -> None:
+def test_overfit_learns_two_batches() -> None:
     torch.manual_seed(0)
     samples = [(torch.rand(8), index % 2) for index in range(64)]
     model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 2))
@@ -297,7 +304,7 @@ def test_wrong_arguments() -> None:
         overfit([1, 2], batches=3)
 
 
-def test_what_a_step_has_gathered_for_its_next_move_is_there_again() -> None:
+def test_accumulated_gradients_are_restored() -> None:
     """A rehearsal in a pause, between two of three batches whose gradients are accumulated."""
 
     def train(rehearses: bool) -> torch.Tensor:
@@ -317,7 +324,7 @@ def test_what_a_step_has_gathered_for_its_next_move_is_there_again() -> None:
     assert torch.equal(train(rehearses=True), train(rehearses=False))
 
 
-def test_a_reference_to_the_state_stays_valid() -> None:
+def test_references_to_the_state_stay_valid() -> None:
     """A handler that keeps ``trainer.state`` reads the counters of the dry run, and what it sets there is undone."""
     trainer = Engine(lambda engine, batch: None)
     state, read = trainer.state, []
@@ -338,7 +345,7 @@ def test_a_reference_to_the_state_stays_valid() -> None:
     assert not hasattr(state, "extra")
 
 
-def test_buffers_that_are_not_saved_are_restored() -> None:
+def test_restores_non_persistent_buffers() -> None:
     model = torch.nn.Linear(1, 1)
     model.register_buffer("seen", torch.zeros(()), persistent=False)
 

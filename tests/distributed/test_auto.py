@@ -37,7 +37,8 @@ def loaded(batch_size: int, options: dict[str, Any], seed_by_rank: bool = False)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_without_padding_an_evaluation_sees_each_sample_once(ranks: int) -> None:
+def test_loader_without_padding(ranks: int) -> None:
+    """An evaluation sees each sample once."""
     found = run_distributed(loaded, 4, {"pad": False}, ranks=ranks)
 
     assert sorted(sample for one in found for batch in one["batches"][0] for sample in batch) == list(range(11))
@@ -96,7 +97,8 @@ def given_all_dimensions() -> str:
     return str(raised.value)
 
 
-def test_a_mesh_of_several_dimensions_is_refused() -> None:
+def test_mesh_of_several_dimensions() -> None:
+    """It is refused."""
     assert "as mesh['dp']" in run_distributed(given_all_dimensions, ranks=2)[0]
 
 
@@ -104,13 +106,16 @@ def few_samples() -> list[list[int]]:
     return [batch.tolist() for batch in idist.auto_dataloader([0, 1], batch_size=4, pad=False)]
 
 
-def test_ranks_may_have_no_sample_at_all() -> None:
+def test_ranks_without_samples() -> None:
     assert run_distributed(few_samples, ranks=4) == [[[0]], [[1]], [], []]
 
 
 @pytest.mark.parametrize("seed_by_rank", [False, True])
-def test_one_two_and_four_ranks_take_the_same_batches_together(seed_by_rank: bool) -> None:
-    """Also where each rank has seeded itself differently: then the seed of rank 0 counts."""
+def test_global_batches_do_not_depend_on_ranks(seed_by_rank: bool) -> None:
+    """One, two and four ranks have the same global batches.
+
+    Also where each rank has seeded itself differently: then the seed of rank 0 counts.
+    """
     options = {"shuffle": True, "drop_last": True}
     alone = run_distributed(loaded, 4, options, ranks=1)[0]["batches"]
     for ranks in (2, 4):
@@ -124,7 +129,8 @@ def test_one_two_and_four_ranks_take_the_same_batches_together(seed_by_rank: boo
     assert alone[0] != alone[1], "each epoch has its own order"
 
 
-def test_a_run_of_one_process_without_initialize_takes_them_too() -> None:
+def test_global_batches_of_one_process() -> None:
+    """Without ``initialize``, too."""
     options = {"shuffle": True, "drop_last": True}
 
     assert loaded(4, dict(options)) == run_distributed(loaded, 4, options, ranks=1)[0]
@@ -134,11 +140,13 @@ def workers() -> int:
     return idist.auto_dataloader([1, 2], num_workers=3).num_workers
 
 
-def test_workers_are_those_of_a_node_divided_and_rounded_up() -> None:
+def test_workers_are_divided_by_ranks_of_a_node() -> None:
+    """Rounded up."""
     assert run_distributed(workers) == [2, 2]
 
 
-def test_without_shuffle_nothing_is_shuffled_on_any_number_of_ranks() -> None:
+def test_loader_without_shuffle() -> None:
+    """The order is that of the data, on any number of ranks."""
     found = run_distributed(loaded, 2, {}, ranks=2)
 
     assert [one["batches"][0] for one in found] == [
@@ -147,11 +155,13 @@ def test_without_shuffle_nothing_is_shuffled_on_any_number_of_ranks() -> None:
     ]
 
 
-def test_a_batch_size_below_the_world_size_is_that_of_each_rank() -> None:
+def test_batch_size_below_world_size() -> None:
+    """It is the batch size of each rank."""
     assert [one["batch_size"] for one in run_distributed(loaded, 1, {}, ranks=2)] == [1, 1]
 
 
-def test_alone_the_loader_is_the_usual_one() -> None:
+def test_loader_of_one_process() -> None:
+    """It is a usual DataLoader."""
     loader = idist.auto_dataloader(list(range(5)), batch_size=2, num_workers=0)
 
     assert type(loader) is DataLoader
@@ -177,7 +187,8 @@ def own_samplers() -> dict[str, Any]:
     }
 
 
-def test_samplers_of_the_user_are_shared_taken_or_left_alone() -> None:
+def test_custom_samplers() -> None:
+    """They are divided among the ranks, used as they are, or not touched, by kind."""
     expected = {"taken": True, "batches": [[0, 1, 2], [3, 4, 5]], "stream": [[0, 1], [2, 3]]}
 
     assert run_distributed(own_samplers) == [{**expected, "shared": [0, 2, 4]}, {**expected, "shared": [1, 3, 5]}]
@@ -190,16 +201,15 @@ def test_samplers_of_the_user_are_shared_taken_or_left_alone() -> None:
         ([1, 2], {"batch_sampler": BatchSampler(SequentialSampler([1, 2]), 1, False)}, "a batch_sampler"),
     ],
 )
-def test_exact_shards_are_not_promised_of_what_cannot_be_dealt_out(
-    dataset: Any, options: dict[str, Any], kind: str
-) -> None:
+def test_no_padding_needs_a_sampler_that_can_be_divided(dataset: Any, options: dict[str, Any], kind: str) -> None:
     with pytest.raises(
         ValueError, match=f"pad=False needs a dataset and sampler that can be divided among the ranks, got {kind}"
     ):
         idist.auto_dataloader(dataset, pad=False, **options)
 
 
-def test_alone_an_iterable_dataset_is_nothing_to_warn_of() -> None:
+def test_iterable_dataset_of_one_process() -> None:
+    """There is no warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
 
@@ -250,7 +260,8 @@ def train(shard: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("shard", [False, True])
-def test_two_ranks_train_as_one_process_does_from_the_weights_of_rank_0(shard: bool) -> None:
+def test_training_on_two_ranks(shard: bool) -> None:
+    """The result is that of one process, from the weights of rank 0."""
     alone = run_distributed(train, shard, ranks=1)[0]
     for found in run_distributed(train, shard, ranks=2):
         assert found["losses"] == pytest.approx(alone["losses"], rel=1e-5)
@@ -260,7 +271,8 @@ def test_two_ranks_train_as_one_process_does_from_the_weights_of_rank_0(shard: b
         assert found["ddp"] is not shard
 
 
-def test_alone_the_model_and_the_optimizer_are_what_they_were() -> None:
+def test_model_and_optimizer_of_one_process() -> None:
+    """They are returned unchanged."""
     model = nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters())
 
@@ -285,20 +297,21 @@ def special_models() -> dict[str, Any]:
     }
 
 
-def test_models_that_are_special() -> None:
+def test_special_models() -> None:
     """A frozen one has nothing to synchronise; options reach the wrapper; a wrapped one is refused."""
     expected = {"frozen": True, "unused": True, "device_ids": None}
 
     assert run_distributed(special_models) == [expected, expected]
 
 
-def test_options_that_exclude_each_other_are_refused() -> None:
+def test_contradictory_options() -> None:
     with pytest.raises(ValueError, match="sync_bn does not work with a sharded model"):
         idist.auto_model(nn.Linear(2, 1), sync_bn=True, shard=True)
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_the_model_is_moved_there_and_pages_are_pinned() -> None:
+def test_model_and_loader_on_gpu() -> None:
+    """The model is moved to the GPU, and memory is pinned."""
     model = idist.auto_model(nn.Linear(2, 1))
 
     assert next(model.parameters()).device.type == idist.device().type != "cpu"

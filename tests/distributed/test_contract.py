@@ -212,7 +212,9 @@ def reduce_tensors() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_all_reduce_folds_tensors_of_every_kind(world: World) -> None:
+def test_all_reduce_tensors(world: World) -> None:
+    """Of every dtype and operation."""
+
     def expected(case: Any, rank: int) -> Tensor:
         dtype, form, op = case
         return folded([brought(dtype, form, other) for other in range(world.size)], op)
@@ -234,7 +236,7 @@ def reduce_what_has_no_order_or_bits() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_all_reduce_says_which_op_does_not_fit_a_dtype(world: World) -> None:
+def test_all_reduce_op_and_dtype_mismatch(world: World) -> None:
     """Alone too: a script must not fail only once it runs on several ranks."""
     for found in observed(world, reduce_what_has_no_order_or_bits):
         for (dtype, op), outcome in found.items():
@@ -256,7 +258,8 @@ def reduce_random() -> dict[Any, Outcome]:
 
 
 @several_ranks
-def test_all_ranks_get_the_same_bits_where_sums_are_rounded(world: World) -> None:
+def test_all_reduce_is_bit_identical_on_all_ranks(world: World) -> None:
+    """Also if sums are rounded."""
     outcomes = observed(world, reduce_random)
     values = [
         torch.randn(1000, generator=torch.Generator().manual_seed(rank), dtype=torch.float64)
@@ -287,7 +290,7 @@ def reduce_special() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_a_nan_on_any_rank_makes_the_result_nan(world: World) -> None:
+def test_all_reduce_propagates_nan(world: World) -> None:
     for found in observed(world, reduce_special):
         for (dtype, op), outcome in found.items():
             for place, value in enumerate(outcome.value.tolist()):
@@ -324,8 +327,11 @@ def widened(numbers: Sequence[Any]) -> list[Any]:
 
 
 @every_world
-def test_all_reduce_folds_numbers_as_python_does(world: World) -> None:
-    """Ints are exact, whatever their size; numbers of different kinds become the widest of them; bools stay bools."""
+def test_all_reduce_numbers(world: World) -> None:
+    """The result is that of Python's operators.
+
+    Ints are exact, whatever their size; numbers of different kinds become the widest of them; bools stay bools.
+    """
 
     def expected(case: Any, rank: int) -> Any:
         name, op = case
@@ -344,7 +350,7 @@ def reduce_nan() -> list[Any]:
 
 
 @every_world
-def test_a_nan_among_numbers_stays_one(world: World) -> None:
+def test_all_reduce_numbers_propagates_nan(world: World) -> None:
     assert all(math.isnan(number) for numbers in observed(world, reduce_nan) for number in numbers)
 
 
@@ -372,7 +378,8 @@ def reduce_packed() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_all_reduce_packed_gives_what_all_reduce_gives_in_the_order_given(world: World) -> None:
+def test_all_reduce_packed(world: World) -> None:
+    """The results are those of ``all_reduce``, in the given order."""
     cases = [packed_case(rank) for rank in range(world.size)]
     many = [folded([tensor for tensor, _ in column], column[0][1]) for column in zip(*cases, strict=True)]
 
@@ -390,8 +397,8 @@ def gather_tensors() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_all_gather_joins_tensors_bit_by_bit(world: World) -> None:
-    """Along the first dimension, or along a new one if they have none."""
+def test_all_gather_tensors(world: World) -> None:
+    """Bit-identical. Along the first dimension, or along a new one if they have none."""
 
     def expected(case: Any, rank: int) -> Tensor:
         dtype, form = case
@@ -423,7 +430,7 @@ def gather_uneven() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_all_gather_takes_uneven_shapes_and_dtypes_when_asked(world: World) -> None:
+def test_all_gather_uneven_tensors(world: World) -> None:
     expected = {name: [make(rank).detach() for rank in range(world.size)] for name, make in UNEVEN.items()}
 
     none_of(differing(observed(world, gather_uneven), lambda case, rank: expected[case]))
@@ -443,7 +450,7 @@ def gather_with_shapes() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_all_gather_tensors_with_shapes_takes_the_shapes_of_all(world: World) -> None:
+def test_all_gather_tensors_with_shapes(world: World) -> None:
     expected = {name: [make(rank).detach() for rank in range(world.size)] for name, make in UNEVEN.items()}
 
     none_of(differing(observed(world, gather_with_shapes), lambda case, rank: expected[case]))
@@ -511,7 +518,8 @@ def exchange_rare() -> dict[torch.dtype, list[Any]]:
 
 
 @every_world
-def test_dtypes_that_are_only_stored_travel_too(world: World) -> None:
+def test_storage_only_dtypes(world: World) -> None:
+    """Dtypes without arithmetic can be exchanged."""
     rows = [[rank + 1.0, 2.0] for rank in range(world.size)]
     expected = [*rows, [value for row in rows for value in row], rows[0], rows[-1]]
 
@@ -544,7 +552,9 @@ def broadcast_all() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_broadcast_gives_all_what_one_brings(world: World) -> None:
+def test_broadcast(world: World) -> None:
+    """All ranks get the value of one."""
+
     def expected(case: Any, rank: int) -> Any:
         src, *what = case
         if what[-1] == "special":
@@ -580,7 +590,8 @@ def broadcast_safely() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_in_safe_mode_the_others_need_not_know_what_comes(world: World) -> None:
+def test_broadcast_safe_mode(world: World) -> None:
+    """The other ranks need not know shape and dtype."""
     none_of(differing(observed(world, broadcast_safely), lambda case, rank: surprises(case[0])[case[1]]))
 
 
@@ -624,8 +635,11 @@ def in_groups() -> dict[Any, Outcome]:
 
 
 @every_world
-def test_a_group_exchanges_among_its_members_and_gives_others_back_what_they_brought(world: World) -> None:
-    """In the order of the ranks, whatever the order in which the group names them."""
+def test_groups(world: World) -> None:
+    """Members exchange values; other ranks get their argument back.
+
+    In the order of the ranks, regardless of the order in which the group lists them.
+    """
 
     def expected(case: Any, rank: int) -> Any:
         ranks, _, name = case
@@ -681,7 +695,8 @@ def agree() -> list[Any]:
 
 
 @every_world
-def test_agree_gives_back_what_is_the_same_everywhere(world: World) -> None:
+def test_agree(world: World) -> None:
+    """It returns the value that all ranks have."""
     assert observed(world, agree) == [[True] * len(AGREED)] * world.size
 
 
@@ -693,7 +708,8 @@ def disagree() -> list[str | None]:
 
 
 @several_ranks
-def test_agree_fails_on_all_ranks_and_says_who_holds_what(world: World) -> None:
+def test_agree_on_different_values(world: World) -> None:
+    """It raises on all ranks, with the values by rank."""
     found = observed(world, disagree)
 
     last = world.size - 1
@@ -732,7 +748,7 @@ def take_turns() -> dict[str, Any]:
 
 
 @every_world
-def test_one_rank_goes_alone_or_first_and_a_barrier_waits_for_all(world: World) -> None:
+def test_one_rank_only_one_rank_first_and_barrier(world: World) -> None:
     found = observed(world, take_turns)
     last = world.size - 1
 
@@ -760,7 +776,8 @@ def fail_first() -> dict[str, str | None]:
 
 
 @every_world
-def test_an_error_of_the_rank_that_goes_first_reaches_those_that_wait(world: World) -> None:
+def test_one_rank_first_reports_errors(world: World) -> None:
+    """Waiting ranks get the error of the first rank."""
     first, *others = observed(world, fail_first)
 
     assert first == {"only": "OSError: disk full", "first": "OSError: disk full", "still in step": str(world.size)}
@@ -881,8 +898,11 @@ def make_mistakes() -> dict[str, str | None]:
 
 
 @every_world
-def test_mistakes_give_the_documented_errors(world: World) -> None:
-    """On every rank at once, and alone too, where nothing would have been exchanged."""
+def test_wrong_arguments(world: World) -> None:
+    """Each wrong argument raises the documented error.
+
+    On every rank at once, and alone too, where nothing would have been exchanged.
+    """
     for rank, found in enumerate(observed(world, make_mistakes)):
         for name, (_, message) in MISTAKES.items():
             pattern = message.replace("RANK", str(rank)).replace("SIZE", str(world.size))
@@ -897,7 +917,7 @@ def number_beyond_64_bits() -> str | None:
 
 
 @several_ranks
-def test_a_number_that_cannot_travel_is_refused_with_its_value(world: World) -> None:
+def test_too_large_integers(world: World) -> None:
     message = f"ValueError: an integer must fit in 64 bits, got {2**63}"
 
     assert observed(world, number_beyond_64_bits) == [message] * world.size
@@ -952,7 +972,8 @@ def counted() -> dict[str, dict[str, int]]:
     return found
 
 
-def test_each_call_makes_as_few_collectives_as_it_promises() -> None:
+def test_number_of_collectives() -> None:
+    """Each function makes the documented number of collectives."""
     found = run_distributed(counted, ranks=2)
 
     assert found[0] == found[1]
@@ -979,7 +1000,8 @@ def alone(name: str) -> Any:
     raise AssertionError(f"a serial run called torch.distributed.{name}")
 
 
-def test_a_serial_run_calls_nothing_and_gives_back_the_very_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serial_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions call no collective and return the argument itself."""
     for name in COLLECTIVES:
         monkeypatch.setattr(dist, name, lambda *args, name=name, **kwargs: alone(name))
     tensor = torch.ones(2, requires_grad=True)

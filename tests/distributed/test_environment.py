@@ -67,29 +67,33 @@ def refusal(environment: dict[str, str], backend: str = "gloo") -> str:
     ],
     ids=["nothing", "others", "empty strings", "half of what torchrun sets besides", "a job of SLURM, but no task"],
 )
-def test_a_process_that_nobody_launched_is_alone(environment: dict[str, str]) -> None:
+def test_process_without_launcher(environment: dict[str, str]) -> None:
+    """It is a run of one process."""
     assert read_launch(environment) is None
 
 
-def test_the_five_variables_are_read_whoever_has_set_them() -> None:
+def test_torch_variables() -> None:
+    """They are read from any launcher."""
     assert read(TORCH) == Launch(3, 4, 1, "gpu08", 29500, source="the environment")
 
 
-def test_torchrun_tells_the_node_and_that_it_runs_the_store() -> None:
+def test_torchrun_variables() -> None:
+    """They contain the node, and that torchrun runs the store."""
     assert read(TORCH | ELASTIC) == Launch(
         3, 4, 1, "gpu08", 29500, node="1", source="torchrun", launcher_runs_store=True, may_restart=True
     )
 
 
-def test_where_torchrun_does_not_run_the_store_rank_0_does() -> None:
+def test_torchrun_without_store() -> None:
+    """Rank 0 runs the store."""
     assert not read(TORCH | ELASTIC | {"TORCHELASTIC_USE_AGENT_STORE": "False"}).launcher_runs_store
 
 
-def test_a_run_of_one_process_needs_no_meeting_point() -> None:
+def test_one_process_needs_no_address() -> None:
     assert read(ALONE) == Launch(0, 1, 0)
 
 
-def test_space_around_a_number_is_no_part_of_it() -> None:
+def test_space_around_numbers() -> None:
     assert read(TORCH | {"RANK": " 3\n"}).rank == 3
 
 
@@ -100,7 +104,7 @@ SUBSETS = [
 
 @pytest.mark.parametrize("backend", ["gloo", "nccl"])
 @pytest.mark.parametrize("half", SUBSETS, ids="+".join)
-def test_half_set_variables_are_refused_with_names_values_rank_and_backend(half: dict[str, str], backend: str) -> None:
+def test_incomplete_variables(half: dict[str, str], backend: str) -> None:
     """Whichever are set: the message has each of them with its value, and the name of each that is missing."""
     there, missing = refusal(half, backend).split(", but not ")
 
@@ -111,13 +115,15 @@ def test_half_set_variables_are_refused_with_names_values_rank_and_backend(half:
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_an_empty_string_is_a_variable_that_is_not_set(name: str) -> None:
+def test_empty_variables(name: str) -> None:
+    """They count as not set."""
     assert refusal(TORCH | {name: ""}) == refusal(without(TORCH, name))
 
 
 @pytest.mark.parametrize("value", ["one", "-1", "1.0", "0x1", "1e0", " ", "²", "1 2", "None"])
 @pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"])
-def test_what_is_no_number_is_refused_with_name_and_value(name: str, value: str) -> None:
+def test_invalid_numbers(name: str, value: str) -> None:
+    """The error has the name and the value."""
     rank = value if name == "RANK" else "3"
 
     assert refusal(TORCH | {name: value}, "nccl") == (
@@ -133,7 +139,7 @@ def test_a_port_is_between_1_and_65535(port: str) -> None:
 
 
 @pytest.mark.parametrize("port", ["1", "65535"])
-def test_the_first_and_the_last_port_are_taken(port: str) -> None:
+def test_lowest_and_highest_port(port: str) -> None:
     assert read(TORCH | {"MASTER_PORT": port}).master_port == int(port)
 
 
@@ -158,7 +164,7 @@ def test_a_task_of_srun_is_read() -> None:
     assert read(SLURM) == Launch(3, 4, 1, "gpu09", 24808, node="1", source="SLURM")
 
 
-def test_all_tasks_of_a_step_meet_at_one_place() -> None:
+def test_slurm_tasks_have_one_address() -> None:
     tasks = [SLURM | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i % 2), "SLURM_NODEID": str(i // 2)} for i in (2, 3)]
 
     assert len({(read(task).master_addr, read(task).master_port) for task in tasks}) == 1
@@ -174,12 +180,13 @@ def test_all_tasks_of_a_step_meet_at_one_place() -> None:
     ],
     ids=["step", "job", "job of an array"],
 )
-def test_another_step_or_job_meets_at_another_port(other: dict[str, str]) -> None:
+def test_slurm_steps_have_different_ports(other: dict[str, str]) -> None:
+    """So have jobs."""
     assert read(SLURM | other).master_port != read(SLURM).master_port
 
 
 @given(st.integers(0, 2**32), st.integers(0, 2**32))
-def test_the_port_is_never_one_that_the_system_hands_out(job: int, step: int) -> None:
+def test_slurm_port_is_not_ephemeral(job: int, step: int) -> None:
     """Linux gives 32768 and above to whoever asks for any port."""
     port = read(SLURM | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)}).master_port
 
@@ -187,17 +194,18 @@ def test_the_port_is_never_one_that_the_system_hands_out(job: int, step: int) ->
     assert 1024 < port < 32768
 
 
-def test_the_nodes_of_the_job_are_read_where_the_step_does_not_tell() -> None:
+def test_node_list_of_the_job() -> None:
+    """It is used if the step has none."""
     assert read(without(SLURM, "SLURM_STEP_NODELIST")).master_addr == "gpu08"
 
 
-def test_older_names_of_slurm_are_understood() -> None:
+def test_older_names_of_slurm_variables() -> None:
     old = without(SLURM, "SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS")
 
     assert read(old | {"SLURM_NODELIST": "gpu[09-10]", "SLURM_STEPID": "1"}) == read(SLURM)
 
 
-def test_a_task_that_is_alone_needs_no_step() -> None:
+def test_single_task_without_step() -> None:
     """As in a batch script of one task, which srun has not started."""
     alone = {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}
 
@@ -215,12 +223,14 @@ BATCH = {
 }
 
 
-def test_a_batch_script_that_asked_for_no_tasks_is_alone() -> None:
+def test_batch_script_without_tasks() -> None:
+    """It is a run of one process."""
     assert read_launch(BATCH) is None
     assert read(BATCH | TORCH) == read(TORCH)
 
 
-def test_a_batch_script_on_several_nodes_is_refused() -> None:
+def test_batch_script_on_several_nodes() -> None:
+    """It is refused."""
     message = refusal(BATCH | {"SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "gpu[08-09]"})
 
     assert message.endswith(
@@ -230,18 +240,20 @@ def test_a_batch_script_on_several_nodes_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["SLURM_NTASKS", "SLURM_LOCALID", "SLURM_JOB_ID"])
-def test_half_set_variables_of_slurm_are_refused(name: str) -> None:
+def test_incomplete_slurm_variables(name: str) -> None:
     assert refusal(without(SLURM, name), "nccl") == (
         f"idist.initialize (backend nccl, rank 3): set is SLURM_PROCID='3', but not {name}; "
         "start the script with srun, or unset SLURM_PROCID to run it alone"
     )
 
 
-def test_a_task_without_any_node_list_is_refused() -> None:
+def test_task_without_node_list() -> None:
+    """It is refused."""
     assert "but not SLURM_JOB_NODELIST" in refusal(without(SLURM, "SLURM_JOB_NODELIST", "SLURM_STEP_NODELIST"))
 
 
-def test_a_batch_script_of_many_tasks_is_refused_before_it_waits_for_the_others() -> None:
+def test_batch_script_of_many_tasks() -> None:
+    """It is refused before it waits for other tasks."""
     batch = without(SLURM, "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS") | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
     assert refusal(batch).startswith(
@@ -250,8 +262,11 @@ def test_a_batch_script_of_many_tasks_is_refused_before_it_waits_for_the_others(
     )
 
 
-def test_the_shell_of_salloc_is_refused_before_it_waits_for_the_others() -> None:
-    """Slurm's interactive step: one task, which is told the number of tasks of the job."""
+def test_shell_of_salloc() -> None:
+    """It is refused before it waits for other tasks.
+
+    Slurm's interactive step: one task, which is told the number of tasks of the job.
+    """
     shell = SLURM | {
         "SLURM_PROCID": "0",
         "SLURM_LOCALID": "0",
@@ -275,7 +290,8 @@ def test_the_shell_of_salloc_is_refused_before_it_waits_for_the_others() -> None
         ({"SLURM_STEP_NODELIST": "gpu[9-"}, "SLURM_STEP_NODELIST='gpu[9-' cannot be read"),
     ],
 )
-def test_contradictions_of_slurm_are_refused_in_its_own_words(contradiction: dict[str, str], words: str) -> None:
+def test_contradictory_slurm_variables(contradiction: dict[str, str], words: str) -> None:
+    """The error names Slurm's variables."""
     rank = contradiction.get("SLURM_PROCID", "3")
 
     assert refusal(SLURM | contradiction) == f"idist.initialize (backend gloo, rank {rank}): {words}"
@@ -285,7 +301,7 @@ def test_contradictions_of_slurm_are_refused_in_its_own_words(contradiction: dic
 
 
 @pytest.mark.parametrize("told", [*SUBSETS, TORCH], ids="+".join)
-def test_variables_of_torch_beside_those_of_slurm_may_say_the_same(told: dict[str, str]) -> None:
+def test_equal_torch_and_slurm_variables(told: dict[str, str]) -> None:
     """As site hooks and batch scripts set them: any of them, the address and port to meet at among them."""
     launch = read(SLURM | told)
 
@@ -297,7 +313,8 @@ def test_variables_of_torch_beside_those_of_slurm_may_say_the_same(told: dict[st
 @pytest.mark.parametrize(
     ("name", "theirs"), [("RANK", "SLURM_PROCID"), ("WORLD_SIZE", "SLURM_NTASKS"), ("LOCAL_RANK", "SLURM_LOCALID")]
 )
-def test_variables_of_torch_that_say_other_than_slurm_are_refused(name: str, theirs: str) -> None:
+def test_different_torch_and_slurm_variables(name: str, theirs: str) -> None:
+    """They are refused."""
     message = refusal(SLURM | {name: "2"})
 
     assert f"{name}='2' contradicts {theirs}='{SLURM[theirs]}'; unset {name}, or make them the same" in message
@@ -318,12 +335,16 @@ ONE_TASK_A_NODE = SLURM | {
     [ELASTIC, {"GROUP_RANK": "1", "TORCHELASTIC_USE_AGENT_STORE": "True"}, {}],
     ids=["torchrun", "spawn", "a launcher of the site"],
 )
-def test_a_launcher_within_a_task_of_srun_has_the_last_word(theirs: dict[str, str]) -> None:
+def test_launcher_inside_srun(theirs: dict[str, str]) -> None:
+    """The variables of the launcher are used."""
     assert read(ONE_TASK_A_NODE | TORCH | theirs) == read(TORCH | theirs)
 
 
-def test_spawned_processes_within_the_only_task_of_srun_have_the_last_word() -> None:
-    """As many processes as tasks: that it is no task is told by the store, which is there already."""
+def test_spawned_processes_inside_srun() -> None:
+    """The variables of the spawned processes are used.
+
+    There are as many processes as tasks; that the store exists already shows that this process is not a task.
+    """
     task = ONE_TASK_A_NODE | {"SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "1"}
 
     assert read(task | ALONE | {"MASTER_ADDR": "a", "MASTER_PORT": "1", "TORCHELASTIC_USE_AGENT_STORE": "True"}) == (
@@ -354,7 +375,8 @@ def test_spawned_processes_within_the_only_task_of_srun_have_the_last_word() -> 
         ("a[1,3-4],b", ["a1", "a3", "a4", "b"]),
     ],
 )
-def test_node_lists_are_expanded_in_their_order(nodelist: str, hosts: list[str]) -> None:
+def test_node_lists(nodelist: str, hosts: list[str]) -> None:
+    """They are expanded in order."""
     assert expand_nodelist(nodelist) == hosts
 
 
@@ -366,7 +388,8 @@ def test_node_lists_are_expanded_in_their_order(nodelist: str, hosts: list[str])
         *("a[x]", "a[-]", "a[1-]", "a[-1]", "a[1--2]", "a[1-2-3]", "a[1,]", "a[,1]", "a[1,,2]", "a[3-1]", "a[1 - 2]"),
     ],
 )
-def test_what_is_no_node_list_is_refused_and_quoted(nodelist: str) -> None:
+def test_invalid_node_lists(nodelist: str) -> None:
+    """The error quotes them."""
     with pytest.raises(ValueError, match=r"^not a SLURM node list: ") as caught:
         expand_nodelist(nodelist)
 
@@ -391,15 +414,16 @@ NUMBERS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 120)), min_size=1
 
 
 @given(st.lists(st.tuples(NAMES, NUMBERS, NAMES | st.just("")), min_size=1, max_size=4))
-def test_hosts_that_were_compressed_come_back(racks: list[tuple[str, list[tuple[int, int]], str]]) -> None:
+def test_compressed_node_lists(racks: list[tuple[str, list[tuple[int, int]], str]]) -> None:
+    """Expanding restores the names."""
     hosts = [f"{prefix}{number:0{width}}{suffix}" for prefix, numbers, suffix in racks for width, number in numbers]
 
     assert expand_nodelist(",".join(compress(*rack) for rack in racks)) == hosts
 
 
 @given(st.text("ab1-[],", max_size=9))
-def test_whatever_is_expanded_gives_names_without_a_bracket_or_comma(text: str) -> None:
-    """Any other text is refused, by a ValueError and nothing else."""
+def test_expanded_names(text: str) -> None:
+    """They have no bracket and no comma. Any other text is refused, by a ValueError and nothing else."""
     with suppress(ValueError):
         hosts = expand_nodelist(text)
 

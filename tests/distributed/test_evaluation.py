@@ -55,7 +55,8 @@ def evaluate(first_rank_is_empty: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_metrics_of_uneven_shards_are_those_of_one_process(ranks: int) -> None:
+def test_metrics_of_uneven_shards(ranks: int) -> None:
+    """They are those of one process."""
     alone = run_distributed(evaluate, False, ranks=1)[0]
     for found in run_distributed(evaluate, False, ranks=ranks):
         assert found["accuracy"] == alone["accuracy"]
@@ -63,8 +64,11 @@ def test_metrics_of_uneven_shards_are_those_of_one_process(ranks: int) -> None:
         assert found["modes"], "the evaluator left a part of the model in evaluation mode"
 
 
-def test_batch_norm_in_a_ddp_model_does_not_hang_where_rank_0_has_no_batch() -> None:
-    """DistributedDataParallel broadcasts buffers in its forward pass; the evaluator calls the module inside."""
+def test_batch_norm_without_batch_on_rank_0() -> None:
+    """The evaluation of a DDP model does not hang.
+
+    DistributedDataParallel broadcasts buffers in its forward pass; the evaluator calls the module inside.
+    """
     found = run_distributed(evaluate, True, ranks=2, timeout_s=30)
 
     assert [one["batches"] for one in found] == [0, SAMPLES - 4]
@@ -100,7 +104,8 @@ def spread() -> dict[str, Any]:
     }
 
 
-def test_states_of_every_kind_are_joined_and_the_own_ones_stay() -> None:
+def test_states_of_every_kind() -> None:
+    """States are combined; those of each rank do not change."""
     found = run_distributed(spread, ranks=3)
 
     assert [one["spread"] for one in found] == [[2.0, -2.0, -2.0, -1.0, 1.0, 2.0, 2.0]] * 3

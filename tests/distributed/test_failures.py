@@ -128,7 +128,8 @@ PLACES = [event.name for event in Events if event is not Events.EXCEPTION_RAISED
 @pytest.mark.parametrize("step", STEPS if FULL else ["library"])
 @pytest.mark.parametrize("guilty", [0, 1, 2, 3] if FULL else [0, 1])
 @pytest.mark.parametrize("place", PLACES)
-def test_all_leave_with_the_original_or_its_quotation(place: str, guilty: int, step: str) -> None:
+def test_all_ranks_raise(place: str, guilty: int, step: str) -> None:
+    """The failed rank raises the original error, the others one that quotes it."""
     ranks = 4 if FULL else 2
 
     found: list[Left] = run_distributed(fail_at, place, guilty, step, ranks=ranks)
@@ -235,7 +236,8 @@ def exchange_in_handler(agreed: bool) -> list[str]:
     return [*seen, type(caught.value).__name__]
 
 
-def test_a_handler_of_a_failure_that_exchanges_something_hears_at_once_that_nobody_comes() -> None:
+def test_collective_in_a_handler_of_a_failure() -> None:
+    """It raises at once, since the other ranks do not take part."""
     other, own = run_distributed(exchange_in_handler, False)
 
     assert other == ["RankFailed", "(1,) rank 1 of 2 has failed:", "RankFailed"]
@@ -246,7 +248,8 @@ def test_a_handler_of_a_failure_that_exchanges_something_hears_at_once_that_nobo
     )
 
 
-def test_handlers_of_an_agreed_error_may_exchange_something() -> None:
+def test_collective_in_a_handler_of_a_common_error() -> None:
+    """If all ranks raise the same error, handlers may call collectives."""
     assert run_distributed(exchange_in_handler, True) == [["OwnError", "2", "OwnError"]] * 2
 
 
@@ -284,7 +287,8 @@ def disagree(how: str) -> tuple[str, bool, int]:
 
 
 @pytest.mark.parametrize("how", ["agree", "one_rank_first"])
-def test_decisions_of_all_ranks_that_fail_fail_on_all_and_the_next_collective_works(how: str) -> None:
+def test_failed_common_decision(how: str) -> None:
+    """It fails on all ranks, and the next collective works."""
     first = "RuntimeError" if how == "agree" else "OwnError"
 
     assert run_distributed(disagree, how) == [(first, False, 2), ("RuntimeError", False, 2)]
@@ -317,7 +321,8 @@ def exit_with(kind: str, code: Any) -> str:
         ("agreed exit", 143, "done", "SystemExit"),
     ],
 )
-def test_an_interrupt_and_an_exit_that_is_no_success_are_told_too(kind: str, code: Any, other: str, own: str) -> None:
+def test_interrupt_and_exit_are_reported(kind: str, code: Any, other: str, own: str) -> None:
+    """KeyboardInterrupt and a SystemExit with an error code are failures."""
     assert run_distributed(exit_with, kind, code) == [other, own]
 
 
@@ -420,7 +425,8 @@ def go_on_alone(given_up: bool) -> tuple[str, Any]:
     return found, idist.all_reduce(1)
 
 
-def test_ranks_go_on_where_no_collective_was_given_up() -> None:
+def test_ranks_continue_after_a_handled_failure() -> None:
+    """Ranks can continue if no collective was abandoned."""
     assert run_distributed(go_on_alone, False) == [(2, 2), (2, 2)]
 
 
@@ -484,7 +490,7 @@ def work_in_parallel() -> None:
         parallel.run(work)
 
 
-def test_an_error_that_leaves_parallel_is_told() -> None:
+def test_error_inside_parallel_is_reported() -> None:
     with TorchModel.meeting_point() as told:
         first, second = launch(work_in_parallel, [environment | told for environment in by_hand(2, 1)])
 
@@ -494,7 +500,8 @@ def test_an_error_that_leaves_parallel_is_told() -> None:
     assert max(first.seconds, second.seconds) < 30
 
 
-def test_an_error_of_a_spawned_process_is_told_to_the_others_and_raised() -> None:
+def test_error_of_a_spawned_process() -> None:
+    """It is reported to the other processes and raised by the caller."""
     with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="OwnError: of the function") as caught:
         idist.spawn("gloo", work, nproc_per_node=2, start_method="forkserver")
 

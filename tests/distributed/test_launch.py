@@ -55,7 +55,8 @@ if __name__ == "__main__":
 """
 
 
-def test_one_script_has_one_validation_metric_alone_spawned_and_under_torchrun(tmp_path: Path) -> None:
+def test_one_script_with_all_launchers(tmp_path: Path) -> None:
+    """The validation metric is the same alone, spawned and under torchrun."""
     script = tmp_path / "train.py"
     script.write_text(TRAIN)
 
@@ -96,7 +97,8 @@ idist.finalize()
 """
 
 
-def test_torchrun_restarts_after_a_rank_was_killed_and_the_job_ends(tmp_path: Path) -> None:
+def test_torchrun_restarts_after_a_killed_rank(tmp_path: Path) -> None:
+    """The job then ends successfully."""
     script = tmp_path / "restarted.py"
     script.write_text(RESTARTED)
 
@@ -106,8 +108,11 @@ def test_torchrun_restarts_after_a_rank_was_killed_and_the_job_ends(tmp_path: Pa
     assert sorted(printed.splitlines()) == [f"rank {rank} of 2: 3, restarts: 1" for rank in range(2)]
 
 
-def test_torchrun_restarts_two_nodes_after_a_rank_of_one_was_killed(tmp_path: Path) -> None:
-    """The node on which nobody failed counts no restart, yet its ranks find those of the other one."""
+def test_torchrun_restarts_two_nodes(tmp_path: Path) -> None:
+    """A rank of one node was killed.
+
+    The node on which nobody failed counts no restart, yet its ranks find those of the other one.
+    """
     script = tmp_path / "restarted.py"
     script.write_text(RESTARTED)
     endpoint = f"127.0.0.1:{free_port()}"
@@ -155,8 +160,8 @@ def test_tasks_of_srun_find_each_other() -> None:
     assert [outcome.value for outcome in outcomes] == [(Place(rank, 2, rank, 2, 1, 0), 1) for rank in range(2)]
 
 
-def test_tasks_of_srun_on_several_nodes_meet_on_the_first() -> None:
-    """That one is this machine; the name of the other is never looked up."""
+def test_srun_on_several_nodes() -> None:
+    """Tasks meet on the first node. That one is this machine; the name of the other is never looked up."""
     outcomes = launch(join, of_srun("localhost,nowhere[08-09]", [0, 1, 0]))
 
     assert [outcome.error for outcome in outcomes] == ["", "", ""]
@@ -180,14 +185,15 @@ def written(folder: Path) -> dict[str, list[int]]:
     return {path.name: json.loads(path.read_text()) for path in sorted(folder.iterdir())}
 
 
-def test_spawned_processes_have_joined_and_get_the_arguments(tmp_path: Path) -> None:
+def test_spawn(tmp_path: Path) -> None:
+    """Processes are initialized and get the arguments."""
     assert idist.spawn("gloo", write_place, (str(tmp_path),), {"factor": 10}, nproc_per_node=2) is None
 
     assert written(tmp_path) == {"0": [0, 0, 2, 1, 30], "1": [1, 1, 2, 1, 30]}
     assert read_launch(os.environ) is None  # it is the processes that were told, not this one
 
 
-def test_spawned_processes_can_be_waited_for_later(tmp_path: Path) -> None:
+def test_spawn_without_join(tmp_path: Path) -> None:
     context = idist.spawn("gloo", write_place, (str(tmp_path),), {"factor": 1}, nproc_per_node=2, join=False)
     while not context.join(timeout=60):
         pass
@@ -201,7 +207,7 @@ def fail_on_rank_1(local_rank: int) -> None:
     idist.barrier()
 
 
-def test_an_error_of_a_spawned_process_comes_with_its_traceback() -> None:
+def test_spawn_error_has_traceback() -> None:
     with pytest.raises(mp.ProcessRaisedException, match=r"in fail_on_rank_1[\s\S]*ArithmeticError: one rank gives up"):
         idist.spawn("gloo", fail_on_rank_1, nproc_per_node=2)
 
@@ -212,7 +218,7 @@ def spawn_a_node(folder: str, port: int) -> None:
     idist.spawn("gloo", write_place, (folder,), {"factor": 1}, nproc_per_node=1, start_method="forkserver", **place)
 
 
-def test_two_nodes_that_spawn_find_each_other(tmp_path: Path) -> None:
+def test_spawn_on_two_nodes(tmp_path: Path) -> None:
     outcomes = launch(spawn_a_node, [{"NODE": "0"}, {"NODE": "1"}], str(tmp_path), free_port())
 
     assert [outcome.error for outcome in outcomes] == ["", ""]
@@ -230,7 +236,7 @@ def test_the_only_task_of_srun_can_spawn(tmp_path: Path) -> None:
     assert written(tmp_path) == {"0": [0, 0, 2, 1, 3], "1": [1, 1, 2, 1, 3]}
 
 
-def test_a_process_that_was_launched_spawns_no_others(tmp_path: Path) -> None:
+def test_launched_process_spawns_no_others(tmp_path: Path) -> None:
     [outcome] = launch(spawn_within_a_task, by_hand(2, 29500)[1:], str(tmp_path))
 
     assert outcome.error.startswith("ValueError: nproc_per_node=2, but RANK='1' and WORLD_SIZE='2' say that this")

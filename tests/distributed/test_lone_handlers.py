@@ -81,11 +81,13 @@ def stop_alone(wraps: bool) -> int:
         return trainer.run([(torch.ones(2, 1), torch.ones(2, 1))], max_epochs=1000 if wraps else 8).iteration
 
 
-def test_a_lone_stop_ends_the_run_of_its_rank() -> None:
+def test_lone_stop() -> None:
+    """It ends the run of its rank."""
     assert run_distributed(stop_alone, False) == [3, 8]
 
 
-def test_a_lone_stop_is_an_error_where_the_others_would_wait() -> None:
+def test_lone_stop_before_a_collective() -> None:
+    """It is an error if the other ranks would wait."""
     with pytest.raises(RuntimeError, match="EarlyStopping ends a run on rank 0 alone in which the ranks exchange"):
         run_distributed(stop_alone, True, timeout_s=30)
 
@@ -105,7 +107,8 @@ def some_have_it() -> str:
     return report(lambda: trainer.run([1.0], max_epochs=3))
 
 
-def test_what_several_ranks_have_and_one_lacks_is_an_error_on_all() -> None:
+def test_handler_on_some_ranks() -> None:
+    """A handler on several ranks but not on all is an error on all ranks."""
     messages = run_distributed(some_have_it, ranks=3, timeout_s=60)
 
     words = (
@@ -128,7 +131,8 @@ def save_sharded_alone(folder: str, with_dcp: bool) -> str:
 @pytest.mark.parametrize(
     ("with_dcp", "reason"), [(True, "DCPSaver saves on every rank"), (False, "it saves a model that is sharded")]
 )
-def test_a_sharded_model_is_not_saved_by_one_rank_alone(with_dcp: bool, reason: str, tmp_path: Path) -> None:
+def test_lone_checkpoint_of_a_sharded_model(with_dcp: bool, reason: str, tmp_path: Path) -> None:
+    """It is an error."""
     messages = run_distributed(save_sharded_alone, str(tmp_path), with_dcp, timeout_s=60)
 
     assert all(f"Checkpoint must be attached on all ranks, as {reason}" in message for message in messages)
@@ -145,7 +149,8 @@ def run_on_one_rank() -> int:
     return evaluator.state.iteration
 
 
-def test_an_engine_without_such_handlers_may_run_on_one_rank() -> None:
+def test_engine_on_one_rank() -> None:
+    """An engine without collective handlers may run on one rank only."""
     assert run_distributed(run_on_one_rank) == [2, 0]
 
 
@@ -160,7 +165,8 @@ def save_beside_a_lone_guard(folder: str) -> list[str]:
     return sorted(path.name for path in Path(folder).glob("*.pt"))
 
 
-def test_what_a_lone_guard_has_found_is_not_saved_by_any_rank(tmp_path: Path) -> None:
+def test_lone_nan_check_prevents_saves(tmp_path: Path) -> None:
+    """No rank saves a state in which one rank has found a NaN."""
     results = run_distributed(save_beside_a_lone_guard, str(tmp_path), timeout_s=60)
 
     assert results == [["trainer_1.pt"]] * 2

@@ -174,8 +174,8 @@ def stop_for_a_while() -> None:
     idist.barrier()
 
 
-def test_ranks_that_were_all_stopped_do_not_take_each_other_for_lost(tmp_path: Path) -> None:
-    """As when a machine sleeps, or a job is suspended."""
+def test_all_ranks_stopped(tmp_path: Path) -> None:
+    """They do not report each other as lost. As when a machine sleeps, or a job is suspended."""
     assert codes_and_errors(run_to_the_end(tmp_path, stop_for_a_while)) == [(0, ""), (0, "")]
 
 

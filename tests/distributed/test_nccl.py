@@ -36,7 +36,8 @@ def test_a_rank_has_a_gpu_of_its_own(model: ComputationModel) -> None:
 @needs_nccl
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64])
-def test_tensors_of_cpu_and_gpu_come_back_as_they_are(model: ComputationModel, device: str, dtype: torch.dtype) -> None:
+def test_devices_of_results(model: ComputationModel, device: str, dtype: torch.dtype) -> None:
+    """Results are on the device of the arguments."""
     tensor = torch.tensor([[0, 1], [1, 1]], device=device).to(dtype)
     gathered = model.all_gather(tensor, None)[0]
 
@@ -64,7 +65,8 @@ def test_a_model_is_wrapped_for_its_gpu(model: ComputationModel) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is available here")
-def test_without_a_gpu_nccl_is_refused_at_once() -> None:
+def test_nccl_without_gpu() -> None:
+    """It is refused at once."""
     expected = ValueError if "nccl" not in idist.available_backends() else RuntimeError
     with pytest.raises(expected, match=r"nccl needs CUDA, which is not available; use gloo|must be one of"):
         idist.initialize("nccl")

@@ -34,15 +34,17 @@ def printed(folder: Path, options: dict[str, Any]) -> list[str]:
     return sorted(done.stdout.splitlines())
 
 
-def test_without_a_backend_it_runs_here_alone(tmp_path: Path) -> None:
+def test_without_backend(tmp_path: Path) -> None:
+    """The function runs in this process."""
     assert printed(tmp_path, {}) == ["0 0/1 None {'a': 1} 10"]
 
 
-def test_with_a_backend_and_no_launcher_it_is_a_run_of_one(tmp_path: Path) -> None:
+def test_backend_without_launcher(tmp_path: Path) -> None:
+    """A run of one process."""
     assert printed(tmp_path, {"backend": "gloo"}) == ["0 0/1 gloo {'a': 1} 10"]
 
 
-def test_with_a_number_of_processes_it_starts_them(tmp_path: Path) -> None:
+def test_starts_processes(tmp_path: Path) -> None:
     assert printed(tmp_path, {"backend": "gloo", "nproc_per_node": 2}) == [
         "0 0/2 gloo {'a': 1} 30",
         "1 1/2 gloo {'a': 1} 30",
@@ -69,19 +71,19 @@ def test_with_a_number_of_processes_it_starts_them(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_arguments_that_do_not_fit_together_are_refused_at_once(options: dict[str, Any], message: str) -> None:
+def test_contradictory_arguments(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^Parallel: {message}"):
         idist.Parallel(**options)
 
 
-def test_several_nodes_need_a_place_to_meet() -> None:
+def test_several_nodes_need_an_address() -> None:
     parallel = idist.Parallel("gloo", nproc_per_node=1, nnodes=2, node_rank=0)
 
     with pytest.raises(ValueError, match="nnodes=2 needs master_addr and master_port"):
         parallel.run(print)
 
 
-def test_a_process_that_was_launched_itself_starts_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launched_process_starts_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """torchrun and nproc_per_node together would start a run within each of its ranks."""
     launched = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
     for name, value in launched.items():
@@ -91,7 +93,7 @@ def test_a_process_that_was_launched_itself_starts_no_others(monkeypatch: pytest
         idist.Parallel("gloo", nproc_per_node=2).run(print)
 
 
-def test_it_leaves_the_others_also_after_an_error() -> None:
+def test_finalizes_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), idist.Parallel("gloo") as parallel:
         parallel.run(lambda local_rank: local_rank / 0)
 
@@ -113,8 +115,8 @@ idist.spawn("gloo", work, nproc_per_node=2)
 """
 
 
-def test_a_function_of_an_interactive_session_is_run_in_forked_processes() -> None:
-    """As in a notebook: its main module is not a file."""
+def test_function_of_an_interactive_session() -> None:
+    """It is run in forked processes. As in a notebook: its main module is not a file."""
     done = subprocess.run([sys.executable, "-"], input=SESSION, capture_output=True, text=True, timeout=120)
     refused, *outputs = done.stdout.split("\n")
 

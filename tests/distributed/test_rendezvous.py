@@ -62,15 +62,19 @@ def who(rank: int, world_size: int) -> str:
 # ------------------------------------------------------------------------------------------------- they find each other
 
 
-def test_processes_find_each_other_where_rank_0_runs_the_store() -> None:
+def test_store_of_rank_0() -> None:
+    """Processes find each other."""
     outcomes = launch(join, by_hand(3, free_port()))
 
     assert errors(outcomes) == ["", "", ""]
     assert [outcome.value for outcome in outcomes] == [(Place(rank, 3, rank, 3, 1, 0), 3) for rank in range(3)]
 
 
-def test_nodes_are_told_apart_by_the_launcher_and_numbered_by_their_lowest_ranks() -> None:
-    """Ranks may be dealt out to the nodes one by one, and nodes may differ in size."""
+def test_node_ranks_of_the_launcher() -> None:
+    """Nodes are numbered by their lowest ranks.
+
+    Ranks may be assigned to nodes in turn, and nodes may differ in size.
+    """
     nodes = ["b", "a", "b"]
     local = ["0", "0", "1"]
     environments = by_hand(3, free_port())
@@ -88,7 +92,8 @@ def test_nodes_are_told_apart_by_the_launcher_and_numbered_by_their_lowest_ranks
 # -------------------------------------------------------------------------------------- they were told different things
 
 
-def test_different_world_sizes_are_refused_on_both() -> None:
+def test_different_world_sizes() -> None:
+    """Both ranks raise."""
     first, second = by_hand(2, free_port())
 
     outcomes = launch(join, [first, second | {"WORLD_SIZE": "3"}])
@@ -99,8 +104,8 @@ def test_different_world_sizes_are_refused_on_both() -> None:
         assert "'3' on rank 1" in error
 
 
-def test_the_same_rank_twice_is_refused_on_all() -> None:
-    """Also where it is rank 0, which two processes want to run the store."""
+def test_duplicate_rank() -> None:
+    """All ranks raise. Also where it is rank 0, which two processes want to run the store."""
     first, _ = by_hand(2, free_port())
 
     outcomes = launch(join, [first, first])
@@ -110,7 +115,8 @@ def test_the_same_rank_twice_is_refused_on_all() -> None:
     assert errors(outcomes) == [who(0, 2) + reason] * 2
 
 
-def test_the_same_rank_twice_beside_others_is_refused_on_all_of_them() -> None:
+def test_duplicate_rank_of_three() -> None:
+    """All ranks raise, also those that are unique."""
     first, second, third = by_hand(3, free_port())
 
     outcomes = launch(join, [first, second, third | {"RANK": "1", "LOCAL_RANK": "1"}])
@@ -119,8 +125,8 @@ def test_the_same_rank_twice_beside_others_is_refused_on_all_of_them() -> None:
         assert error.startswith(who(rank, 3) + "two processes have RANK='1', on the nodes ")
 
 
-def test_the_same_local_rank_twice_on_a_node_is_refused_on_both() -> None:
-    """As two processes that would take the same GPU."""
+def test_duplicate_local_rank() -> None:
+    """Both ranks raise. As two processes that would take the same GPU."""
     first, second = by_hand(2, free_port())
 
     outcomes = launch(join, [first, second | {"LOCAL_RANK": "0"}])
@@ -130,7 +136,8 @@ def test_the_same_local_rank_twice_on_a_node_is_refused_on_both() -> None:
     assert errors(outcomes) == [who(rank, 2) + reason for rank in (0, 1)]
 
 
-def test_different_ports_are_told_on_both() -> None:
+def test_different_ports() -> None:
+    """Both ranks report it."""
     first, second = by_hand(2, free_port())
     elsewhere = str(free_port())
 
@@ -148,7 +155,8 @@ def test_different_ports_are_told_on_both() -> None:
     )
 
 
-def test_without_a_time_limit_too_a_rank_that_finds_nobody_gives_up() -> None:
+def test_default_time_limit() -> None:
+    """A rank that finds no other rank gives up, also if no time limit is given."""
     _, second = by_hand(2, free_port())
 
     [outcome] = launch(join, [second], None, 0.5)
@@ -157,7 +165,7 @@ def test_without_a_time_limit_too_a_rank_that_finds_nobody_gives_up() -> None:
     assert "If rank 0 starts later than that, pass timeout=timedelta(...)" in outcome.error
 
 
-def test_what_is_waited_at_most_for_a_store_leaves_a_margin_to_the_limit() -> None:
+def test_store_timeout_is_below_the_limit() -> None:
     """Rank 0 may look for a store twice: its own, and one that stands in its place."""
     looks_s = [limit.total_seconds() for limit in (rendezvous.CONNECT_TIMEOUT, rendezvous._TAKEN_TIMEOUT)]
 
@@ -165,7 +173,8 @@ def test_what_is_waited_at_most_for_a_store_leaves_a_margin_to_the_limit() -> No
     assert rendezvous._LINGER_S <= 5
 
 
-def test_a_host_that_nobody_knows_is_told_at_once() -> None:
+def test_unknown_host() -> None:
+    """The error is raised at once."""
     outcomes = launch(join, [e | {"MASTER_ADDR": "no.such.host.invalid"} for e in by_hand(2, 29500)])
 
     for rank, error in enumerate(errors(outcomes)):
@@ -175,7 +184,7 @@ def test_a_host_that_nobody_knows_is_told_at_once() -> None:
         )
 
 
-def test_a_port_that_something_else_listens_at_is_told() -> None:
+def test_port_of_another_program() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         outcomes = launch(join, by_hand(2, port), None, 1.0, 1.0)
@@ -186,7 +195,7 @@ def test_a_port_that_something_else_listens_at_is_told() -> None:
     assert second.startswith(f"{who(1, 2)}{store}no answer in 1 s")
 
 
-def test_a_rank_that_does_not_come_is_named() -> None:
+def test_missing_rank_is_named() -> None:
     first, _, third = by_hand(3, free_port())
 
     outcomes = launch(join, [first, third], 1.0)
@@ -206,7 +215,7 @@ def join_or_end() -> Any:
     return end_while_the_others_come() if os.environ["RANK"] == "0" else join()
 
 
-def test_a_store_that_ends_while_the_ranks_meet_is_told() -> None:
+def test_store_ends_during_rendezvous() -> None:
     environments = by_hand(2, free_port())
 
     _, error = errors(launch(join_or_end, environments))
@@ -217,7 +226,8 @@ def test_a_store_that_ends_while_the_ranks_meet_is_told() -> None:
     )
 
 
-def test_half_set_variables_are_refused_before_anybody_is_looked_for() -> None:
+def test_incomplete_variables_fail_early() -> None:
+    """Before a connection is tried."""
     _, second = by_hand(2, free_port())
     del second["MASTER_PORT"]
 
@@ -241,7 +251,8 @@ def meet_in_threads(store: Store, *told: tuple[Launch, str], timeout_s: float = 
         return list(pool.map(meet, *zip(*told, strict=True)))
 
 
-def test_different_backends_are_refused_on_all() -> None:
+def test_different_backends() -> None:
+    """All ranks raise."""
     found = meet_in_threads(HashStore(), (Launch(0, 2, 0), "gloo"), (Launch(1, 2, 1), "nccl"))
 
     for rank, (backend, error) in enumerate(zip(["gloo", "nccl"], found, strict=True)):
@@ -251,7 +262,8 @@ def test_different_backends_are_refused_on_all() -> None:
         assert "'nccl' on rank 1" in error
 
 
-def test_one_process_too_many_is_told_so_and_disturbs_nobody() -> None:
+def test_one_process_too_many() -> None:
+    """It raises; the others are not affected."""
     store = HashStore()
 
     assert meet_in_threads(store, (Launch(0, 2, 0), "gloo"), (Launch(1, 2, 1), "gloo")) == [
@@ -267,8 +279,8 @@ def restarted(rank: int, world_size: int) -> tuple[Launch, str]:
     return Launch(rank, world_size, rank, node="0", launcher_runs_store=True, may_restart=True), "gloo"
 
 
-def test_what_the_processes_before_a_restart_left_in_the_store_is_no_hindrance() -> None:
-    """Whether they had met, or some had come and then were ended; and now there may be another number of them."""
+def test_entries_before_a_restart_are_ignored() -> None:
+    """Before it, the ranks may have met, or only some have arrived; their number may differ after it."""
     store = HashStore()
     for world_size in (3, 2):
         assert meet_in_threads(store, *(restarted(rank, world_size) for rank in range(world_size))) == [
@@ -279,7 +291,8 @@ def test_what_the_processes_before_a_restart_left_in_the_store_is_no_hindrance()
 
 
 @pytest.mark.parametrize(("there", "missing"), [(0, 1), (1, 0)])
-def test_a_rank_that_does_not_come_to_a_round_is_named(there: int, missing: int) -> None:
+def test_rank_missing_from_a_round(there: int, missing: int) -> None:
+    """It is named."""
     [error] = meet_in_threads(HashStore(), restarted(there, 2), timeout_s=0.1)
 
     assert re.match(
@@ -287,7 +300,8 @@ def test_a_rank_that_does_not_come_to_a_round_is_named(there: int, missing: int)
     )
 
 
-def test_a_rank_that_died_after_it_asked_for_a_round_is_named() -> None:
+def test_rank_that_died_in_a_round() -> None:
+    """It is named."""
     store = HashStore()
     meet_in_threads(store, restarted(1, 2), timeout_s=0.1)
 
@@ -331,14 +345,15 @@ def leave_late() -> Any:
     return join()
 
 
-def test_who_comes_again_before_rank_0_has_left_finds_it() -> None:
+def test_rejoin_before_rank_0_has_left() -> None:
     outcomes = launch(leave_late, by_hand(2, free_port()))
 
     assert errors(outcomes) == ["", ""]
     assert [outcome.value for outcome in outcomes] == [(Place(rank, 2, rank, 2, 1, 0), 1) for rank in (0, 1)]
 
 
-def test_processes_join_again_after_they_have_left_where_rank_0_runs_the_store() -> None:
+def test_rejoin_store_of_rank_0() -> None:
+    """Processes can finalize and initialize again."""
     outcomes = launch(join_many_times, by_hand(2, free_port()))
 
     assert errors(outcomes) == ["", ""]
@@ -346,7 +361,8 @@ def test_processes_join_again_after_they_have_left_where_rank_0_runs_the_store()
         assert outcome.value == [(Place(rank, 2, rank, 2, 1, 0), 1)] * 5 + ["serial"]
 
 
-def test_processes_join_again_after_they_have_left_where_the_launcher_runs_the_store() -> None:
+def test_rejoin_store_of_the_launcher() -> None:
+    """Processes can finalize and initialize again."""
     with TorchModel.meeting_point() as told:
         outcomes = launch(join_many_times, [e | told for e in by_hand(2, 1)])
 
@@ -378,7 +394,8 @@ def adopt_told(file: str) -> Any:
     return adopt(file, int(os.environ["NUMBER"]), 1 - int(os.environ["NUMBER"]))
 
 
-def test_a_group_of_the_user_is_found_and_ranks_of_a_node_are_counted_by_host_names(tmp_path: Path) -> None:
+def test_existing_group_counts_ranks_by_host_name(tmp_path: Path) -> None:
+    """A process group that the script has initialized is used."""
     outcomes = launch(adopt_by_host_names, [{"NUMBER": "0"}, {"NUMBER": "1"}], str(tmp_path / "store"))
 
     assert errors(outcomes) == ["", ""]
@@ -386,7 +403,7 @@ def test_a_group_of_the_user_is_found_and_ranks_of_a_node_are_counted_by_host_na
         assert outcome.value == (("native-dist", "gloo", rank, 2), Place(rank, 2, rank, 2, 1, 0), 3, "serial", 1)
 
 
-def test_ranks_of_a_group_of_the_user_are_counted_on_each_node_of_slurm(tmp_path: Path) -> None:
+def test_existing_group_counts_ranks_by_slurm_node(tmp_path: Path) -> None:
     told = [{"NUMBER": number, "SLURM_NODEID": f"node {number}"} for number in "01"]
 
     outcomes = launch(adopt_by_host_names, told, str(tmp_path / "store"))
@@ -395,7 +412,8 @@ def test_ranks_of_a_group_of_the_user_are_counted_on_each_node_of_slurm(tmp_path
     assert [outcome.value[1] for outcome in outcomes] == [Place(0, 2, 0, 1, 2, 0), Place(1, 2, 0, 1, 2, 1)]
 
 
-def test_the_local_rank_in_a_group_of_the_user_is_the_one_that_was_told(tmp_path: Path) -> None:
+def test_existing_group_with_local_rank(tmp_path: Path) -> None:
+    """A given local rank is used."""
     outcomes = launch(adopt_told, [{"NUMBER": "0"}, {"NUMBER": "1"}], str(tmp_path / "store"))
 
     assert errors(outcomes) == ["", ""]
@@ -430,7 +448,8 @@ def wait_alone(operation: str) -> str | None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_collective_that_times_out_names_operation_rank_and_backend(operation: str) -> None:
+def test_message_of_a_collective_timeout(operation: str) -> None:
+    """It names operation, rank and backend."""
     message, _ = run_distributed(wait_alone, operation, timeout_s=30.0)
 
     name = operation.partition(" ")[0]

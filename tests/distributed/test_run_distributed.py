@@ -63,7 +63,8 @@ def where_am_i(scale: int, text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_each_rank_has_joined_and_results_come_in_the_order_of_the_ranks(ranks: int) -> None:
+def test_results_in_order_of_ranks(ranks: int) -> None:
+    """Each rank is initialized."""
     assert run_distributed(where_am_i, 10, "abc", ranks=ranks) == [
         {
             "rank": rank,
@@ -85,7 +86,7 @@ def variables() -> tuple[str | None, str | None]:
     return os.environ.get("RANKS_SEE_THIS"), os.environ.get("RANKS_DO_NOT_SEE_THIS")
 
 
-def test_ranks_have_the_variables_that_the_caller_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_have_the_variables_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not those of the first call, though the process that they are forked from is as old as that."""
     monkeypatch.setenv("RANKS_DO_NOT_SEE_THIS", "old")
     run_distributed(variables, ranks=1)
@@ -95,7 +96,7 @@ def test_ranks_have_the_variables_that_the_caller_has_now(monkeypatch: pytest.Mo
     assert run_distributed(variables, ranks=1) == [("new", None)]
 
 
-def test_a_test_that_was_itself_launched_can_run_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_launched_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ranks take the variables of their own run for true, whatever torchrun or SLURM has told the caller."""
     for name, value in {
         "RANK": "5",
@@ -126,7 +127,8 @@ def fail_on(guilty: int, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("guilty", [0, 1])
-def test_the_first_error_comes_with_type_message_and_traceback(guilty: int) -> None:
+def test_first_error_is_raised(guilty: int) -> None:
+    """With its type, message and traceback."""
     with pytest.raises(OwnError) as caught:
         run_distributed(fail_on, guilty, OwnError("one rank gives up", 7))
 
@@ -163,7 +165,7 @@ def fail_beyond_pickling(kind: str) -> None:
         ("an exit", "SystemExit: enough"),
     ],
 )
-def test_an_error_that_cannot_be_handed_over_is_quoted(kind: str, message: str) -> None:
+def test_unpicklable_errors_are_quoted(kind: str, message: str) -> None:
     with pytest.raises(RuntimeError) as caught:
         run_distributed(fail_beyond_pickling, kind)
 
@@ -175,7 +177,8 @@ def return_a_lock() -> Any:
     return threading.Lock()
 
 
-def test_a_result_that_cannot_be_pickled_is_an_error_of_the_rank() -> None:
+def test_unpicklable_result() -> None:
+    """It is an error of the rank."""
     with pytest.raises(TypeError, match=r"cannot pickle '_thread\.lock' object"):
         run_distributed(return_a_lock)
 
@@ -189,7 +192,8 @@ def die(how: str) -> None:
 
 
 @pytest.mark.parametrize(("how", "words"), [("exit", "ended with exit code 3"), ("kill", "was killed by signal 9")])
-def test_a_rank_that_dies_is_named_at_once(how: str, words: str) -> None:
+def test_dead_rank_is_named(how: str, words: str) -> None:
+    """At once."""
     with pytest.raises(RuntimeError, match=rf"^run_distributed: rank 1 {words} and returned nothing$"):
         run_distributed(die, how)
 
@@ -199,7 +203,8 @@ def hang_on(guilty: int) -> None:
         threading.Event().wait()
 
 
-def test_ranks_that_hang_are_ended_and_it_is_told_where_they_were() -> None:
+def test_hanging_ranks() -> None:
+    """They are ended; the error shows where they were."""
     with pytest.raises(TimeoutError) as caught:
         run_distributed(hang_on, 1, timeout_s=2.0)
 
@@ -214,7 +219,7 @@ def wait_for_the_other() -> None:
     threading.Event().wait()
 
 
-def test_ranks_that_wait_for_each_other_are_all_told_of() -> None:
+def test_deadlock() -> None:
     """One in a collective, the other elsewhere. Whichever notices the limit first, both places are shown."""
     with pytest.raises(TimeoutError) as caught:
         run_distributed(wait_for_the_other, timeout_s=2.0)
@@ -224,7 +229,7 @@ def test_ranks_that_wait_for_each_other_are_all_told_of() -> None:
     assert "in wait_for_the_other" in second
 
 
-def test_one_call_after_another_works_after_errors() -> None:
+def test_calls_after_errors() -> None:
     with pytest.raises(OwnError):
         run_distributed(fail_on, 0, OwnError())
 

@@ -31,7 +31,8 @@ def dealt_back(parts: list[list[int]]) -> list[int]:
 
 
 @given(COUNTS, RANKS, st.booleans())
-def test_without_padding_each_sample_is_on_exactly_one_rank(count: int, ranks: int, shuffle: bool) -> None:
+def test_shards_without_padding(count: int, ranks: int, shuffle: bool) -> None:
+    """Each sample is on exactly one rank."""
     parts = shards(count, ranks, shuffle=shuffle, pad=False)
 
     assert sorted(sample for part in parts for sample in part) == list(range(count))
@@ -39,9 +40,8 @@ def test_without_padding_each_sample_is_on_exactly_one_rank(count: int, ranks: i
 
 
 @given(COUNTS, RANKS, st.booleans())
-def test_with_padding_all_ranks_have_as_many_and_only_the_first_are_repeated(
-    count: int, ranks: int, shuffle: bool
-) -> None:
+def test_shards_with_padding(count: int, ranks: int, shuffle: bool) -> None:
+    """All ranks have the same number of samples; only the first samples are repeated."""
     parts = shards(count, ranks, shuffle=shuffle)
     order = dealt_back(parts)
 
@@ -52,7 +52,7 @@ def test_with_padding_all_ranks_have_as_many_and_only_the_first_are_repeated(
 
 
 @given(st.integers(1, 40), RANKS, st.integers(0, 5), st.integers(0, 3))
-def test_the_order_is_the_same_for_any_number_of_ranks(count: int, ranks: int, seed: int, epoch: int) -> None:
+def test_order_does_not_depend_on_ranks(count: int, ranks: int, seed: int, epoch: int) -> None:
     def order(world_size: int) -> list[int]:
         parts = []
         for rank in range(world_size):
@@ -64,7 +64,7 @@ def test_the_order_is_the_same_for_any_number_of_ranks(count: int, ranks: int, s
     assert order(ranks) == order(1)
 
 
-def test_each_epoch_and_each_seed_has_an_order_of_its_own() -> None:
+def test_order_depends_on_epoch_and_seed() -> None:
     orders = set()
     for seed in range(4):
         sampler = ShardSampler(range(50), 1, 0, shuffle=True, seed=seed)
@@ -75,8 +75,8 @@ def test_each_epoch_and_each_seed_has_an_order_of_its_own() -> None:
     assert len(orders) == 16
 
 
-def test_without_set_epoch_each_pass_is_an_epoch() -> None:
-    """A bare loop gets another order each time, as from torch's own shuffling."""
+def test_passes_without_set_epoch() -> None:
+    """Each pass is an epoch. A bare loop gets another order each time, as from torch's own shuffling."""
     told, untold = (ShardSampler(range(20), 1, 0, shuffle=True) for _ in range(2))
     orders = []
     for epoch in range(3):
@@ -87,7 +87,7 @@ def test_without_set_epoch_each_pass_is_an_epoch() -> None:
     assert len({tuple(order) for order in orders}) == 3
 
 
-def test_a_shard_sampler_is_a_distributed_sampler_of_torch() -> None:
+def test_is_a_distributed_sampler_of_torch() -> None:
     """Libraries look for that class, and for its attributes."""
     sampler = ShardSampler(range(5), 2, 1, shuffle=True, seed=3)
 
@@ -95,7 +95,8 @@ def test_a_shard_sampler_is_a_distributed_sampler_of_torch() -> None:
     assert (sampler.num_replicas, sampler.rank, sampler.shuffle, sampler.seed) == (2, 1, True, 3)
 
 
-def test_a_sampler_of_the_user_is_drawn_alike_on_all_ranks_and_dealt_out() -> None:
+def test_custom_sampler() -> None:
+    """A custom sampler draws the same indices on all ranks, which are divided among them."""
     weights = [float(weight) for weight in range(10)]
     parts = []
     for rank in range(3):
@@ -107,7 +108,8 @@ def test_a_sampler_of_the_user_is_drawn_alike_on_all_ranks_and_dealt_out() -> No
     assert [len(part) for part in parts] == [3, 3, 3]
 
 
-def test_drawing_from_a_sampler_leaves_the_random_numbers_of_the_run_alone() -> None:
+def test_custom_sampler_keeps_random_state() -> None:
+    """Drawing from a sampler does not change the random state of the run."""
     sampler = DistributedProxySampler(RandomSampler(range(10)), 2, 0)
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -117,7 +119,7 @@ def test_drawing_from_a_sampler_leaves_the_random_numbers_of_the_run_alone() -> 
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_sampler_of_the_user_too_may_be_shared_without_padding() -> None:
+def test_custom_sampler_without_padding() -> None:
     parts = [list(DistributedProxySampler(SequentialSampler(range(5)), 3, rank, pad=False)) for rank in range(3)]
 
     assert parts == [[0, 3], [1, 4], [2]]

@@ -69,7 +69,8 @@ def on_both() -> Iterator[Callable[..., list[str]]]:
         yield run
 
 
-def test_ranks_on_two_machines_know_their_places_and_talk(on_both: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_ranks_on_two_machines(on_both: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Ranks know their place and can communicate."""
     script = tmp_path / "where.py"
     script.write_text(WHERE)
 
@@ -80,8 +81,11 @@ def test_ranks_on_two_machines_know_their_places_and_talk(on_both: Callable[...,
     ]
 
 
-def test_digits_on_two_machines_are_learnt_as_by_one_process(on_both: Callable[..., list[str]], tmp_path: Path) -> None:
-    """The batches are the same, each spread over the four ranks; the sums of floats differ in their order."""
+def test_training_on_two_machines(on_both: Callable[..., list[str]], tmp_path: Path) -> None:
+    """The result is that of one process.
+
+    The batches are the same, each spread over the four ranks; the sums of floats differ in their order.
+    """
     options = (str(DIGITS), "--epochs", "2", "--out")
 
     on_both(*options, str(tmp_path / "both"))

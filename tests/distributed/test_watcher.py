@@ -38,7 +38,8 @@ def stores(number: int) -> list[ErrorStore]:
 # --------------------------------------------------------------------------------------------------- the error store
 
 
-def test_all_ranks_read_all_entries_in_one_order() -> None:
+def test_order_of_entries() -> None:
+    """All ranks read the entries in the same order."""
     first, second = stores(2)
     first.post({"kind": "a"})
     second.post({"kind": "b"})
@@ -63,7 +64,8 @@ def test_an_entry_that_never_came_is_passed_over_and_one_that_is_late_is_not() -
     assert first.read() == (3, {"kind": "c"})
 
 
-def test_of_two_fates_the_first_one_counts_for_all() -> None:
+def test_first_of_two_failures_counts() -> None:
+    """On all ranks."""
     first, second = stores(2)
     number = first.post({"kind": "failed"})
 
@@ -82,7 +84,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_neighbour_is_silent_since_its_last_sign_of_life(clock: list[float]) -> None:
+def test_silence_of_a_neighbour(clock: list[float]) -> None:
+    """It is counted from the last heartbeat."""
     mine, other = stores(2)
     neighbour = watcher._Neighbour(0, 2)
     other.beat()
@@ -96,7 +99,8 @@ def test_a_neighbour_is_silent_since_its_last_sign_of_life(clock: list[float]) -
     assert silences == [0, 1, 2, 0, 1, 2]
 
 
-def test_who_has_left_or_is_lost_or_was_never_heard_of_is_not_missed(clock: list[float]) -> None:
+def test_ranks_that_are_not_watched(clock: list[float]) -> None:
+    """Ranks that have left, are lost, or never sent a heartbeat are not reported."""
     mine, never, left, lost, there = stores(5)
     for store in (left, lost, there):
         store.beat()
@@ -140,7 +144,8 @@ def wait_for(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def test_a_failure_is_told_until_it_was_raised_and_is_over_when_withdrawn() -> None:
+def test_life_of_a_failure() -> None:
+    """It is reported until it was raised, and ends when it is withdrawn."""
     mine, other = stores(2)
     found, heard = watch(mine)
     assert found.is_healthy
@@ -160,7 +165,8 @@ def test_a_failure_is_told_until_it_was_raised_and_is_over_when_withdrawn() -> N
     found.stop()
 
 
-def test_a_rank_that_has_failed_itself_is_not_told_of_others_before_it_goes_on() -> None:
+def test_failed_rank_ignores_other_failures() -> None:
+    """Until it continues."""
     mine, other = stores(2)
     found, heard = watch(mine, grace_s=0.3)
     found.report(ValueError("mine"))
@@ -175,7 +181,9 @@ def test_a_rank_that_has_failed_itself_is_not_told_of_others_before_it_goes_on()
     found.stop()
 
 
-def test_a_store_that_is_out_of_reach_is_logged_once_and_ends_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+def test_unreachable_store(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning is logged, and watching ends."""
+
     class Gone:
         def check(self, keys: list[str]) -> bool:
             raise RuntimeError("connection lost")
@@ -208,7 +216,8 @@ def begin_and_end() -> list[list[str]]:
     return found
 
 
-def test_the_thread_ends_with_finalize_and_is_not_there_in_a_run_of_one() -> None:
+def test_life_of_the_thread() -> None:
+    """It ends with ``finalize``; a run of one process has none."""
     assert run_distributed(begin_and_end, ranks=1) == [[[]] * 7]
     one = ["ignite_core watcher"]
     assert run_distributed(begin_and_end) == [[one, [], one, [], one, [], one]] * 2
@@ -246,7 +255,8 @@ print("done\\n", end="", flush=True)
 """
 
 
-def test_the_interpreter_ends_as_it_should_with_and_without_finalize(tmp_path: Path) -> None:
+def test_exit_with_and_without_finalize(tmp_path: Path) -> None:
+    """The interpreter ends with the right status."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
 
@@ -275,7 +285,8 @@ def open_the_store() -> tuple[bool, int, float]:
     return found
 
 
-def test_rank_0_starts_a_helper_for_the_store_which_ends_with_the_last_rank() -> None:
+def test_life_of_the_store_server() -> None:
+    """Rank 0 starts it; it ends with the last rank."""
     first, second = launch(open_the_store, by_hand(2, free_port()))
 
     assert first.error == second.error == ""
@@ -283,7 +294,8 @@ def test_rank_0_starts_a_helper_for_the_store_which_ends_with_the_last_rank() ->
     assert second.value[:2] == (True, 0)
 
 
-def test_the_helper_cannot_be_ended_by_ctrl_c_and_ends_without_heartbeats(tmp_path: Path) -> None:
+def test_store_server_ignores_ctrl_c(tmp_path: Path) -> None:
+    """It ends when no heartbeats arrive."""
     program = (
         "import os, signal, sys, time\n"
         "from ignite_core.distributed.failures import store_server\n"
@@ -315,5 +327,6 @@ def do_without_a_store() -> tuple[int, bool]:
     return total, missing
 
 
-def test_ranks_work_without_an_error_store_too() -> None:
+def test_ranks_without_an_error_store() -> None:
+    """They can exchange values."""
     assert [outcome.value for outcome in launch(do_without_a_store, by_hand(2, free_port()))] == [(2, True)] * 2

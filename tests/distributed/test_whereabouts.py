@@ -107,7 +107,8 @@ class Asked:
                     found.take(entry[1])
 
 
-def test_a_rank_that_waits_tells_for_what_and_a_question_is_asked_once() -> None:
+def test_waiting_rank_answers() -> None:
+    """It names the collective; each question is asked once."""
     asked = Asked(3)
     asked.ranks[0].waits = asked.ranks[2].waits = "vote"
 
@@ -119,7 +120,8 @@ def test_a_rank_that_waits_tells_for_what_and_a_question_is_asked_once() -> None
     assert asked.questions == 1
 
 
-def test_ranks_that_all_wait_are_told_with_what_they_wait_for() -> None:
+def test_all_ranks_wait() -> None:
+    """All are reported with the collectives for which they wait."""
     asked = Asked(3)
     for found, waits in zip(asked.ranks, ("vote", "all_gather", "barrier"), strict=True):
         found.waits = waits
@@ -129,13 +131,14 @@ def test_ranks_that_all_wait_are_told_with_what_they_wait_for() -> None:
     )
 
 
-def test_a_rank_that_does_not_answer_is_named() -> None:
+def test_rank_without_answer_is_named() -> None:
     found = Whereabouts(0, lambda number: None, lambda answer: None)
 
     assert found.find([1, 2], 0.01) == "ranks [1, 2] have not arrived and do not answer"
 
 
-def test_what_is_waited_for_without_other_ranks_may_take_as_long_as_it_likes_or_is_limited() -> None:
+def test_local_waits() -> None:
+    """They have no time limit unless one is given."""
     answers = iter([False, False, True])
     failures.wait_for(lambda: next(answers), None)
     with pytest.raises(RuntimeError, match="timed out after 0:00:00"):

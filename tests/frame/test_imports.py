@@ -61,7 +61,7 @@ print(json.dumps({"at_import": sorted(at_import), "in_all": sorted(set(sys.modul
     )
 
 
-def test_the_core_imports_with_nothing_but_torch() -> None:
+def test_core_imports_without_optional_packages() -> None:
     """Every module of the core, with every optional package refused."""
     missing = in_a_fresh_python(
         IMPORT_ALL
@@ -92,14 +92,15 @@ print(json.dumps(missing))
     ]
 
 
-def test_the_core_loads_no_optional_package_that_is_installed(loaded: dict[str, list[str]]) -> None:
+def test_core_loads_no_optional_package(loaded: dict[str, list[str]]) -> None:
+    """Not even if it is installed."""
     foreign = {name.partition(".")[0] for name in loaded["in_all"]} - sys.stdlib_module_names - {"ignite_core", "torch"}
 
     assert not foreign
 
 
-def test_importing_the_package_loads_next_to_nothing(loaded: dict[str, list[str]]) -> None:
-    """Counted in modules, because seconds differ from machine to machine."""
+def test_import_is_light(loaded: dict[str, list[str]]) -> None:
+    """``import ignite_core`` loads few modules. Counted in modules, because seconds differ from machine to machine."""
     ours = [name for name in loaded["at_import"] if name.partition(".")[0] not in sys.stdlib_module_names]
 
     assert "ignite_core" in ours
@@ -108,24 +109,27 @@ def test_importing_the_package_loads_next_to_nothing(loaded: dict[str, list[str]
 
 
 @pytest.mark.parametrize("name", ignite_core.__all__)
-def test_every_public_name_is_there_and_listed(name: str) -> None:
+def test_public_names(name: str) -> None:
+    """Every public name exists and is listed by ``dir``."""
     assert getattr(ignite_core, name) is not None
     assert name in dir(ignite_core)
 
 
-def test_a_lazy_name_is_the_one_of_its_subpackage() -> None:
+def test_lazy_names() -> None:
+    """A name loaded lazily is the same object as in its subpackage."""
     from ignite_core.engine import Engine
 
     assert ignite_core.Engine is Engine
     assert vars(ignite_core)["Engine"] is Engine, "the second access should not look it up again"
 
 
-def test_an_unknown_name_is_an_attribute_error_as_ever() -> None:
+def test_unknown_name() -> None:
+    """The error is the usual AttributeError."""
     with pytest.raises(AttributeError, match=r"^module 'ignite_core' has no attribute 'Engin'$"):
         _ = ignite_core.Engin
 
 
-def test_importing_every_module_blocks_no_signal() -> None:
+def test_imports_block_no_signal() -> None:
     blocked = in_a_fresh_python(
         IMPORT_ALL
         + "import_all()\nimport json, signal\nprint(json.dumps(list(signal.pthread_sigmask(signal.SIG_BLOCK, []))))"

@@ -149,13 +149,14 @@ def test_the_checker_sees_what_is_planted(name: str, source: str, expected: list
     assert Module(f"ignite_core.{name}", source).violations(KNOWN) == expected
 
 
-def test_the_checker_lets_contrib_use_public_packages_only() -> None:
+def test_checker_contrib_uses_public_packages() -> None:
     source = "from ignite_core.engine import Engine\nfrom ignite_core.engine.state import State"
 
     assert Module("ignite_contrib.mlflow", source).violations(KNOWN) == ["2: ignite_core.engine.state"]
 
 
-def test_the_checker_lets_a_package_re_export_only_what_is_in_it() -> None:
+def test_checker_re_exports() -> None:
+    """A package may re-export only its own modules."""
     source = "from .core.usage import attach\nfrom ignite_core.engine import Engine"
 
     assert Module("ignite_core.metrics", source, is_package=True).violations(KNOWN) == ["2: ignite_core.engine"]

@@ -33,21 +33,26 @@ def files(package: Path) -> set[str]:
     return {path.relative_to(package.parent).as_posix() for path in found}
 
 
-def test_the_wheel_holds_exactly_the_two_packages(wheel: ZipFile) -> None:
-    """Nothing beside them, and nothing of them left out by a pattern in .gitignore."""
+def test_contents_of_the_wheel(wheel: ZipFile) -> None:
+    """The wheel contains the two packages.
+
+    Nothing beside them, and nothing of them left out by a pattern in .gitignore.
+    """
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
     assert packed == files(ROOT / "ignite_core") | files(ROOT / "contrib" / "ignite_contrib")
     assert {"ignite_core/py.typed", "ignite_contrib/py.typed"} <= packed
 
 
-def test_without_extras_only_torch_is_required(metadata: Message) -> None:
+def test_only_torch_is_required(metadata: Message) -> None:
+    """Without extras."""
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
 
     assert required == ["torch>=2.9"]
 
 
-def test_the_version_is_the_one_of_the_package(metadata: Message) -> None:
+def test_version(metadata: Message) -> None:
+    """The metadata has the version of the package."""
     import ignite_core
 
     assert metadata["Version"] == ignite_core.__version__
