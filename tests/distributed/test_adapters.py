@@ -45,7 +45,8 @@ starts = pytest.mark.parametrize(
 
 
 @starts
-def test_a_missing_package_is_named_at_once(start: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package(start: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names it, at once."""
     monkeypatch.setitem(sys.modules, "torch_xla", None)  # so Python takes it for missing, also where it is installed
     message = (
         "the backend 'xla-tpu' needs the package 'torch_xla', which is not installed: pip install 'torch_xla[tpu]'"
@@ -64,7 +65,8 @@ def test_horovod_is_refused(start: Callable[[str], None]) -> None:
         start("horovod")
 
 
-def test_a_package_that_is_there_but_broken_is_not_called_missing(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_broken_package(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """It is not reported as missing."""
     (tmp_path / "torch_xla").mkdir()
     (tmp_path / "torch_xla" / "__init__.py").write_text("import a_package_that_it_needs")
     fakes.syspath_prepend(tmp_path)
@@ -73,11 +75,12 @@ def test_a_package_that_is_there_but_broken_is_not_called_missing(fakes: pytest.
         idist.initialize("xla-tpu")
 
 
-def test_a_framework_that_runs_is_looked_for_in_the_order_torch_xla() -> None:
+def test_order_of_models() -> None:
+    """A running torch.distributed is found before torch_xla."""
     assert [model.name for model in REGISTERED] == ["native-dist", "xla-dist"]
 
 
-def test_looking_for_a_framework_imports_nothing() -> None:
+def test_sync_does_not_import_torch_xla() -> None:
     idist.sync()
 
     assert idist.model_name() == "serial"
@@ -99,12 +102,13 @@ def find_xla() -> list[Any]:
     return [*found, idist.model_name(), idist.get_rank(), idist.all_reduce(idist.get_rank() + 1)]
 
 
-def test_a_process_that_torch_xla_has_launched_is_found() -> None:
+def test_process_launched_by_torch_xla() -> None:
+    """It is detected."""
     assert run_distributed(find_xla, ranks=2) == [["serial", "xla-dist", rank, 3] for rank in range(2)]
 
 
-def test_an_imported_torch_xla_that_has_launched_nothing_is_let_be(fakes: pytest.MonkeyPatch) -> None:
-    """It must not be asked for the world size before a launch: it keeps the answer, for forked processes too."""
+def test_torch_xla_without_launch(fakes: pytest.MonkeyPatch) -> None:
+    """Its world size must not be read before a launch: torch_xla caches it, also for forked processes."""
     import torch_xla
 
     fakes.delattr(torch_xla.runtime, "world_size")
@@ -114,7 +118,8 @@ def test_an_imported_torch_xla_that_has_launched_nothing_is_let_be(fakes: pytest
     assert idist.model_name() == "serial"
 
 
-def test_a_process_of_torchrun_does_not_run_alone_unknowingly(fakes: pytest.MonkeyPatch) -> None:
+def test_xla_under_torchrun(fakes: pytest.MonkeyPatch) -> None:
+    """It is an error, not a run of one process."""
     fakes.setenv("WORLD_SIZE", "2")
     message = "(backend xla-tpu): WORLD_SIZE='2', as of torchrun, but xla-tpu did not start this process"
 
@@ -122,7 +127,8 @@ def test_a_process_of_torchrun_does_not_run_alone_unknowingly(fakes: pytest.Monk
         idist.initialize("xla-tpu")
 
 
-def test_threads_that_drive_several_devices_are_refused(fakes: pytest.MonkeyPatch) -> None:
+def test_threads_with_several_devices(fakes: pytest.MonkeyPatch) -> None:
+    """They are refused."""
     fakes.setenv("FAKE_XLA_DEVICES_OF_A_PROCESS", "2")
 
     with pytest.raises(RuntimeError, match="must be a process for each device, but this one drives 2 devices"):
@@ -138,8 +144,11 @@ def group_of_some() -> str:
     return str(caught.value)
 
 
-def test_xla_says_that_some_of_the_ranks_cannot_be_a_group() -> None:
-    """All of them run one program: the others would have to take part, but do not know of it."""
+def test_xla_groups() -> None:
+    """A group of some ranks is refused.
+
+    All ranks run one program, so the other ranks would have to take part.
+    """
     message = (
         "new_group: with xla-tpu all ranks must run the same collectives, so that a group must be of one rank or of "
         "all 3, got [0, 2]"
@@ -176,7 +185,8 @@ def train() -> dict[str, Any]:
     }
 
 
-def test_a_model_starts_from_rank_0_and_its_gradients_are_averaged() -> None:
+def test_xla_training() -> None:
+    """The model has the weights of rank 0, and gradients are averaged."""
     first, second = XLA.run(train)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
@@ -225,7 +235,8 @@ def load() -> dict[str, Any]:
     return {"facts": facts, "batches": batches, "syncs": syncs, "epoch": sampler.epoch}
 
 
-def test_a_loader_for_xla_brings_batches_to_the_device_and_its_sampler_is_told_the_epoch() -> None:
+def test_xla_loader() -> None:
+    """It moves batches to the device, and its sampler gets the epoch."""
     found = XLA.run(load)
 
     for one in found:
@@ -255,7 +266,8 @@ def ask_for_too_much() -> dict[str, str]:
     return found
 
 
-def test_what_xla_cannot_do_is_refused_in_words() -> None:
+def test_unsupported_by_xla() -> None:
+    """The error says what is not supported."""
     expected = {
         "sync_bn": "ValueError: auto_model: sync_bn=True needs nccl, got the backend xla-tpu",
         "shard": "ValueError: auto_model: shard=True needs gloo or nccl, got the backend xla-tpu",
@@ -282,13 +294,15 @@ def written(folder: Any) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())]
 
 
-def test_spawn_starts_processes_by_the_framework(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_xla_spawn(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Processes are started by torch_xla."""
     idist.spawn("xla-tpu", write, (str(tmp_path),), {"text": "hi"}, nproc_per_node=2)
 
     assert written(tmp_path) == [repr(["xla-dist", rank, rank, 2, 3, "hi"]) for rank in range(2)]
 
 
-def test_parallel_starts_processes_by_the_framework(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_xla_parallel(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Processes are started by torch_xla."""
     fakes.setattr(current, "has_xla_support", True)
     with idist.Parallel("xla-tpu", nproc_per_node=2) as parallel:
         parallel.run(write, str(tmp_path), text="hi")
@@ -296,21 +310,24 @@ def test_parallel_starts_processes_by_the_framework(fakes: pytest.MonkeyPatch, t
     assert len(written(tmp_path)) == 2
 
 
-def test_xla_runs_one_process_in_this_one(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_xla_one_process(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """It runs in the calling process."""
     idist.spawn("xla-tpu", write, (str(tmp_path), "here"), nproc_per_node=1)
 
     assert written(tmp_path) == [repr(["xla-dist", 0, 0, 1, 1, "here"])]
     assert idist.model_name() == "serial"
 
 
-def test_xla_says_how_many_processes_it_starts(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_xla_number_of_processes(fakes: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """The error says how many processes torch_xla starts."""
     message = "spawn: torch_xla starts a process for each of the 2 devices of this node; got nproc_per_node=3"
 
     with pytest.raises(RuntimeError, match=message):  # of the fake, with the traceback of the process
         idist.spawn("xla-tpu", write, (str(tmp_path), ""), nproc_per_node=3)
 
 
-def test_xla_says_how_it_takes_several_nodes(fakes: pytest.MonkeyPatch) -> None:
+def test_xla_several_nodes(fakes: pytest.MonkeyPatch) -> None:
+    """The error says how to use several nodes."""
     with pytest.raises(ValueError, match="call it on each of them without nnodes and node_rank; got nnodes=2"):
         idist.spawn("xla-tpu", write, nproc_per_node=2, nnodes=2)
 
