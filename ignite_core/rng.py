@@ -97,7 +97,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
         numpy.random.set_state(("MT19937", words, own["pos"], own["has_gauss"], own["gauss"]))
 
 
-def check_rng_state(state: Any) -> None:
+def check_rng_state(state: object) -> None:
     """Refuse a state that :func:`rng_state` cannot have returned: with some, numpy and torch read outside their memory.
 
     Raises:
@@ -121,7 +121,7 @@ def check_rng_state(state: Any) -> None:
                 raise CheckpointError(f"The random state of {name} is damaged: {reason}") from None
 
 
-def _check_words(tensor: Any, count: int) -> list[int]:
+def _check_words(tensor: object, count: int) -> list[int]:
     """The words of a Mersenne twister."""
     if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.int64 or tensor.shape != (count,):
         raise ValueError(f"its words must be {count} int64 numbers, got {_describe(tensor)}")
@@ -131,7 +131,7 @@ def _check_words(tensor: Any, count: int) -> list[int]:
     return words
 
 
-def _check_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
+def _check_number(name: str, value: object, kind: type, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:  # type: ignore[operator]
         raise ValueError(f"{name} must be a number from {low} to {high}, got {str(value)[:40]!r}")
 
@@ -156,7 +156,7 @@ def _check_torch(state: Any) -> None:
         raise ValueError(f"it cannot have {left} words left after {following} of 624")
 
 
-def _check_cuda(states: Any) -> None:
+def _check_cuda(states: object) -> None:
     if not isinstance(states, list | tuple):
         raise ValueError(f"it must be a list of tensors, got {_describe(states)}")
     for state in states:

@@ -49,7 +49,7 @@ class Snapshot:
         self._undo.callback(set_rng_state, rng_state())
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._seen = {}
         self._undo.close()
 

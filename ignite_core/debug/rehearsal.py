@@ -240,7 +240,7 @@ def _record(
 ) -> Callable[[Any], Any]:
     """Wrap a handler of engine ``number`` to record that it was called."""
 
-    def recorded(engine: Any) -> Any:
+    def recorded(engine: Engine) -> Any:
         called.add((number, registration.number))
         return call(engine)
 

@@ -104,7 +104,7 @@ def check_dense(where: str, tensor: Tensor) -> None:
         raise TypeError(f"{where}: takes dense tensors, got {tensor.layout}; call to_dense() first")
 
 
-def check_op(tensor: Any, op: str) -> None:
+def check_op(tensor: object, op: str) -> None:
     """Refuse an op that does not apply to a tensor or number, on one rank as on many."""
     if isinstance(tensor, Tensor):
         is_integral = not (tensor.is_floating_point() or tensor.is_complex())

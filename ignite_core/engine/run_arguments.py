@@ -120,7 +120,7 @@ def over_message(state: State, resolved: Resolved) -> str:
     )
 
 
-def check_data(where: str, data: Any) -> None:
+def check_data(where: str, data: object) -> None:
     """Raise a TypeError for data that cannot be iterated, or that iterates over something other than batches."""
     kind = type(data)
     if not isinstance(data, Iterable):
@@ -138,7 +138,7 @@ def check_data(where: str, data: Any) -> None:
         )
 
 
-def _check_positive(name: str, value: Any) -> None:
+def _check_positive(name: str, value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -192,7 +192,7 @@ def check_not_empty(length: int) -> None:
         raise ValueError("Engine.run: the data must hold at least one batch, got data of length 0")
 
 
-def check_step(step: Any) -> None:
+def check_step(step: object) -> None:
     """Raise an error if a step is not callable with an engine and a batch."""
     if not callable(step):
         raise TypeError(

@@ -12,7 +12,7 @@ from ignite_core.exceptions import few
 __all__ = ["check_engine", "check_keys", "choice", "integer", "number"]
 
 
-def integer(where: str, name: str, value: Any, least: int) -> int:
+def integer(where: str, name: str, value: object, least: int) -> int:
     """The argument as int; a TypeError if it is not an integer, a ValueError if it is below ``least``.
 
     Example:
@@ -27,7 +27,7 @@ def integer(where: str, name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def number(where: str, name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
+def number(where: str, name: str, value: object, *, above: float | None = None, least: float | None = None) -> float:
     """The argument unchanged; a TypeError if it is not a number, a ValueError if it is too small or NaN."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{where}: {name} must be a number, got {value!r}")
@@ -46,13 +46,13 @@ def choice(where: str, name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     return value
 
 
-def check_engine(where: str, engine: Any, name: str = "engine") -> None:
+def check_engine(where: str, engine: object, name: str = "engine") -> None:
     """A TypeError if an argument is not an Engine."""
     if not isinstance(engine, Engine):
         raise TypeError(f"{where}: {name} must be an Engine, got {engine!r}")
 
 
-def check_keys(where: str, state_dict: Any, keys: Iterable[str]) -> None:
+def check_keys(where: str, state_dict: object, keys: Iterable[str]) -> None:
     """A TypeError if a state to be loaded is not a mapping, a ValueError if one of the keys is missing."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"{where}: state_dict must be a mapping, got {type(state_dict).__name__}")

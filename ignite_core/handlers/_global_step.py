@@ -74,7 +74,7 @@ def global_step_from_engine(
         (2, 6, 2)
     """
 
-    def global_step(_: Any, event_name: EventName) -> int:
+    def global_step(_: object, event_name: EventName) -> int:
         event = event_name if custom_event_name is None else custom_event_name
         attribute = engine.state.event_to_attr.get(event, fallback_attr)
         step: int = getattr(engine.state, attribute)

@@ -13,7 +13,7 @@ MODULES, LINES = 20, 500
 
 #: The largest number of `Any` in signatures and of `type: ignore` comments. Lower them when there are fewer; do not
 #: raise them.
-MOST_ANY, MOST_IGNORES = 1638, 60
+MOST_ANY, MOST_IGNORES = 1588, 60
 
 #: Phrases that make a sentence hard to read, and what to write instead.
 PHRASES = {

@@ -166,7 +166,7 @@ def _drawn(figure: Any) -> Any:
     return np.array(canvas.buffer_rgba())[..., :3].transpose(2, 0, 1)
 
 
-def _checked(logger: str, key: tuple[str, ...], image: Any) -> Tensor:
+def _checked(logger: str, key: tuple[str, ...], image: object) -> Tensor:
     name = "/".join(key)
     if not isinstance(image, Tensor) or not (image.is_floating_point() or image.dtype == torch.uint8):
         got = image.dtype if isinstance(image, Tensor) else type(image).__name__

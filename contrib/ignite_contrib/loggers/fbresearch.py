@@ -169,7 +169,7 @@ def _duration(seconds: float) -> str:
     return str(timedelta(seconds=int(seconds)))
 
 
-def _shown(value: Any, name: str = "") -> list[str]:
+def _shown(value: object, name: str = "") -> list[str]:
     """Format the numbers of a structure with four digits, as ``name: number``."""
     if isinstance(value, torch.Tensor):
         value = value.tolist()

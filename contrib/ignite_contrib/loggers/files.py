@@ -164,7 +164,7 @@ class JSONLinesLogger(_FileLogger):
         return json.dumps(line, allow_nan=False) + "\n"
 
 
-def _shown(value: Any) -> Any:
+def _shown(value: object) -> Any:
     number = kept(value)
     return reprlib.repr(value) if number is None else number
 

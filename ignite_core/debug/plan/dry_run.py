@@ -152,7 +152,7 @@ class Tally:
         self._epoch = self._first = self._last = self._next = -1
         self._step = 0  # 0: the span has one call so far
 
-    def __call__(self, engine: Any) -> None:
+    def __call__(self, engine: Engine) -> None:
         state = engine.state
         iteration = state.iteration
         if iteration == self._next and state.epoch == self._epoch:

@@ -128,7 +128,7 @@ class _Entry:
         if inner is None and not self.is_validation:
             return self.tally if self.is_first else _do_nothing
 
-        def recorded(engine: Any) -> Any:
+        def recorded(engine: Engine) -> Any:
             self.tally(engine)
             if self.is_validation:
                 dry_run.mark("validation")

@@ -60,7 +60,7 @@ def _sorted(data: Any, number: int) -> tuple[list[Any], list[Any]]:
     return to_set, kept
 
 
-def _is_users(one: Any, number: int) -> bool:
+def _is_users(one: object, number: int) -> bool:
     """Whether the program has set the epoch since the last pass; before the first pass, whether it is not 0."""
     epoch = _epoch_of(one)
     with suppress(TypeError):  # it has no weak references
@@ -106,7 +106,7 @@ def _reaches_workers(loader: Any) -> bool:
     return all(_is_shared(getattr(one, "epoch", None)) or _is_shared(getattr(one, "_epoch", None)) for one in found)
 
 
-def _is_shared(value: Any) -> bool:
+def _is_shared(value: object) -> bool:
     if isinstance(value, torch.Tensor):
         return value.is_shared()  # type: ignore[no-untyped-call, no-any-return]
     return hasattr(value, "get_lock")

@@ -52,7 +52,7 @@ def seeded_passes(data: Iterable[Any], seed: int, rank: int, world_size: int) ->
     return _ReplayedPasses(data, seed, rank, None)
 
 
-def _is_whole_loader(data: Any) -> TypeGuard[DataLoader[Any]]:
+def _is_whole_loader(data: object) -> TypeGuard[DataLoader[Any]]:
     """Whether it is a DataLoader with the attributes of its constructor; subclasses may wrap another one instead."""
     return isinstance(data, DataLoader) and hasattr(data, "dataset") and hasattr(data, "num_workers")
 

@@ -149,7 +149,7 @@ class Position:
             return 4 if event == "GET_BATCH_COMPLETED" else 3
         return 0 if begun else 2
 
-    def is_again(self, event: Any, state: State) -> bool:
+    def is_again(self, event: object, state: State) -> bool:
         """Whether the event was fired before the run was saved, for the iteration that is run again."""
         number = BEFORE_STEP.get(getattr(event, "name", ""), 0)
         if self.again is None or not number:

@@ -176,7 +176,7 @@ def drawn_seed() -> int:
     return seed if idist.get_world_size() == 1 else int(idist.broadcast(seed))
 
 
-def check_seed(seed: Any, seed_of_run: int | None) -> None:
+def check_seed(seed: object, seed_of_run: int | None) -> None:
     """Check the type and size of a seed, and that it is the seed of the run that is resumed."""
     if seed is None:
         return
@@ -235,7 +235,7 @@ def _num_workers(data: Any) -> int | None:
 
 
 def _check_same_batches(
-    loaded: ResumeInfo, batch: int | None, num_workers: int | None, data: Any, has_state: bool
+    loaded: ResumeInfo, batch: int | None, num_workers: int | None, data: object, has_state: bool
 ) -> None:
     """Raise ValueError if a pass would be resumed with other batches, also on another number of ranks."""
     before, now = loaded.world_size, _place_of_process()[1]

@@ -28,7 +28,7 @@ _END: Final = (object(),)
 _values = methodcaller("values")
 
 
-def online_model(where: str, model: Any) -> Module:
+def online_model(where: str, model: object) -> Module:
     """The model without DistributedDataParallel and torch.compile around it; a TypeError if it is sharded."""
     if not isinstance(model, Module):
         raise TypeError(f"{where}: model must be a torch.nn.Module, got {model!r}")

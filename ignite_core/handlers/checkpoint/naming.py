@@ -167,7 +167,7 @@ def _expression(pattern: str, known: Mapping[str, str], number: str) -> str:
     return "".join(re.escape(text) + ("" if part is None else known.get(part, number)) for text, part, _, _ in parts)
 
 
-def _plain(name: Any) -> str:
+def _plain(name: object) -> str:
     return _FORBIDDEN.sub("_", str(name))
 
 

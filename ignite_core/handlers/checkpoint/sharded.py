@@ -27,7 +27,7 @@ __all__ = ["Layout", "dtensor_type", "full", "is_sharded", "load_sharded", "mapp
 Path = tuple[Any, ...]
 
 
-def is_sharded(state: Any) -> bool:
+def is_sharded(state: object) -> bool:
     """Whether there is a :class:`~torch.distributed.tensor.DTensor` in nested mappings, lists and tuples."""
     kind = dtensor_type()
     return kind is not None and any(isinstance(leaf, kind) for leaf in _leaves(state))
@@ -189,7 +189,7 @@ def _leaves(state: Any) -> Iterator[Any]:
         yield state
 
 
-def _at(state: Any, key: Any) -> Any:
+def _at(state: object, key: object) -> Any:
     """The value of a key; None if there is none."""
     if isinstance(state, Mapping):
         return state.get(key)

@@ -36,7 +36,7 @@ def leaves(tree: Any, method: str, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, tree
 
 
-def place_of(key: Any, path: str = "") -> str:
+def place_of(key: object, path: str = "") -> str:
     """A place in a nesting, as ``schedulers[0]``."""
     return f"{path}[{key!r}]" if path else str(key)
 
@@ -52,7 +52,7 @@ def each_object(function: Callable[[Any], Any], tree: Any) -> Any:
     return function(tree)
 
 
-def check_objects(objects: Any, method: str, where: str) -> None:
+def check_objects(objects: object, method: str, where: str) -> None:
     """Check that each object can be saved, or loaded.
 
     Raises:
@@ -178,7 +178,7 @@ def _plain(key: str) -> str:
     return ".".join(part for part in key.split(".") if part not in ("module", "_orig_mod"))
 
 
-def _inner_name(module: Any) -> str | None:
+def _inner_name(module: object) -> str | None:
     """The attribute of a wrapper with the module in it; None if it is not a wrapper."""
     if isinstance(module, DataParallel | DistributedDataParallel):
         return "module"
@@ -187,7 +187,7 @@ def _inner_name(module: Any) -> str | None:
     return "_orig_mod" if compiled is not None and isinstance(module, compiled) else None
 
 
-def is_zero(obj: Any) -> bool:
+def is_zero(obj: object) -> bool:
     """Whether it is a ZeroRedundancyOptimizer, whose state is sharded over the ranks and gathered on request."""
     home = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")  # not imported for this check
     return home is not None and isinstance(obj, home.ZeroRedundancyOptimizer)

@@ -377,12 +377,12 @@ class TextHandler(_MediaHandler):
     needs = "texts"
 
 
-def _check_callable(where: str, name: str, value: Any) -> None:
+def _check_callable(where: str, name: str, value: object) -> None:
     if value is not None and not callable(value):
         raise TypeError(f"{where}: {name} must be callable, got {value!r}")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     return f"{_brief.repr(value)} of type {type(value).__name__}"

@@ -106,7 +106,7 @@ class SpanRecorder:
             return call
         clock, calls = self._clock, self.calls
 
-        def measured(engine: Any) -> Any:
+        def measured(engine: Engine) -> Any:
             began = clock()
             calls.append((registration, began))
             try:

@@ -100,5 +100,5 @@ class BatchSizeScheduler(BaseParamScheduler):
         self._sampler.batch_size = _checked(value)
 
 
-def _checked(value: Any) -> int:
+def _checked(value: object) -> int:
     return integer("BatchSizeScheduler", "a batch size", value, least=1)

@@ -326,7 +326,7 @@ class inverse_sqrt:
         return self.start / math.sqrt(1 + step / self.steps)
 
 
-def _check_point(point: Any) -> None:
+def _check_point(point: object) -> None:
     if not isinstance(point, tuple) or len(point) != 2:
         raise ValueError(f"piecewise_linear: a point must be a pair (step, value), got {point!r}")
     step, value = point

@@ -133,7 +133,7 @@ class warmup:
         return self.curve(0) * (self.start + (self.end - self.start) * step / self.steps)
 
 
-def check_curve(where: str, curve: Any) -> None:
+def check_curve(where: str, curve: object) -> None:
     """Raise a TypeError if a curve is not callable.
 
     Example:

@@ -232,7 +232,7 @@ def number_in(group: dict[str, Any], name: str) -> Any:
     return value.item() if value.device.type == "cpu" else value.detach().clone()
 
 
-def check_optimizer(where: str, optimizer: Any) -> None:
+def check_optimizer(where: str, optimizer: object) -> None:
     """Raise a TypeError if the optimizer has no parameter groups."""
     if not isinstance(getattr(optimizer, "param_groups", None), Sequence):
         raise TypeError(
@@ -258,7 +258,7 @@ def num_groups(kwargs: dict[str, Any]) -> int:
     return len(curve) if isinstance(curve, Sequence) else 1
 
 
-def _check_groups(where: str, every: Sequence[dict[str, Any]], index: Any, name: str, differ: bool) -> None:
+def _check_groups(where: str, every: Sequence[dict[str, Any]], index: object, name: str, differ: bool) -> None:
     """Check that the groups exist and have the parameter, and that different values are not for a shared tensor."""
     if index is not None:
         if isinstance(index, bool) or not isinstance(index, Integral):

@@ -169,7 +169,7 @@ class _Monitor:
         self._flags.reset()
 
 
-def _check_numbers(output: Any, output_transform: Callable[[Any], Any] | None) -> bool:
+def _check_numbers(output: object, output_transform: Callable[[Any], Any] | None) -> bool:
     if holds_numbers(output):
         return True
     what = "the output of the step" if output_transform is None else f"the result of {describe(output_transform)}"

@@ -18,7 +18,7 @@ from ignite_core.handlers.checkpoint.sharded import dtensor_type
 __all__ = ["before_each_step", "check_optimizer", "gradient_norm", "parameters_of"]
 
 
-def check_optimizer(where: str, optimizer: Any) -> None:
+def check_optimizer(where: str, optimizer: object) -> None:
     """Raise a TypeError if it is not an optimizer of torch."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{where}: optimizer must be a torch.optim.Optimizer, got {optimizer!r}")

@@ -53,7 +53,7 @@ class Chain:
         return self.second(self.first(output))
 
 
-def is_tuple_of_tensors(output: Any) -> bool:
+def is_tuple_of_tensors(output: object) -> bool:
     """Whether an output is a tuple that begins with a tensor, the usual case, which needs no conversion."""
     return type(output) is tuple and len(output) > 0 and isinstance(output[0], torch.Tensor)
 

@@ -126,7 +126,7 @@ def check_name(name: str) -> None:
         )
 
 
-def check_about(about: Any) -> None:
+def check_about(about: object) -> None:
     """Check the types of the entries of ``Manifest.about`` that are known; others are allowed.
 
     Raises:
@@ -139,11 +139,11 @@ def check_about(about: Any) -> None:
             raise ValueError(f"{name} must be {what}, got {about[name]!r:.50}")
 
 
-def _is_score(value: Any) -> bool:
+def _is_score(value: object) -> bool:
     return (isinstance(value, float) and math.isfinite(value)) or (type(value) is int and abs(value) < _LARGEST)
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
@@ -309,5 +309,5 @@ def _file(name: str, content: Any) -> FileDigest:
     return FileDigest(size, digest)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST
