@@ -26,8 +26,9 @@ check: .venv/dev.stamp ## format, lint, types, documentation
 faults: .venv/dev.stamp ## inject every fault in full, which takes hours: docs/reliability.md
 	IGNITE_CORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/handlers tests/distributed tests/engine
 
-nightly: .venv/nightly.stamp ## run the tests with what is too large to install for every change: Ray
+nightly: .venv/nightly.stamp .venv-xla/xla.stamp ## run the tests with what is too large to install for every change: Ray, XLA
 	IGNITE_CORE_NIGHTLY=1 $(BIN)/python -m pytest -m nightly tests
+	IGNITE_CORE_NIGHTLY=1 .venv-xla/bin/python -m pytest tests/distributed/test_xla.py
 
 bench: .venv/bench.stamp ## what everything costs, beside its peers
 	$(BIN)/python tests/benchmarks/engine.py
@@ -45,7 +46,7 @@ bench: .venv/bench.stamp ## what everything costs, beside its peers
 	$(BIN)/python tests/benchmarks/logger_servers.py
 
 clean: ## remove whatever the commands above made
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build
+	rm -rf .venv .venv-xla .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than what it was installed from, so a second call installs nothing.
@@ -73,6 +74,12 @@ clean: ## remove whatever the commands above made
 
 .venv/nightly.stamp: .venv/torch.stamp .venv/visdom.stamp pyproject.toml
 	$(INSTALL) -e ".[dev,examples,nightly]"
+	touch $@
+
+# torch_xla needs the torch of its own version, on Linux: 5 GB with CUDA, which is not used.
+.venv-xla/xla.stamp: constraints-xla.txt pyproject.toml
+	$(PYTHON) -m venv .venv-xla
+	.venv-xla/bin/python -m pip install -c constraints-xla.txt numpy pytest torch torch_xla -e .
 	touch $@
 
 .venv/bench.stamp: .venv/torch.stamp .venv/visdom.stamp pyproject.toml
