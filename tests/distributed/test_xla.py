@@ -7,7 +7,9 @@ What several ranks do is tested with a fake of torch_xla, in ``test_adapters.py`
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from torch.utils.data import TensorDataset
 
 import ignite_core.distributed as idist
 from ignite_core.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
-from ignite_core.handlers import ModelCheckpoint
+from ignite_core.handlers import AsyncDiskSaver, Checkpoint, DiskSaver
 from ignite_core.metrics import Accuracy, Average, MeanSquaredError
 
 pytestmark = [
@@ -69,6 +71,7 @@ def test_tensors_keep_value_dtype_and_device_in_collectives(dtype: torch.dtype, 
         assert torch.equal(result.cpu(), tensor), name
 
 
+@pytest.mark.filterwarnings("ignore:Use torch_xla.device instead:DeprecationWarning")  # its own rendezvous
 def test_numbers_and_objects_in_collectives() -> None:
     assert idist.all_reduce(3) == 3
     assert idist.all_reduce(2.5, "MAX") == 2.5
@@ -99,7 +102,7 @@ def make_model() -> nn.Module:
 def train_without_xla(num_epochs: int) -> tuple[nn.Module, list[float]]:
     """The same training as a plain loop on the CPU."""
     model, losses = make_model(), []
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
     x, y = make_data().tensors
     for _ in range(num_epochs):
         for part in range(0, 16, 4):
@@ -134,7 +137,7 @@ def test_auto_dataloader_moves_batches_to_the_device(device: torch.device) -> No
 
 def test_a_training_with_metrics_equals_the_plain_loop_on_the_cpu(device: torch.device) -> None:
     model = idist.auto_model(make_model())
-    optimizer = idist.auto_optim(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9))
+    optimizer = idist.auto_optim(torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5))
     loader = idist.auto_dataloader(make_data(), batch_size=4)
     trainer = create_supervised_trainer(model, optimizer, nn.functional.mse_loss, device=device)
     evaluator = create_supervised_evaluator(model, metrics={"mse": MeanSquaredError()}, device=device)
@@ -167,19 +170,34 @@ def test_metrics_count_on_the_device(device: torch.device) -> None:
     assert state.metrics["accuracy"] == 0.75
 
 
-def test_a_checkpoint_of_parameters_on_the_device_loads_on_the_cpu(device: torch.device, tmp_path: str) -> None:
+@pytest.mark.parametrize("saver", [DiskSaver, AsyncDiskSaver])
+def test_checkpoints_load_without_xla_and_on_the_device(
+    saver: Callable[[Path], Any], device: torch.device, tmp_path: Path
+) -> None:
+    """Tensors are saved as tensors of the CPU; loading brings the state of an optimizer to the device again."""
     model = idist.auto_model(make_model())
-    trainer = Engine(lambda engine, batch: None)
-    save = ModelCheckpoint(tmp_path, n_saved=1)
-    trainer.add_event_handler(Events.COMPLETED, save, {"model": model})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.5)
+    trainer = create_supervised_trainer(model, optimizer, nn.functional.mse_loss, device=device)
+    save = Checkpoint({"model": model, "optimizer": optimizer}, saver(tmp_path))
+    trainer.add_event_handler(Events.COMPLETED, save)
+    trainer.run(idist.auto_dataloader(make_data(), batch_size=4), max_epochs=1)
 
-    trainer.run([0], max_epochs=1)
+    states = torch.load(tmp_path / "checkpoint_4.pt", weights_only=True)
+    loaded, on_device = make_model(), idist.auto_model(make_model())
+    other = torch.optim.SGD(on_device.parameters(), lr=1.0, momentum=0.5)
+    Checkpoint.load_objects({"model": loaded}, tmp_path / "checkpoint_4.pt")
+    Checkpoint.load_objects({"model": on_device, "optimizer": other}, tmp_path / "checkpoint_4.pt")
 
-    loaded = make_model()
-    nn.init.zeros_(loaded[0].weight)
-    ModelCheckpoint.load_objects({"model": loaded}, save.last_checkpoint)
-    for value, expected in zip(loaded.parameters(), make_model().parameters(), strict=True):
-        assert torch.equal(value, expected)
+    momenta = [state["momentum_buffer"] for state in optimizer.state.values()]
+    assert all(value.device.type == "cpu" for value in states["model"].values())
+    for name, value in model.state_dict().items():
+        assert torch.equal(states["model"][name], value.cpu())
+        assert torch.equal(loaded.state_dict()[name], value.cpu())
+        assert on_device.state_dict()[name].device == device
+        assert torch.equal(on_device.state_dict()[name].cpu(), value.cpu())
+    for state, momentum in zip(other.state.values(), momenta, strict=True):
+        assert state["momentum_buffer"].device == device
+        assert torch.equal(state["momentum_buffer"].cpu(), momentum.cpu())
 
 
 def test_spawn_of_one_process_uses_this_one(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""States that can be loaded again: numpy scalars become Python numbers, and what could not be loaded is refused."""
+"""States that can be loaded again: numpy scalars become numbers, XLA tensors go to the CPU, others are refused."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from ignite_core.handlers.checkpoint.storage import safety
 
 __all__ = ["check_loadable", "plain_state"]
 
+_TENSORS = frozenset({Tensor, nn.Parameter})
+
 #: Types that are saved as they are; subclasses (enums, numpy) are not.
-_PLAIN = frozenset(
-    {bool, int, float, complex, str, bytes, bytearray, NoneType, Tensor, nn.Parameter}
-    | {torch.Size, torch.device, torch.dtype}
-)
+_PLAIN = _TENSORS | {bool, int, float, complex, str, bytes, bytearray, NoneType, torch.Size, torch.device, torch.dtype}
 _CONTAINERS = frozenset({dict, OrderedDict, Counter, list, tuple, set})
 
 #: The kinds of dtype of numpy's numbers and strings.
@@ -38,6 +37,8 @@ class _Refused(Exception):  # noqa: N818 - becomes a CheckpointError
 
 def plain_state(state: Any, where: str, name: str = "") -> Any:
     """The same state with Python numbers in place of numpy scalars and of arrays without dimensions.
+
+    Tensors on XLA devices are copied to the CPU, since torch.load would need torch_xla to read them.
 
     Args:
         state: Tensors, numbers and strings in dicts, lists, tuples and sets.
@@ -84,13 +85,20 @@ def _declared() -> set[Any]:
 class _Walk:
     def __init__(self) -> None:
         self._declared = _declared()
+        self._plain = _PLAIN - _TENSORS if "torch_xla" in sys.modules else _PLAIN
         self._done: dict[int, Any] = {}  # a container in several places stays one
         self._open: set[int] = set()
 
     def plain(self, value: Any, depth: int) -> Any:
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in self._plain:
             return value
+        if kind in _TENSORS:
+            if value.device.type != "xla":
+                return value
+            if id(value) not in self._done:
+                self._done[id(value)] = value.detach().cpu().requires_grad_(value.requires_grad)
+            return self._done[id(value)]
         if kind in _CONTAINERS:
             if id(value) not in self._done:
                 self._done[id(value)] = self._container(value, kind, depth)
@@ -108,13 +116,13 @@ class _Walk:
         self._open.add(id(value))
         result = value
         if issubclass(kind, dict):
-            if not (_are_plain(value) and _are_plain(value.values())):
+            if not (self._are_plain(value) and self._are_plain(value.values())):
                 keys, items = self._each(value, value, depth), self._each(value.values(), value, depth)
                 if not (_are_same(keys, value) and _are_same(items, value.values())):
                     result = kind(dict(zip(keys, items, strict=True)))
                     if kind is OrderedDict:  # the state of a module has its metadata as an attribute
                         vars(result).update(vars(value))
-        elif not _are_plain(value):
+        elif not self._are_plain(value):
             items = self._each(value, range(len(value)), depth)
             if not _are_same(items, value):
                 result = kind(items)
@@ -131,9 +139,8 @@ class _Walk:
                 raise
         return done
 
-
-def _are_plain(values: Iterable[Any]) -> bool:
-    return _PLAIN.issuperset(map(type, values))
+    def _are_plain(self, values: Iterable[Any]) -> bool:
+        return self._plain.issuperset(map(type, values))
 
 
 def _are_same(values: Iterable[Any], others: Iterable[Any]) -> bool:
