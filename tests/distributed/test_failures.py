@@ -193,9 +193,8 @@ def fail_while_saving(folder: str, guilty: int, place: str) -> tuple[Left, bool]
 
 @pytest.mark.parametrize("place", SAVING_PLACES if FULL else ["step"])
 @pytest.mark.parametrize("guilty", [0, 1])
-def test_what_is_being_saved_when_a_rank_fails_is_whole_when_all_have_left(
-    guilty: int, place: str, tmp_path: Path
-) -> None:
+def test_running_writes_complete_when_a_rank_fails(guilty: int, place: str, tmp_path: Path) -> None:
+    """What is being saved when a rank fails is complete when all have left."""
     found = run_distributed(fail_while_saving, str(tmp_path), guilty, place, ranks=2)
 
     lefts = [left for left, _ in found]
@@ -266,7 +265,8 @@ def attach_to_rank(guilty: int) -> tuple[str, bool, int]:
     return str(caught.value), known, idist.all_reduce(1)
 
 
-def test_errors_that_the_library_tells_to_all_ranks_are_not_told_again() -> None:
+def test_common_errors_are_not_reported() -> None:
+    """An error that the library raises on all ranks is not reported again."""
     for message, known, total in run_distributed(attach_to_rank, 1):
         assert "all ranks must compute the same metrics" in message
         assert (known, total) == (False, 2)
@@ -349,7 +349,8 @@ def fail_in_nested_run() -> list[str]:
     return [*order, str(watcher._call(lambda store: store._writer.add("entries", 0)))]
 
 
-def test_nested_runs_are_left_from_within_and_a_failure_is_told_once() -> None:
+def test_failure_in_nested_runs() -> None:
+    """All nested runs end, and the failure is reported once."""
     other, own = run_distributed(fail_in_nested_run)
 
     assert other == ["evaluator RankFailed", "trainer RankFailed", "1"]
@@ -394,7 +395,8 @@ def fail_together_and_go_on(how: str) -> tuple[str, int, list[int]]:
 
 
 @pytest.mark.parametrize("how", ["suppressed", "caught", "collective"])
-def test_ranks_that_all_fail_and_go_on_are_not_held_up_by_what_they_have_told(how: str) -> None:
+def test_all_ranks_fail_and_continue(how: str) -> None:
+    """They do not wait because of the failures that they have reported."""
     error = "" if how == "suppressed" else "together"
 
     assert run_distributed(fail_together_and_go_on, how) == [(error, 1, [2, 4, 6])] * 2
@@ -430,7 +432,8 @@ def test_ranks_continue_after_a_handled_failure() -> None:
     assert run_distributed(go_on_alone, False) == [(2, 2), (2, 2)]
 
 
-def test_ranks_that_are_out_of_step_are_told_so_and_can_join_again() -> None:
+def test_ranks_out_of_step() -> None:
+    """The error says so, and the ranks can initialize again."""
     (first, total), (second, _) = run_distributed(go_on_alone, True, timeout_s=40.0)
 
     advice = "so the ranks are out of step; call idist.finalize() and then idist.initialize() on all of them"
@@ -468,7 +471,8 @@ def fail_for_good() -> tuple[str, float]:
     return str(caught.value), time.monotonic() - began
 
 
-def test_who_goes_on_without_the_failed_rank_is_told_again_after_the_grace() -> None:
+def test_continuing_without_the_failed_rank() -> None:
+    """The failure is reported again after the grace period."""
     (message, waited_s), _ = run_distributed(fail_for_good)
 
     assert message.startswith("rank 1 of 2 has failed:")
@@ -529,6 +533,6 @@ def fail_slowly() -> None:
     trainer.run([1])
 
 
-def test_run_distributed_raises_the_error_itself_and_not_its_quotation() -> None:
+def test_run_distributed_raises_the_original_error() -> None:
     with pytest.raises(OwnError, match=r"^the first one\n"):
         run_distributed(fail_slowly)

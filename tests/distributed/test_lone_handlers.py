@@ -56,7 +56,8 @@ def run_with_lone(what: str, has_it: int, folder: str) -> tuple[list[str], int, 
         ("metrics", 15),
     ],
 )
-def test_a_lone_handler_acts_alone_with_one_warning(what: str, iterations: int, has_it: int, tmp_path: Path) -> None:
+def test_lone_handler(what: str, iterations: int, has_it: int, tmp_path: Path) -> None:
+    """It acts on its rank, with one warning."""
     results = run_distributed(run_with_lone, what, has_it, str(tmp_path))
 
     messages, _, metrics = results[has_it]

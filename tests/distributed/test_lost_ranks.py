@@ -63,7 +63,7 @@ def die(collective: str, guilty: int, folder: Path) -> None:
 @pytest.mark.parametrize("hosted", [True, False] if FULL else [True])
 @pytest.mark.parametrize("guilty", range(4) if FULL else [1])
 @pytest.mark.parametrize("collective", ["library", "torch"])
-def test_a_killed_rank_is_named_by_the_others(collective: str, guilty: int, hosted: bool, tmp_path: Path) -> None:
+def test_killed_rank_is_named(collective: str, guilty: int, hosted: bool, tmp_path: Path) -> None:
     ranks = sized(3, 4)
 
     ended = run_to_the_end(tmp_path, die, collective, guilty, tmp_path, ranks=ranks, hosted=hosted, timeout_s=TIMEOUT_S)
@@ -81,8 +81,11 @@ def test_a_killed_rank_is_named_by_the_others(collective: str, guilty: int, host
             assert (tmp_path / f"RankFailed_{rank}").exists()
 
 
-def test_rank_0_is_named_too_where_its_address_was_set_by_hand(tmp_path: Path) -> None:
-    """The store that the ranks meet in is gone with it, the board is not, and its program ends."""
+def test_killed_rank_0_is_named(tmp_path: Path) -> None:
+    """Also if its address was set by hand.
+
+    The rendezvous store ends with it; the error store does not, and its program ends.
+    """
     ended = run_to_the_end(tmp_path, die, "library", 0, tmp_path, hosted=False, timeout_s=TIMEOUT_S)
 
     assert ended[0].code == -signal.SIGKILL
@@ -90,8 +93,8 @@ def test_rank_0_is_named_too_where_its_address_was_set_by_hand(tmp_path: Path) -
     assert "RankFailed: lost: rank 0 of 2, no answer in 3 s " in ended[1].errors
 
 
-def test_a_killed_rank_is_named_where_nobody_waits_for_it(tmp_path: Path) -> None:
-    """It sends no heartbeats any more."""
+def test_killed_rank_is_named_without_collectives(tmp_path: Path) -> None:
+    """No other rank waits for it. It sends no heartbeats any more."""
     ended = run_to_the_end(tmp_path, die_unnoticed, tmp_path, ranks=3, timeout_s=1.0)
 
     for rank in (0, 2):
@@ -127,7 +130,8 @@ def stay_until_the_other_has_ended(engine: Engine, error: BaseException, folder:
         time.sleep(0.05)
 
 
-def test_a_rank_that_is_blocked_is_ended_and_says_where_it_was_and_why(tmp_path: Path) -> None:
+def test_blocked_rank_is_ended(tmp_path: Path) -> None:
+    """It prints where it was, and why it ends."""
     began = time.monotonic()
 
     blocked, failed = run_to_the_end(tmp_path, fail_beside_a_blocked_rank, tmp_path, abort_grace=0.5)
@@ -160,7 +164,8 @@ def hold_the_interpreter() -> None:
     Engine(step).run([0, 1, 2])
 
 
-def test_a_rank_that_is_busy_within_the_limit_is_not_taken_for_lost(tmp_path: Path) -> None:
+def test_busy_rank_is_not_lost(tmp_path: Path) -> None:
+    """Within the time limit."""
     assert codes_and_errors(run_to_the_end(tmp_path, hold_the_interpreter)) == [(0, ""), (0, "")]
 
 
@@ -189,7 +194,8 @@ def leave_early() -> None:
         assert not failures.has_failed()
 
 
-def test_a_rank_that_goes_on_alone_when_the_others_are_done_is_not_disturbed(tmp_path: Path) -> None:
+def test_last_rank_is_not_disturbed(tmp_path: Path) -> None:
+    """A rank may continue after the others have ended."""
     assert codes_and_errors(run_to_the_end(tmp_path, leave_early)) == [(0, ""), (0, "")]
 
 
@@ -200,7 +206,7 @@ def end_without_finalize() -> None:
         raise SystemExit
 
 
-def test_a_process_that_ends_without_finalize_is_not_taken_for_lost(tmp_path: Path) -> None:
+def test_exit_without_finalize_is_not_lost(tmp_path: Path) -> None:
     assert codes_and_errors(run_to_the_end(tmp_path, end_without_finalize)) == [(0, ""), (0, "")]
 
 
@@ -215,8 +221,8 @@ def leave_a_collective_behind() -> None:
         idist.finalize()
 
 
-def test_a_process_that_gave_up_a_collective_ends_at_once(tmp_path: Path) -> None:
-    """Torch would wait for it, where the group is destroyed or the interpreter ends."""
+def test_exit_after_an_abandoned_collective(tmp_path: Path) -> None:
+    """At once: torch would wait for the collective when the group is destroyed or the interpreter ends."""
     first, second = run_to_the_end(tmp_path, leave_a_collective_behind)
 
     assert "RankFailed: rank 1 of 2 has failed" in first.errors

@@ -50,8 +50,11 @@ def test_order_of_entries() -> None:
         assert store.read() is None
 
 
-def test_an_entry_that_never_came_is_passed_over_and_one_that_is_late_is_not() -> None:
-    """A rank may be killed between taking a number and writing the entry."""
+def test_missing_and_late_entries() -> None:
+    """A missing entry is skipped; a late one is read.
+
+    A rank may be killed between taking a number and writing the entry.
+    """
     first, second = stores(2)
     first._writer.add("entries", 1)
     second.post({"kind": "b"})
@@ -116,7 +119,7 @@ def test_ranks_that_are_not_watched(clock: list[float]) -> None:
     assert neighbour.rank == 1
 
 
-def test_a_process_that_was_stopped_itself_does_not_blame_its_neighbour(clock: list[float]) -> None:
+def test_stopped_process_does_not_report_its_neighbour(clock: list[float]) -> None:
     mine, other = stores(2)
     other.beat()
     neighbour = watcher._Neighbour(0, 2)

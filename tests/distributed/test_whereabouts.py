@@ -57,9 +57,8 @@ def hang(what: str, folder: str) -> str:
 @pytest.mark.parametrize(
     ("what", "operation"), [("first run", "Engine.run"), ("metric", "all_gather"), ("vote", "vote")]
 )
-def test_after_the_time_limit_the_others_name_the_rank_that_hangs_and_where_it_is(
-    what: str, operation: str, tmp_path: Path
-) -> None:
+def test_hanging_rank_is_located(what: str, operation: str, tmp_path: Path) -> None:
+    """After the time limit the other ranks name the rank that hangs, and where it is."""
     began = time.monotonic()
     heard = run_distributed(hang, what, str(tmp_path), ranks=3)
 
@@ -81,7 +80,8 @@ def limits() -> list[float]:
     return [group._get_backend(idist.device()).options._timeout.total_seconds() for group in found]
 
 
-def test_all_groups_take_the_time_limit_that_was_given() -> None:
+def test_time_limit_of_groups() -> None:
+    """All process groups have the given time limit."""
     assert run_distributed(limits) == [[33, 33, 5], [33, 33]]
 
 

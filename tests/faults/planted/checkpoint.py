@@ -343,7 +343,7 @@ def saver_is_not_closed(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "a running write is dropped when a rank fails",
-    caught_by="tests/distributed/test_failures.py::test_what_is_being_saved_when_a_rank_fails_is_whole_when_all_have_left",
+    caught_by="tests/distributed/test_failures.py::test_running_writes_complete_when_a_rank_fails",
 )
 def drop_writes_on_failure(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.handlers.checkpoint.savers import CloseAtRunEnd

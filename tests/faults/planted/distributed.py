@@ -15,7 +15,7 @@ from tests.faults.planted.table import altered, nothing, planted, replace, wrap
 
 @planted(
     "a failure is reported after the handlers",
-    caught_by="tests/distributed/test_failures.py::test_run_distributed_raises_the_error_itself_and_not_its_quotation",
+    caught_by="tests/distributed/test_failures.py::test_run_distributed_raises_the_original_error",
 )
 def report_after_the_handlers(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures import api
@@ -38,7 +38,7 @@ def report_after_the_handlers(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "collective waits for a failed rank",
-    caught_by="tests/distributed/test_lost_ranks.py::test_a_process_that_gave_up_a_collective_ends_at_once",
+    caught_by="tests/distributed/test_lost_ranks.py::test_exit_after_an_abandoned_collective",
 )
 def collective_waits(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures.watcher import Watcher
@@ -48,7 +48,7 @@ def collective_waits(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "an error of all ranks is reported to them",
-    caught_by="tests/distributed/test_failures.py::test_errors_that_the_library_tells_to_all_ranks_are_not_told_again",
+    caught_by="tests/distributed/test_failures.py::test_common_errors_are_not_reported",
 )
 def report_agreed_errors(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures import api
@@ -71,7 +71,7 @@ def _leave_out(patch: pytest.MonkeyPatch, name: str, matches: Any, result: Any =
 
 @planted(
     "report never withdrawn",
-    caught_by="tests/distributed/test_failures.py::test_ranks_that_all_fail_and_go_on_are_not_held_up_by_what_they_have_told",
+    caught_by="tests/distributed/test_failures.py::test_all_ranks_fail_and_continue",
 )
 def failure_is_not_withdrawn(patch: pytest.MonkeyPatch) -> None:
     _leave_out(patch, "post", lambda entry: entry["kind"] == "withdrawn")
@@ -79,7 +79,7 @@ def failure_is_not_withdrawn(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "no grace period for ranks that fail alike",
-    caught_by="tests/distributed/test_failures.py::test_who_goes_on_without_the_failed_rank_is_told_again_after_the_grace",
+    caught_by="tests/distributed/test_failures.py::test_continuing_without_the_failed_rank",
 )
 def no_grace(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures.watcher import Watcher
@@ -94,7 +94,7 @@ def no_grace(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "given up collective is not remembered",
-    caught_by="tests/distributed/test_failures.py::test_ranks_that_are_out_of_step_are_told_so_and_can_join_again",
+    caught_by="tests/distributed/test_failures.py::test_ranks_out_of_step",
 )
 def abandoned_collective_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     _leave_out(patch, "resolve", lambda number, how: how == "acted on", True)
@@ -102,7 +102,7 @@ def abandoned_collective_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "blocked process is not ended",
-    caught_by="tests/distributed/test_lost_ranks.py::test_a_rank_that_is_blocked_is_ended_and_says_where_it_was_and_why",
+    caught_by="tests/distributed/test_lost_ranks.py::test_blocked_rank_is_ended",
 )
 def blocked_process_is_not_ended(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures import watcher
@@ -112,7 +112,7 @@ def blocked_process_is_not_ended(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "lost rank is not searched for",
-    caught_by="tests/distributed/test_lost_ranks.py::test_a_killed_rank_is_named_by_the_others",
+    caught_by="tests/distributed/test_lost_ranks.py::test_killed_rank_is_named",
 )
 def no_search(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures.watcher import Watcher
@@ -122,7 +122,7 @@ def no_search(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "no heartbeats",
-    caught_by="tests/distributed/test_lost_ranks.py::test_a_rank_that_is_busy_within_the_limit_is_not_taken_for_lost",
+    caught_by="tests/distributed/test_lost_ranks.py::test_busy_rank_is_not_lost",
 )
 def no_heartbeats(patch: pytest.MonkeyPatch) -> None:
     _leave_out(patch, "beat", lambda: True)
@@ -130,7 +130,7 @@ def no_heartbeats(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "silence of a neighbour is not noticed",
-    caught_by="tests/distributed/test_lost_ranks.py::test_a_killed_rank_is_named_where_nobody_waits_for_it",
+    caught_by="tests/distributed/test_lost_ranks.py::test_killed_rank_is_named_without_collectives",
 )
 def silence_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures.watcher import _Neighbour
@@ -143,7 +143,7 @@ def silence_is_not_noticed(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "stopped process blames its neighbour",
-    caught_by="tests/distributed/test_watcher.py::test_a_process_that_was_stopped_itself_does_not_blame_its_neighbour",
+    caught_by="tests/distributed/test_watcher.py::test_stopped_process_does_not_report_its_neighbour",
 )
 def blame_the_neighbour(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures.watcher import _Neighbour
@@ -157,7 +157,7 @@ def blame_the_neighbour(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "who has left is missed",
-    caught_by="tests/distributed/test_lost_ranks.py::test_a_rank_that_goes_on_alone_when_the_others_are_done_is_not_disturbed",
+    caught_by="tests/distributed/test_lost_ranks.py::test_last_rank_is_not_disturbed",
 )
 def miss_who_has_left(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures import watcher
@@ -170,7 +170,7 @@ def miss_who_has_left(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "a process that ends does not deregister",
-    caught_by="tests/distributed/test_lost_ranks.py::test_a_process_that_ends_without_finalize_is_not_taken_for_lost",
+    caught_by="tests/distributed/test_lost_ranks.py::test_exit_without_finalize_is_not_lost",
 )
 def no_farewell(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures import api
@@ -180,7 +180,7 @@ def no_farewell(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "groups with given up collectives are destroyed",
-    caught_by="tests/distributed/test_lost_ranks.py::test_a_process_that_gave_up_a_collective_ends_at_once",
+    caught_by="tests/distributed/test_lost_ranks.py::test_exit_after_an_abandoned_collective",
 )
 def groups_are_destroyed(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures import api
@@ -190,7 +190,7 @@ def groups_are_destroyed(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "the error store ends with rank 0",
-    caught_by="tests/distributed/test_lost_ranks.py::test_rank_0_is_named_too_where_its_address_was_set_by_hand",
+    caught_by="tests/distributed/test_lost_ranks.py::test_killed_rank_0_is_named",
 )
 def store_dies_with_rank_0(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures import store_server
@@ -200,7 +200,7 @@ def store_dies_with_rank_0(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "a missing entry of the error store is waited for",
-    caught_by="tests/distributed/test_watcher.py::test_an_entry_that_never_came_is_passed_over_and_one_that_is_late_is_not",
+    caught_by="tests/distributed/test_watcher.py::test_missing_and_late_entries",
 )
 def gap_is_waited_for(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures.error_store import ErrorStore
@@ -223,7 +223,7 @@ def worker_keeps_the_watcher(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "vote group without timeout",
-    caught_by="tests/distributed/test_whereabouts.py::test_all_groups_take_the_time_limit_that_was_given",
+    caught_by="tests/distributed/test_whereabouts.py::test_time_limit_of_groups",
 )
 def group_without_timeout(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.models.native import TorchModel
@@ -236,7 +236,7 @@ def group_without_timeout(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "a rank that hangs is not asked",
-    caught_by="tests/distributed/test_whereabouts.py::test_after_the_time_limit_the_others_name_the_rank_that_hangs_and_where_it_is vote",
+    caught_by="tests/distributed/test_whereabouts.py::test_hanging_rank_is_located vote",
 )
 def no_answer(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.distributed.failures.whereabouts import Whereabouts

@@ -284,7 +284,7 @@ def multiples_only(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "a lone handler waits for the others",
-    caught_by="tests/distributed/test_lone_handlers.py::test_a_lone_handler_acts_alone_with_one_warning",
+    caught_by="tests/distributed/test_lone_handlers.py::test_lone_handler",
 )
 def lone_handler_waits(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.engine import lone_handlers
@@ -294,7 +294,7 @@ def lone_handler_waits(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "engine does not raise another rank's failure",
-    caught_by="tests/distributed/test_failures.py::test_nested_runs_are_left_from_within_and_a_failure_is_told_once",
+    caught_by="tests/distributed/test_failures.py::test_failure_in_nested_runs",
 )
 def failure_does_not_stop_the_engine(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.engine.run import Run
@@ -327,7 +327,7 @@ def memo_outlives_its_scope(patch: pytest.MonkeyPatch) -> None:
 
 @planted(
     "metric errors are reported twice",
-    caught_by="tests/distributed/test_failures.py::test_errors_that_the_library_tells_to_all_ranks_are_not_told_again",
+    caught_by="tests/distributed/test_failures.py::test_common_errors_are_not_reported",
 )
 def metric_errors_are_reported_twice(patch: pytest.MonkeyPatch) -> None:
     from ignite_core.metrics.core import sync
