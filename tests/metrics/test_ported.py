@@ -24,7 +24,10 @@ def theirs() -> Any:
     """The same file with the other library in its imports."""
     pytest.importorskip("ignite", reason="pytorch-ignite is not installed: nothing to compare with")
     source = Path(ported.__file__).read_text(encoding="utf-8")
-    source = source.replace("ignite_core.metrics.core.compat", "ignite.metrics.metric").replace("ignite_core", "ignite")
+    decorators = "reinit__is_reduced,\n    sync_all_reduce,\n"  # pytorch-ignite has them in another module
+    assert decorators in source
+    source = source.replace(decorators, ")\nfrom ignite.metrics.metric import (\n    " + decorators)
+    source = source.replace("ignite_core", "ignite")
     module = types.ModuleType("ported_to_ignite")
     exec(compile(source, "ported_to_ignite.py", "exec"), vars(module))
     return module
