@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -c constraints.txt
 
-.PHONY: help demo test check faults nightly bench clean
+.PHONY: help demo test quick check faults nightly bench clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -15,6 +15,10 @@ demo: .venv/demo.stamp ## train a small classifier on the CPU
 
 test: .venv/dev.stamp ## run the whole test suite, doctests and documents included
 	$(BIN)/python -m pytest -n auto --dist loadfile --durations 20
+
+quick: .venv/dev.stamp ## run the tests of the core that start no other processes
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not processes" \
+		tests/frame tests/engine tests/metrics tests/handlers tests/debug ignite_core
 
 check: .venv/dev.stamp ## format, lint, types, documentation
 	$(BIN)/ruff format --check

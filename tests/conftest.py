@@ -13,20 +13,29 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Names that a test uses if it starts other processes, which takes a second or more.
+STARTERS = {"run_distributed", "subprocess", "Popen", "launched", "multiprocessing"}
+
+
 def pytest_collection_finish() -> None:
-    """Let the collector look no more at what thousands of tests are made of, which stays anyway."""
+    """Spare the garbage collector the objects of thousands of tests, which stay anyway."""
     gc.collect()
     gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip visibly what needs an accelerator where there is none, and what ``make nightly`` alone runs."""
+    """Mark what starts processes, which ``make quick`` leaves out.
+
+    Skip visibly what needs an accelerator where there is none, and what ``make nightly`` alone runs.
+    """
     skipped = {}
     if not torch.accelerator.is_available():
         skipped["gpu"] = "needs an accelerator, this machine has none"
     if os.environ.get("IGNITE_CORE_NIGHTLY") != "1":
         skipped["nightly"] = "run by `make nightly`, or with IGNITE_CORE_NIGHTLY=1"
     for item in items:
+        if isinstance(item, pytest.Function) and STARTERS.intersection(item.function.__code__.co_names):
+            item.add_marker("processes")
         for marker, reason in skipped.items():
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
