@@ -132,7 +132,7 @@ class OutputHandler(LogHandler):
         ValueError: If there is nothing to log.
 
     Example:
-        >>> from ignite_core.engine import EventName, Events
+        >>> from ignite_core.engine import Events
         >>> from ignite_core.handlers import BaseLogger
         >>> class Screen(BaseLogger):
         ...     def scalars(self, step, values):
