@@ -1,4 +1,4 @@
-"""The state of a run, and the loop that walks through its events."""
+"""The state of a run: how it starts, continues, is saved and loaded. Its loop is in :mod:`ignite_core.engine.loop`."""
 
 from __future__ import annotations
 
