@@ -26,10 +26,22 @@ from tests.handlers.checkpoint import malicious
 HARMLESS = {"another size in the header"}
 
 
+@pytest.fixture(scope="module")
+def canary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What files that run code create."""
+    return tmp_path_factory.mktemp("malicious") / "canary"
+
+
+@pytest.fixture(scope="module")
+def files(canary: Path) -> dict[str, bytes]:
+    return malicious.files(canary)
+
+
 @pytest.mark.parametrize("name", malicious.FILES)
-def test_a_file_made_to_do_harm_does_none(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    canary, path = tmp_path / "canary", tmp_path / "run.pt"
-    data = malicious.files(canary)[name]
+def test_a_file_made_to_do_harm_does_none(
+    name: str, files: dict[str, bytes], canary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, path = files[name], tmp_path / "run.pt"
     path.write_bytes(data)
     monkeypatch.setattr(safety, "_MOST_BYTES", malicious.FREE_BYTES)
     begin = time.process_time()
