@@ -4,6 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -c constraints.txt
 
+# Tests wait for other processes about as often as they compute, so there are three workers for two cores.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2> /dev/null || echo 2)
+PYTEST := $(BIN)/python -m pytest -n $(shell expr $(CORES) \* 3 / 2) --dist loadfile
+
 .PHONY: help demo test quick check faults nightly bench clean
 .DELETE_ON_ERROR:
 
@@ -14,10 +18,10 @@ demo: .venv/demo.stamp ## train a small classifier on the CPU
 	$(BIN)/python examples/digits.py
 
 test: .venv/dev.stamp ## run the whole test suite, doctests and documents included
-	$(BIN)/python -m pytest -n auto --dist loadfile --durations 20
+	$(PYTEST) --durations 20
 
 quick: .venv/dev.stamp ## run the tests of the core that start no other processes
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not processes" \
+	$(PYTEST) -m "not processes" \
 		tests/frame tests/engine tests/metrics tests/handlers tests/debug ignite_core
 
 check: .venv/dev.stamp ## format, lint, types, documentation
@@ -28,7 +32,7 @@ check: .venv/dev.stamp ## format, lint, types, documentation
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
 faults: .venv/dev.stamp ## inject every fault in full, which takes hours: docs/reliability.md
-	IGNITE_CORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/handlers tests/distributed tests/engine
+	IGNITE_CORE_FAULTS=full $(BIN)/python -m pytest tests/faults tests/handlers tests/distributed tests/engine tests/metrics tests/examples
 
 nightly: .venv/nightly.stamp .venv-xla/xla.stamp ## run the tests with what is too large to install for every change: Ray, XLA
 	IGNITE_CORE_NIGHTLY=1 $(BIN)/python -m pytest -m nightly tests

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from ignite_contrib.curves import Curves, read_curves
+from tests.faults.sizes import FULL
 
 SCRIPT = str(Path(__file__).parents[2] / "examples" / "digits.py")
 ALONE = [sys.executable, SCRIPT]
@@ -103,7 +104,7 @@ def test_two_ranks_learn_what_one_process_learns(whole: dict[str, Left]) -> None
     assert ranks["training/loss"][1] == pytest.approx(alone["training/loss"][1], rel=1e-4)
 
 
-@pytest.mark.parametrize(("name", "command"), [("alone", ALONE), ("two ranks", TWO_RANKS)])
+@pytest.mark.parametrize(("name", "command"), [("alone", ALONE), *([("two ranks", TWO_RANKS)] if FULL else [])])
 def test_it_goes_on_after_an_interrupt_as_if_there_had_been_none(
     whole: dict[str, Left], tmp_path: Path, name: str, command: list[str]
 ) -> None:
